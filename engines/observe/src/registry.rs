@@ -97,8 +97,7 @@ mod tests {
         registry.counter("puts").add(2);
         registry.counter("puts").add(3);
         registry.gauge("debt_bytes").set(7);
-        let expected =
-            [Sample { name: "debt_bytes", value: 7 }, Sample { name: "puts", value: 5 }];
+        let expected = [Sample { name: "debt_bytes", value: 7 }, Sample { name: "puts", value: 5 }];
         assert_eq!(registry.snapshot(), expected);
     }
 

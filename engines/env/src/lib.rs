@@ -1,0 +1,33 @@
+//! The one door to the world: files, clock, entropy and background work.
+//!
+//! Every engine crate reaches the machine through the traits below and through nothing else, so that
+//! one and the same engine runs on a real disk with real threads ([`OsFs`], [`PoolTasks`],
+//! [`OsClock`], [`OsEntropy`]) and inside a seeded, single-threaded simulation ([`MemFs`],
+//! [`FaultFs`], [`SeededTasks`]), where the same seed gives the same trace.
+//!
+//! Promises: a failed operation says so; nothing is retried behind the caller's back; [`FaultFs`]
+//! keeps or loses every unsynced sector and every unsynced name independently at power loss.
+//! Left to others: what the bytes mean, and what to do when an operation fails.
+
+mod clock;
+mod durability;
+mod entropy;
+mod fault;
+mod fs;
+#[cfg(test)]
+mod fs_tests;
+mod mem;
+mod os;
+mod tasks;
+
+pub use clock::{Clock, Instant, ManualClock, OsClock};
+pub use durability::{Durability, DurabilityError};
+pub use entropy::{Entropy, OsEntropy, SeededEntropy};
+pub use fault::{FaultFs, FaultPlan, PowerLoss};
+pub use fs::{
+    Completion, File, Fs, Lock, NameChange, OpenMode, SECTOR_BYTES, Segment, SegmentKind,
+    SyncTicket,
+};
+pub use mem::MemFs;
+pub use os::OsFs;
+pub use tasks::{Class, Job, PoolTasks, SeededTasks, Signal, Slice, Step, Tasks, Waited};

