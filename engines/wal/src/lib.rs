@@ -1,0 +1,29 @@
+//! The write-ahead log.
+//!
+//! 1. Groups of operations are appended to a **segment**, a file of fixed length that was made ready in
+//!    advance ([`Wal::append`]).
+//! 2. [`Wal::sync`] makes everything appended so far safe; callers that arrive while one runs share the next.
+//! 3. [`Wal::rotate`] seals the segment and goes on in the one that is ready. Sealed segments are
+//!    removed by [`Wal::remove_below`] once their operations live elsewhere.
+//! 4. [`replay`] reads back a prefix of what was appended, and tells a torn tail from damage: every group says
+//!    up to which **position** the log was safe when it was written, so a bad group before a promised position
+//!    is damage, and any other is the tail.
+//!
+//! Left to others: what the payload means, in which order sequence numbers become visible, when to sync.
+//! The bytes are drawn in `docs/formats/wal.md`.
+
+mod ahead;
+mod error;
+mod format;
+mod replay;
+mod sync;
+mod wal;
+
+pub use error::WalError;
+pub use format::{GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
+pub use replay::{Group, Replay, replay};
+pub use sync::SyncCall;
+pub use wal::{Wal, WalOptions, segment_name};
+
+/// A number of bytes appended to the log since its first segment, headers included. Grows over all segments.
+pub type Position = u64;

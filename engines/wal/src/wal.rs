@@ -1,0 +1,247 @@
+//! The writing half of the log.
+
+use crate::ahead::Ahead;
+use crate::format::{GroupHeader, Predecessor, SegmentHeader, encode_group, group_bytes};
+use crate::sync::SyncState;
+use crate::{Position, SEGMENT_HEADER_BYTES, WalError};
+use nori_env::{Fs, Segment, SegmentKind, Tasks};
+use nori_observe::{Counter, Meter};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+/// A log's settings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WalOptions {
+    /// How bytes reach the page cache.
+    pub kind: SegmentKind,
+    /// The length of a segment; a larger group gets a segment of its own length.
+    pub segment_bytes: u64,
+}
+
+/// A log that is being written.
+///
+/// Thread safety: appends are ordered by a lock inside; who needs sequence numbers to grow with positions calls
+/// `append` under a lock of its own. Syncs run beside appends.
+pub struct Wal {
+    dir: PathBuf,
+    fs: Arc<dyn Fs>,
+    pub(crate) tasks: Arc<dyn Tasks>,
+    ahead: Arc<Ahead>,
+    pub(crate) writer: Mutex<Writer>,
+    pub(crate) sync: Mutex<SyncState>,
+    /// Everything below survives power loss. Only grows.
+    pub(crate) safe: AtomicU64,
+    bytes: Counter,
+    pub(crate) syncs: Counter,
+}
+
+/// A segment that is or was written.
+pub(crate) struct ActiveSegment {
+    pub(crate) number: u64,
+    pub(crate) path: PathBuf,
+    pub(crate) file: Arc<dyn Segment>,
+    /// The position of its first byte.
+    base: Position,
+}
+
+pub(crate) struct Writer {
+    pub(crate) active: Arc<ActiveSegment>,
+    /// The offset behind the last group: `SEGMENT_HEADER_BYTES <= end <= capacity`, a multiple of 8.
+    end: u64,
+    tail_checksum: u32,
+    /// Sealed segments with bytes at or above `safe`, oldest first, each with its end position.
+    pub(crate) sealed_unsafe: Vec<Arc<ActiveSegment>>,
+    scratch: Vec<u8>,
+    /// The first error ended writing: what is at the tail is unknown.
+    failed: Option<WalError>,
+}
+
+impl Wal {
+    /// Starts a log at segment `number`, which must not exist, after everything at and below position `base`.
+    ///
+    /// # Errors
+    ///
+    /// If the segment cannot be created.
+    pub fn create(
+        dir: &Path,
+        fs: Arc<dyn Fs>,
+        tasks: Arc<dyn Tasks>,
+        meter: &dyn Meter,
+        options: WalOptions,
+        (number, base): (u64, Position),
+    ) -> Result<Self, WalError> {
+        let ahead = Ahead::new(Arc::clone(&fs), dir, options.kind, options.segment_bytes);
+        let file = ahead.take(number, SEGMENT_HEADER_BYTES as u64, &*tasks)?;
+        let active = open_segment(dir, file, number, base, Predecessor::default())?;
+        ahead.prepare(number + 1, &*tasks);
+        let writer = Writer {
+            active,
+            end: SEGMENT_HEADER_BYTES as u64,
+            tail_checksum: 0,
+            sealed_unsafe: Vec::new(),
+            scratch: Vec::new(),
+            failed: None,
+        };
+        Ok(Self {
+            dir: dir.to_owned(),
+            fs,
+            tasks,
+            ahead,
+            writer: Mutex::new(writer),
+            sync: Mutex::default(),
+            safe: AtomicU64::new(base),
+            bytes: meter.counter("wal_bytes"),
+            syncs: meter.counter("wal_syncs"),
+        })
+    }
+
+    /// Whether a payload of that size goes into the active segment.
+    pub fn fits(&self, payload_bytes: usize) -> bool {
+        lock(&self.writer).fits(payload_bytes)
+    }
+
+    /// Appends a group; the position behind it. When this returns, a killed process loses nothing of it.
+    /// A group that does not fit the active segment rotates first: whoever counts segments asks
+    /// [`Self::fits`] and calls [`Self::rotate`] before.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system fails; then the log takes nothing more.
+    pub fn append(&self, first_seqno: u64, ops: u32, payload: &[u8]) -> Result<Position, WalError> {
+        let mut writer = lock(&self.writer);
+        if let Some(error) = &writer.failed {
+            return Err(error.clone());
+        }
+        if !writer.fits(payload.len()) {
+            self.rotate_locked(&mut writer, payload.len())?;
+        }
+        let header = GroupHeader {
+            payload_bytes: payload.len() as u32,
+            ops,
+            first_seqno,
+            synced_upto: self.safe.load(std::sync::atomic::Ordering::Acquire),
+        };
+        let Writer { active, end, tail_checksum, scratch, .. } = &mut *writer;
+        let checksum = encode_group(scratch, active.number, *end, &header, payload);
+        if let Err(error) = active.file.put(*end, scratch) {
+            let error = WalError::io("writing", &active.path, error);
+            writer.failed = Some(error.clone());
+            return Err(error);
+        }
+        *end += scratch.len() as u64;
+        *tail_checksum = checksum;
+        self.bytes.add(scratch.len() as u64);
+        Ok(writer.appended())
+    }
+
+    /// Seals the active segment and goes on in a new one, with room for `payload_bytes`; its number.
+    ///
+    /// # Errors
+    ///
+    /// If no segment can be made; then the log takes nothing more.
+    pub fn rotate(&self, payload_bytes: usize) -> Result<u64, WalError> {
+        let mut writer = lock(&self.writer);
+        self.rotate_locked(&mut writer, payload_bytes)?;
+        Ok(writer.active.number)
+    }
+
+    /// The number of the active segment and the position behind the last group.
+    pub fn tail(&self) -> (u64, Position) {
+        let writer = lock(&self.writer);
+        (writer.active.number, writer.appended())
+    }
+
+    /// Removes the segments below `number`, whose operations live elsewhere by now.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be removed; it is tried again by the next call.
+    pub fn remove_below(&self, number: u64) -> Result<(), WalError> {
+        let names = self.fs.list(&self.dir).map_err(|e| WalError::io("listing", &self.dir, e))?;
+        lock(&self.writer).sealed_unsafe.retain(|segment| segment.number >= number);
+        for name in names {
+            if segment_number(&name).is_some_and(|of| of < number) {
+                let path = self.dir.join(name);
+                self.fs.remove(&path).map_err(|e| WalError::io("removing", &path, e))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rotate_locked(&self, writer: &mut Writer, payload_bytes: usize) -> Result<(), WalError> {
+        if let Some(error) = &writer.failed {
+            return Err(error.clone());
+        }
+        let number = writer.active.number + 1;
+        let base = writer.appended();
+        let bytes_min = (SEGMENT_HEADER_BYTES + group_bytes(payload_bytes)) as u64;
+        let predecessor = Predecessor {
+            number: writer.active.number,
+            end: writer.end,
+            tail_checksum: writer.tail_checksum,
+        };
+        let opened = self
+            .ahead
+            .take(number, bytes_min, &*self.tasks)
+            .and_then(|file| open_segment(&self.dir, file, number, base, predecessor));
+        let opened = opened.inspect_err(|error| writer.failed = Some(error.clone()))?;
+        let sealed = std::mem::replace(&mut writer.active, opened);
+        writer.sealed_unsafe.push(sealed);
+        writer.end = SEGMENT_HEADER_BYTES as u64;
+        writer.tail_checksum = 0;
+        self.ahead.prepare(number + 1, &*self.tasks);
+        Ok(())
+    }
+}
+
+impl Writer {
+    pub(crate) fn appended(&self) -> Position {
+        self.active.base + self.end
+    }
+
+    /// Forgets the sealed segments that end at or below `safe`.
+    pub(crate) fn forget_safe(&mut self, safe: Position) {
+        let mut bases: Vec<Position> = self.sealed_unsafe.iter().skip(1).map(|s| s.base).collect();
+        bases.push(self.active.base);
+        let mut ends = bases.into_iter();
+        self.sealed_unsafe.retain(|_| ends.next().is_none_or(|end| end > safe));
+    }
+
+    fn fits(&self, payload_bytes: usize) -> bool {
+        self.end + group_bytes(payload_bytes) as u64 <= self.active.file.capacity()
+    }
+}
+
+fn open_segment(
+    dir: &Path,
+    file: Arc<dyn Segment>,
+    number: u64,
+    base: Position,
+    predecessor: Predecessor,
+) -> Result<Arc<ActiveSegment>, WalError> {
+    let path = segment_path(dir, number);
+    let header = SegmentHeader { number, base, predecessor };
+    file.put(0, &header.encode()).map_err(|e| WalError::io("writing", &path, e))?;
+    Ok(Arc::new(ActiveSegment { number, path, file, base }))
+}
+
+/// The file name of segment `number`.
+pub fn segment_name(number: u64) -> String {
+    format!("{number:010}.wal")
+}
+
+pub(crate) fn segment_path(dir: &Path, number: u64) -> PathBuf {
+    dir.join(segment_name(number))
+}
+
+/// The number of the segment of that file name.
+pub(crate) fn segment_number(name: &str) -> Option<u64> {
+    let digits = name.strip_suffix(".wal")?;
+    let number = digits.parse().ok()?;
+    (segment_name(number) == name).then_some(number)
+}
+
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

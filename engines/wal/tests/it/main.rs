@@ -1,0 +1,181 @@
+//! What the log promises: everything appended comes back in order, a torn tail is cut, damage is named.
+
+use nori_env::{
+    FaultFs, FaultPlan, Fs, ManualClock, MemFs, OsFs, PoolTasks, PowerLoss, SeededTasks,
+    SegmentKind, Tasks,
+};
+use nori_observe::{NullMeter, Registry};
+use nori_wal::{Group, SEGMENT_HEADER_BYTES, Wal, WalError, WalOptions, replay, segment_name};
+use std::path::Path;
+use std::sync::Arc;
+
+const OPTIONS: WalOptions = WalOptions { kind: SegmentKind::Pwrite, segment_bytes: 4096 };
+
+fn open(fs: impl Fs + 'static, dir: &Path) -> Wal {
+    let tasks = Arc::new(SeededTasks::new(1, ManualClock::default()));
+    Wal::create(dir, Arc::new(fs), tasks, &NullMeter, OPTIONS, (1, 0)).unwrap()
+}
+
+fn mem() -> (MemFs, &'static Path) {
+    let (fs, dir) = (MemFs::new(), Path::new("/store"));
+    fs.create_dir(dir).unwrap();
+    (fs, dir)
+}
+
+fn payload(n: u64) -> Vec<u8> {
+    vec![n as u8; 1 + (n as usize * 37) % 300]
+}
+
+fn read_back(fs: &dyn Fs, dir: &Path) -> Result<Vec<u64>, WalError> {
+    let mut seen = Vec::new();
+    replay(fs, dir, 1, |group: Group<'_>| {
+        assert_eq!(group.payload, payload(group.first_seqno));
+        seen.push(group.first_seqno);
+        Ok::<(), WalError>(())
+    })?;
+    Ok(seen)
+}
+
+#[test]
+fn groups_come_back_in_order_over_many_segments() {
+    let (fs, dir) = mem();
+    let wal = open(fs.clone(), dir);
+    for n in 1..=200 {
+        wal.append(n, 1, &payload(n)).unwrap();
+    }
+    assert!(wal.tail().0 > 3, "the test is to cross segments");
+    assert_eq!(read_back(&fs, dir).unwrap(), (1..=200).collect::<Vec<_>>());
+    wal.append(201, 1, &payload(201)).unwrap();
+    let big = vec![9; 3 * OPTIONS.segment_bytes as usize];
+    let before = wal.tail().0;
+    wal.append(202, 1, &big).unwrap();
+    assert_eq!(wal.tail().0, before + 1);
+    let mut last = Vec::new();
+    replay(&fs, dir, 1, |group| {
+        last = group.payload.to_vec();
+        Ok::<(), WalError>(())
+    })
+    .unwrap();
+    assert_eq!(last, big);
+}
+
+#[test]
+fn real_files_come_back_through_both_kinds_of_writer() {
+    for kind in [SegmentKind::Pwrite, SegmentKind::Mapped] {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(nori_env::OsClock::default());
+        let tasks: Arc<dyn Tasks> = Arc::new(PoolTasks::new(1, clock).unwrap());
+        let options = WalOptions { kind, ..OPTIONS };
+        let wal =
+            Wal::create(dir.path(), Arc::new(OsFs), tasks, &NullMeter, options, (1, 0)).unwrap();
+        for n in 1..=100 {
+            let position = wal.append(n, 1, &payload(n)).unwrap();
+            if n % 10 == 0 {
+                wal.sync(position).unwrap();
+            }
+        }
+        assert_eq!(read_back(&OsFs, dir.path()).unwrap(), (1..=100).collect::<Vec<_>>());
+        wal.remove_below(wal.tail().0).unwrap();
+        let names = OsFs.list(dir.path()).unwrap();
+        assert!(names.contains(&segment_name(wal.tail().0)) && !names.contains(&segment_name(1)));
+    }
+}
+
+#[test]
+fn what_was_synced_survives_any_power_loss_and_the_rest_is_a_prefix() {
+    for seed in 0..200 {
+        let dir = Path::new("/store");
+        let fs = FaultFs::new(FaultPlan::default());
+        fs.create_dir(dir).unwrap();
+        let wal = open(fs.clone(), dir);
+        let synced = 1 + seed % 70;
+        for n in 1..=70 {
+            let position = wal.append(n, 1, &payload(n)).unwrap();
+            if n == synced {
+                wal.sync(position).unwrap();
+            }
+        }
+        let image = fs.after_power_loss(PowerLoss::Draws(seed));
+        let seen = read_back(&image, dir).unwrap();
+        assert!(seen.len() as u64 >= synced, "seed {seed}: {} of {synced}", seen.len());
+        assert_eq!(seen, (1..=seen.len() as u64).collect::<Vec<_>>());
+    }
+}
+
+#[test]
+fn a_flipped_bit_below_a_promise_is_damage_and_names_its_place() {
+    let (fs, dir) = mem();
+    let wal = open(fs.clone(), dir);
+    let position = wal.append(1, 1, &payload(1)).unwrap();
+    wal.sync(position).unwrap();
+    wal.append(2, 1, &payload(2)).unwrap();
+    let first = dir.join(segment_name(1));
+    fs.flip(&first, SEGMENT_HEADER_BYTES as u64 + 40, 1).unwrap();
+    let error = read_back(&fs, dir).unwrap_err();
+    let WalError::Damaged { file, offset, .. } = &error else { panic!("{error}") };
+    assert_eq!((file, *offset), (&first, SEGMENT_HEADER_BYTES as u64));
+}
+
+#[test]
+fn a_flipped_bit_above_every_promise_is_a_torn_tail() {
+    let (fs, dir) = mem();
+    let wal = open(fs.clone(), dir);
+    for n in 1..=3 {
+        wal.append(n, 1, &payload(n)).unwrap();
+    }
+    let second = SEGMENT_HEADER_BYTES as u64 + 32 + 40;
+    fs.flip(&dir.join(segment_name(1)), second, 1).unwrap();
+    assert_eq!(read_back(&fs, dir).unwrap(), [1]);
+}
+
+#[test]
+fn a_missing_segment_is_damage() {
+    let (fs, dir) = mem();
+    let wal = open(fs.clone(), dir);
+    for n in 1..=100 {
+        let position = wal.append(n, 1, &payload(n)).unwrap();
+        wal.sync(position).unwrap();
+    }
+    fs.remove(&dir.join(segment_name(2))).unwrap();
+    assert!(matches!(read_back(&fs, dir), Err(WalError::Damaged { .. })));
+    fs.remove(&dir.join(segment_name(1))).unwrap();
+    assert!(matches!(read_back(&fs, dir), Err(WalError::Damaged { .. })));
+}
+
+#[test]
+fn a_failed_sync_is_final_for_every_caller() {
+    let dir = Path::new("/store");
+    let fs = FaultFs::new(FaultPlan::default());
+    fs.create_dir(dir).unwrap();
+    let wal = open(fs.clone(), dir);
+    let position = wal.append(1, 1, &payload(1)).unwrap();
+    fs.set_plan(FaultPlan { fail_at_sync: Some(fs.syncs() + 1), ..FaultPlan::default() });
+    assert!(wal.sync(position).is_err());
+    fs.set_plan(FaultPlan::default());
+    assert!(wal.sync(position).is_err());
+}
+
+#[test]
+fn concurrent_syncs_share_and_all_return_safe() {
+    let dir = tempfile::tempdir().unwrap();
+    let clock = Arc::new(nori_env::OsClock::default());
+    let tasks: Arc<dyn Tasks> = Arc::new(PoolTasks::new(1, clock).unwrap());
+    let meter = Registry::default();
+    let wal = Wal::create(dir.path(), Arc::new(OsFs), tasks, &meter, OPTIONS, (1, 0)).unwrap();
+    let appends = std::sync::Mutex::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| {
+                for _ in 0..20 {
+                    let position = {
+                        let mut n = appends.lock().unwrap();
+                        *n += 1;
+                        wal.append(*n, 1, &payload(*n)).unwrap()
+                    };
+                    wal.sync(position).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(read_back(&OsFs, dir.path()).unwrap().len(), 160);
+}
