@@ -1,5 +1,7 @@
 //! What the log promises: everything appended comes back in order, a torn tail is cut, damage is named.
 
+#![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
+
 use nori_env::{
     FaultFs, FaultPlan, Fs, ManualClock, MemFs, OsFs, PoolTasks, PowerLoss, SeededTasks,
     SegmentKind, Tasks,

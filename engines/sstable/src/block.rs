@@ -1,0 +1,233 @@
+//! A data block in memory: checked entry by entry when it is made, trusted from then on.
+//!
+//! A look-up strips the prefix all keys share, then searches the offset array by halves; there are no restart
+//! points, so every entry can be probed.
+
+use crate::block_builder::{TAG_EXPIRES, WIDE};
+use crate::format::{take, take_varint, u32_at};
+use nori_kv::{EntryRef, Kind, SeqNo, Tick};
+use std::cmp::Ordering;
+
+/// A data block whose every entry can be read.
+#[derive(Debug)]
+pub(crate) struct Block {
+    bytes: Vec<u8>,
+    /// `2 <= prefix_end <= offsets_at`.
+    prefix_end: usize,
+    /// Where the offset array begins.
+    offsets_at: usize,
+    /// `entries >= 1`.
+    entries: usize,
+    is_wide: bool,
+}
+
+/// An entry without its prefix, lent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Suffixed<'a> {
+    pub(crate) suffix: &'a [u8],
+    pub(crate) seqno: SeqNo,
+    pub(crate) kind: Kind,
+    pub(crate) expires: Option<Tick>,
+    pub(crate) value: &'a [u8],
+}
+
+impl<'a> Suffixed<'a> {
+    /// The entry, given its whole key.
+    pub(crate) fn with_key<'b>(self, key: &'b [u8]) -> EntryRef<'b>
+    where
+        'a: 'b,
+    {
+        let Self { seqno, kind, expires, value, .. } = self;
+        EntryRef { key, seqno, kind, expires, value }
+    }
+}
+
+impl Block {
+    /// Checks that every entry of `bytes` can be read, that keys ascend, and that nothing is left over.
+    pub(crate) fn decode(bytes: Vec<u8>) -> Result<Self, &'static str> {
+        let count_at = bytes.len().checked_sub(4).ok_or("shorter than its entry count")?;
+        let count = u32_at(&bytes, count_at);
+        let is_wide = count & WIDE != 0;
+        let entries = (count & !WIDE) as usize;
+        let offset_bytes = if is_wide { 4 } else { 2 };
+        let offsets_at = entries
+            .checked_mul(offset_bytes)
+            .and_then(|bytes| count_at.checked_sub(bytes))
+            .ok_or("more entries than bytes")?;
+        let prefix_bytes = bytes.first_chunk().map(|len| usize::from(u16::from_le_bytes(*len)));
+        let prefix_end = prefix_bytes.map(|len| 2 + len).filter(|end| *end <= offsets_at);
+        let prefix_end = prefix_end.ok_or("the prefix is longer than the block")?;
+        if entries == 0 {
+            return Err("no entries");
+        }
+        let block = Self { bytes, prefix_end, offsets_at, entries, is_wide };
+        block.check_entries()?;
+        Ok(block)
+    }
+
+    fn check_entries(&self) -> Result<(), &'static str> {
+        let mut rest = &self.bytes[self.prefix_end..self.offsets_at];
+        let mut last: Option<(&[u8], SeqNo)> = None;
+        for n in 0..self.entries {
+            if self.offset(n) != self.offsets_at - rest.len() {
+                return Err("an offset does not point at its entry");
+            }
+            let entry = take_entry(&mut rest).ok_or("an entry cannot be read")?;
+            let ascends = last.is_none_or(|(suffix, seqno)| {
+                suffix < entry.suffix || (suffix == entry.suffix && seqno > entry.seqno)
+            });
+            if !ascends {
+                return Err("entries are out of order");
+            }
+            last = Some((entry.suffix, entry.seqno));
+        }
+        if rest.is_empty() { Ok(()) } else { Err("bytes are left behind the last entry") }
+    }
+
+    /// The number of entries, at least one.
+    pub(crate) fn len(&self) -> usize {
+        self.entries
+    }
+
+    /// The memory it takes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes.capacity() + size_of::<Self>()
+    }
+
+    /// What all its keys begin with.
+    pub(crate) fn prefix(&self) -> &[u8] {
+        &self.bytes[2..self.prefix_end]
+    }
+
+    /// The entry numbered `n < len()`.
+    #[inline]
+    pub(crate) fn entry(&self, n: usize) -> Suffixed<'_> {
+        let mut rest = &self.bytes[self.offset(n)..self.offsets_at];
+        take_entry(&mut rest).expect("every entry was read when the block was made")
+    }
+
+    /// The number of entries before `(key, seqno)` in internal order: the index of the first at or after it.
+    #[inline]
+    pub(crate) fn lower_bound(&self, key: &[u8], seqno: SeqNo) -> usize {
+        let prefix = self.prefix();
+        let Some(suffix) = key.strip_prefix(prefix) else {
+            return if key < prefix { 0 } else { self.entries };
+        };
+        let (mut low, mut high) = (0, self.entries);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let entry = self.entry(middle);
+            let order = entry.suffix.cmp(suffix).then_with(|| seqno.cmp(&entry.seqno));
+            if order == Ordering::Less {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
+    #[inline]
+    fn offset(&self, n: usize) -> usize {
+        debug_assert!(n < self.entries);
+        if self.is_wide {
+            u32_at(&self.bytes, self.offsets_at + 4 * n) as usize
+        } else {
+            let at = self.offsets_at + 2 * n;
+            let word = self.bytes[at..].first_chunk().expect("the array was measured at decoding");
+            usize::from(u16::from_le_bytes(*word))
+        }
+    }
+}
+
+#[inline]
+fn take_entry<'a>(rest: &mut &'a [u8]) -> Option<Suffixed<'a>> {
+    let suffix_bytes = take_varint(rest)?;
+    let value_bytes = take_varint(rest)?;
+    let tag = take_varint(rest)?;
+    let expires = if tag & TAG_EXPIRES == 0 {
+        None
+    } else {
+        let tick = take(rest, 8)?.first_chunk()?;
+        Some(Tick(u64::from_le_bytes(*tick)))
+    };
+    let kind = Kind::from_byte((tag & 3) as u8)?;
+    let seqno = SeqNo::new(tag >> 3)?;
+    let suffix = take(rest, suffix_bytes)?;
+    let value = take(rest, value_bytes)?;
+    Some(Suffixed { suffix, seqno, kind, expires, value })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::block_builder::BlockBuilder;
+    use proptest::prelude::*;
+
+    fn build(entries: &[(Vec<u8>, u64, Vec<u8>)]) -> Vec<u8> {
+        let mut builder = BlockBuilder::default();
+        for (n, (key, seqno, value)) in entries.iter().enumerate() {
+            let expires = (n % 3 == 0).then_some(Tick(n as u64));
+            let seqno = SeqNo::new(*seqno).unwrap();
+            builder.add(&EntryRef { key, seqno, kind: Kind::Put, expires, value });
+        }
+        let mut bytes = Vec::new();
+        builder.finish(&mut bytes);
+        bytes
+    }
+
+    fn sorted() -> impl Strategy<Value = Vec<(Vec<u8>, u64, Vec<u8>)>> {
+        let key = prop::collection::vec(b'a'..b'd', 0..6);
+        let value = prop::collection::vec(any::<u8>(), 0..40);
+        prop::collection::btree_map((key, 0u64..20), value, 1..60).prop_map(|map| {
+            let mut entries: Vec<_> = map.into_iter().map(|((k, s), v)| (k, s, v)).collect();
+            entries.sort_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+            entries
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn entries_come_back_and_searching_agrees_with_counting(
+            entries in sorted(),
+            key in prop::collection::vec(b'a'..b'e', 0..6),
+            seqno in 0u64..21,
+        ) {
+            let block = Block::decode(build(&entries)).unwrap();
+            prop_assert_eq!(block.len(), entries.len());
+            for (n, (key, seqno, value)) in entries.iter().enumerate() {
+                let entry = block.entry(n);
+                let whole = [block.prefix(), entry.suffix].concat();
+                prop_assert_eq!((&whole, entry.seqno.value(), entry.value), (key, *seqno, &value[..]));
+                prop_assert_eq!(entry.expires, (n % 3 == 0).then_some(Tick(n as u64)));
+            }
+            let before = entries.iter().filter(|(k, s, _)| (k, u64::MAX - s) < (&key, u64::MAX - seqno)).count();
+            prop_assert_eq!(block.lower_bound(&key, SeqNo::new(seqno).unwrap()), before);
+        }
+
+        #[test]
+        fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+            if let Ok(block) = Block::decode(bytes) {
+                prop_assert!(block.len() >= 1);
+            }
+        }
+
+        #[test]
+        fn a_changed_byte_is_refused_or_still_readable(entries in sorted(), at in any::<prop::sample::Index>(), mask in 1u8..) {
+            let mut bytes = build(&entries);
+            let at = at.index(bytes.len());
+            bytes[at] ^= mask;
+            if let Ok(block) = Block::decode(bytes) {
+                (0..block.len()).for_each(|n| { block.entry(n); });
+            }
+        }
+    }
+
+    #[test]
+    fn a_block_past_64_kib_has_wide_offsets() {
+        let entries: Vec<_> = (0..3u8).map(|n| (vec![n], 1, vec![n; 40_000])).collect();
+        let block = Block::decode(build(&entries)).unwrap();
+        assert!(block.is_wide);
+        assert_eq!(block.entry(2).value, [2; 40_000]);
+    }
+}

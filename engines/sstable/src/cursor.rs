@@ -1,0 +1,213 @@
+//! Walks a table.
+//!
+//! A cursor that fills the cache takes one block at a time through its slot. One that does not is on a long walk, a
+//! compaction or a scrub: it reads a stretch of blocks with one call and leaves the cache to others.
+
+use crate::Table;
+use crate::block::{Block, Suffixed};
+use crate::cache::Frame;
+use crate::counters::Tally;
+use crate::format::{Handle, read_exact, unframe};
+use nori_kv::{EntryCursor, EntryRef, Result, SeqNo};
+use std::sync::Arc;
+
+/// A position in a table.
+pub struct TableCursor {
+    table: Arc<Table>,
+    fill: bool,
+    place: Place,
+    /// The block of the position, kept over steps off the ends.
+    block: Option<(usize, Arc<Frame>)>,
+    /// The whole key of the entry at the position: the block's prefix and the entry's suffix.
+    key: Vec<u8>,
+    /// The length of the block's prefix at the front of `key`.
+    prefix_bytes: usize,
+    ahead: Ahead,
+    tally: Tally,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    /// Off both ends, as made.
+    Nowhere,
+    Before,
+    /// On entry `.0` of the block.
+    On(usize),
+    After,
+}
+
+/// A stretch of the file that was read in advance.
+#[derive(Default)]
+struct Ahead {
+    offset: u64,
+    bytes: Vec<u8>,
+}
+
+/// One read of this many bytes takes about as long as it takes to merge them once.
+const AHEAD_BYTES: usize = 128 * 1024;
+
+impl TableCursor {
+    pub(crate) fn new(table: Arc<Table>, fill: bool) -> Self {
+        Self {
+            table,
+            fill,
+            place: Place::Nowhere,
+            block: None,
+            key: Vec::new(),
+            prefix_bytes: 0,
+            ahead: Ahead::default(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The table it walks.
+    pub fn table(&self) -> &Arc<Table> {
+        &self.table
+    }
+
+    /// What it met since the last call.
+    pub fn take_tally(&mut self) -> Tally {
+        std::mem::take(&mut self.tally)
+    }
+
+    fn blocks(&self) -> usize {
+        self.table.index().len()
+    }
+
+    /// Makes block `n` the present one.
+    fn enter(&mut self, n: usize) -> Result<()> {
+        if self.block.as_ref().is_some_and(|(present, _)| *present == n) {
+            return Ok(());
+        }
+        self.block = None;
+        let frame = if self.fill {
+            self.table.frame(n, true, &mut self.tally)?.into_frame()
+        } else {
+            self.read_ahead(n)?
+        };
+        self.key.clear();
+        self.key.extend_from_slice(frame.block.prefix());
+        self.prefix_bytes = self.key.len();
+        self.block = Some((n, frame));
+        Ok(())
+    }
+
+    fn read_ahead(&mut self, n: usize) -> Result<Arc<Frame>> {
+        let handle = self.table.index().handle(n);
+        if self.ahead.slice(handle).is_none() {
+            let mut bytes = handle.bytes as usize;
+            for next in n + 1..self.blocks() {
+                let more = self.table.index().handle(next).bytes as usize;
+                if bytes + more > AHEAD_BYTES {
+                    break;
+                }
+                bytes += more;
+            }
+            self.ahead.offset = handle.offset;
+            self.ahead.bytes.resize(bytes, 0);
+            read_exact(
+                self.table.file(),
+                self.table.place(),
+                handle.offset,
+                &mut self.ahead.bytes,
+            )?;
+        }
+        self.tally.cache_misses += 1;
+        let stored = self.ahead.slice(handle).unwrap_or_default().to_vec();
+        let raw = unframe(stored, self.table.place(), handle)?;
+        let block =
+            Block::decode(raw).map_err(|what| self.table.place().corrupt(handle.offset, what))?;
+        Ok(Frame::new(block))
+    }
+
+    /// Goes to entry `n` of the present block.
+    fn land(&mut self, n: usize) -> bool {
+        let (_, frame) = self.block.as_ref().expect("a position has its block");
+        let entry = frame.block.entry(n);
+        self.key.truncate(self.prefix_bytes);
+        self.key.extend_from_slice(entry.suffix);
+        self.place = Place::On(n);
+        true
+    }
+
+    fn land_first_of(&mut self, n: usize) -> Result<bool> {
+        if n >= self.blocks() {
+            self.place = Place::After;
+            return Ok(false);
+        }
+        self.enter(n)?;
+        Ok(self.land(0))
+    }
+
+    fn land_last_of(&mut self, n: usize) -> Result<bool> {
+        self.enter(n)?;
+        let last = self.present().len() - 1;
+        Ok(self.land(last))
+    }
+
+    fn present(&self) -> &Block {
+        &self.block.as_ref().expect("the caller entered a block").1.block
+    }
+
+    fn present_number(&self) -> usize {
+        self.block.as_ref().expect("a position has its block").0
+    }
+}
+
+impl Ahead {
+    fn slice(&self, handle: Handle) -> Option<&[u8]> {
+        let start = usize::try_from(handle.offset.checked_sub(self.offset)?).ok()?;
+        self.bytes.get(start..start.checked_add(handle.bytes as usize)?)
+    }
+}
+
+impl EntryCursor for TableCursor {
+    fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<bool> {
+        self.place = Place::Nowhere;
+        let n = self.table.index().find(key);
+        if n >= self.blocks() {
+            self.place = Place::After;
+            return Ok(false);
+        }
+        self.enter(n)?;
+        let at = self.present().lower_bound(key, seqno);
+        if at < self.present().len() { Ok(self.land(at)) } else { self.land_first_of(n + 1) }
+    }
+
+    fn next(&mut self) -> Result<bool> {
+        match std::mem::replace(&mut self.place, Place::Nowhere) {
+            Place::Nowhere | Place::Before => self.land_first_of(0),
+            Place::On(n) if n + 1 < self.present().len() => Ok(self.land(n + 1)),
+            Place::On(_) => self.land_first_of(self.present_number() + 1),
+            Place::After => {
+                self.place = Place::After;
+                Ok(false)
+            }
+        }
+    }
+
+    fn prev(&mut self) -> Result<bool> {
+        match std::mem::replace(&mut self.place, Place::Nowhere) {
+            Place::Nowhere | Place::After => self.land_last_of(self.blocks() - 1),
+            Place::On(0) => match self.present_number().checked_sub(1) {
+                Some(n) => self.land_last_of(n),
+                None => {
+                    self.place = Place::Before;
+                    Ok(false)
+                }
+            },
+            Place::On(n) => Ok(self.land(n - 1)),
+            Place::Before => {
+                self.place = Place::Before;
+                Ok(false)
+            }
+        }
+    }
+
+    #[inline]
+    fn entry(&self) -> Option<EntryRef<'_>> {
+        let Place::On(n) = self.place else { return None };
+        let entry: Suffixed<'_> = self.present().entry(n);
+        Some(entry.with_key(&self.key))
+    }
+}

@@ -1,0 +1,284 @@
+//! Reads a table.
+
+use crate::TableCursor;
+use crate::block::Block;
+use crate::cache::{Cache, Frame, Slots};
+use crate::counters::Tally;
+use crate::format::{Footer, Place, read_block};
+use crate::index::Index;
+use crate::properties::Properties;
+use arc_swap::Guard;
+use nori_env::{File, Fs, OpenMode};
+use nori_filter::Filter;
+use nori_kv::{EntryRef, Error, Result, SeqNo};
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// What the tables of a store share.
+#[derive(Clone)]
+pub struct TableContext {
+    /// Where their files are.
+    pub fs: Arc<dyn Fs>,
+    /// Where their blocks stay.
+    pub cache: Arc<Cache>,
+}
+
+/// An open table. Its filter and index are in memory; its blocks come and go with the cache.
+pub struct Table {
+    number: u64,
+    path: PathBuf,
+    bytes: u64,
+    fs: Arc<dyn Fs>,
+    file: Arc<dyn File>,
+    filter: Option<Box<dyn Filter>>,
+    index: Index,
+    slots: Arc<Slots>,
+    properties: Properties,
+    /// Set when no version of the tree will ever name it again: the last handle removes the file.
+    is_obsolete: AtomicBool,
+}
+
+impl Table {
+    /// Opens table `number` in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// If the file is missing or anything but its data blocks is damaged. A filter of an unknown policy is no error:
+    /// the table is read without one.
+    pub fn open(context: &TableContext, dir: &Path, number: u64) -> Result<Arc<Self>> {
+        let path = dir.join(table_name(number));
+        let file =
+            context.fs.open(&path, OpenMode::Read).map_err(|e| Error::io("opening", &path, e))?;
+        let place = Place { path: &path, number };
+        let footer = Footer::read(&*file, place)?;
+        let raw = read_block(&*file, place, footer.properties)?;
+        let properties = Properties::decode(&raw)
+            .map_err(|what| place.corrupt(footer.properties.offset, what))?;
+        if properties.entries == 0 || properties.key_min > properties.key_max {
+            return Err(
+                place.corrupt(footer.properties.offset, "no table can have such properties")
+            );
+        }
+        let raw = read_block(&*file, place, footer.index)?;
+        let data_end = if footer.filter.bytes > 0 { footer.filter } else { footer.index }.offset;
+        let index = Index::decode(&raw, data_end)
+            .map_err(|what| place.corrupt(footer.index.offset, what))?;
+        let filter = if footer.filter.bytes > 0 {
+            let raw = read_block(&*file, place, footer.filter)?;
+            let policy = nori_filter::policy(&properties.filter);
+            let open = policy.map(|policy| policy.open(&raw)).transpose();
+            open.map_err(|e| place.corrupt(footer.filter.offset, e.to_string()))?
+        } else {
+            None
+        };
+        let bytes = file.len().map_err(|e| Error::io("measuring", &path, e))?;
+        let slots = Slots::new(index.len(), Arc::clone(&context.cache));
+        Ok(Arc::new(Self {
+            number,
+            path,
+            bytes,
+            fs: Arc::clone(&context.fs),
+            file,
+            filter,
+            index,
+            slots,
+            properties,
+            is_obsolete: AtomicBool::new(false),
+        }))
+    }
+
+    /// Its number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// The length of its file in bytes.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// What it knows of itself.
+    pub fn properties(&self) -> &Properties {
+        &self.properties
+    }
+
+    /// The memory its filter and index take.
+    pub fn memory_bytes(&self) -> usize {
+        let filter = self.filter.as_ref().map_or(0, |filter| filter.bytes());
+        filter + self.index.bytes() + self.slots.bytes()
+    }
+
+    /// Whether its key range holds `key`.
+    #[inline]
+    pub fn spans(&self, key: &[u8]) -> bool {
+        self.properties.key_min.as_slice() <= key && key <= self.properties.key_max.as_slice()
+    }
+
+    /// Starts to fetch the part of the filter that a look-up of `hash` will read.
+    #[inline]
+    pub fn prefetch(&self, hash: u64) {
+        if let Some(filter) = &self.filter {
+            filter.prefetch(hash);
+        }
+    }
+
+    /// Lends the newest version of `key` at or before `at` to `sink`; whether there is one. `hash` is the key's.
+    ///
+    /// # Errors
+    ///
+    /// If a block cannot be read or is damaged.
+    pub fn get(
+        &self,
+        (key, hash): (&[u8], u64),
+        at: SeqNo,
+        fill: bool,
+        tally: &mut Tally,
+        sink: &mut dyn FnMut(EntryRef<'_>),
+    ) -> Result<bool> {
+        tally.runs_probed += 1;
+        if let Some(filter) = &self.filter {
+            tally.filter_probes += 1;
+            if !filter.may_contain(hash) {
+                tally.filter_negatives += 1;
+                return Ok(false);
+            }
+        }
+        // Versions of one key may go on in the next block, then its fence is the key itself.
+        for n in self.index.find(key)..self.index.len() {
+            let held = self.frame(n, fill, tally)?;
+            let block = held.block();
+            let at = block.lower_bound(key, at);
+            if at < block.len() {
+                let entry = block.entry(at);
+                if key.strip_prefix(block.prefix()) == Some(entry.suffix) {
+                    sink(entry.with_key(key));
+                    return Ok(true);
+                }
+                break;
+            }
+        }
+        tally.filter_false_positives += u64::from(self.filter.is_some());
+        Ok(false)
+    }
+
+    /// A cursor over its entries. One that fills keeps the blocks it reads in the cache; one that does not is
+    /// for long walks: it reads ahead and leaves the cache alone.
+    pub fn cursor(self: &Arc<Self>, fill: bool) -> TableCursor {
+        TableCursor::new(Arc::clone(self), fill)
+    }
+
+    /// Reads every block and checks it; the number of entries.
+    ///
+    /// # Errors
+    ///
+    /// The first damage.
+    pub fn verify(self: &Arc<Self>) -> Result<u64> {
+        let mut entries = 0;
+        for n in 0..self.index.len() {
+            let handle = self.index.handle(n);
+            let raw = read_block(&*self.file, self.place(), handle)?;
+            let block =
+                Block::decode(raw).map_err(|what| self.place().corrupt(handle.offset, what))?;
+            entries += block.len() as u64;
+        }
+        if entries != self.properties.entries {
+            let what =
+                format!("{entries} entries where the properties say {}", self.properties.entries);
+            return Err(self.place().corrupt(0, what));
+        }
+        Ok(entries)
+    }
+
+    /// Has the file removed when the last handle goes.
+    pub fn mark_obsolete(&self) {
+        self.is_obsolete.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn place(&self) -> Place<'_> {
+        Place { path: &self.path, number: self.number }
+    }
+
+    pub(crate) fn file(&self) -> &dyn File {
+        &*self.file
+    }
+
+    pub(crate) fn index(&self) -> &Index {
+        &self.index
+    }
+
+    /// The frame of block `n`, from its slot or from the file.
+    #[inline]
+    pub(crate) fn frame(&self, n: usize, fill: bool, tally: &mut Tally) -> Result<Held> {
+        let cached = self.slots.slot(n).load();
+        if let Some(frame) = &*cached {
+            tally.cache_hits += 1;
+            self.slots.cache().hit(frame);
+            return Ok(Held::Cached(cached));
+        }
+        tally.cache_misses += 1;
+        self.read_frame(n, fill).map(Held::Read)
+    }
+
+    #[cold]
+    fn read_frame(&self, n: usize, fill: bool) -> Result<Arc<Frame>> {
+        let handle = self.index.handle(n);
+        let raw = read_block(&*self.file, self.place(), handle)?;
+        let block = Block::decode(raw).map_err(|what| self.place().corrupt(handle.offset, what))?;
+        let frame = Frame::new(block);
+        if fill {
+            self.slots.cache().offer(&self.slots, n, &frame);
+        }
+        Ok(frame)
+    }
+}
+
+/// A frame that stays as long as this lives. One from a slot costs no reference count.
+pub(crate) enum Held {
+    Cached(Guard<Option<Arc<Frame>>>),
+    Read(Arc<Frame>),
+}
+
+impl Held {
+    #[inline]
+    pub(crate) fn block(&self) -> &Block {
+        match self {
+            Self::Cached(guard) => &guard.as_ref().expect("only a full slot is held").block,
+            Self::Read(frame) => &frame.block,
+        }
+    }
+
+    pub(crate) fn into_frame(self) -> Arc<Frame> {
+        match self {
+            Self::Cached(guard) => Guard::into_inner(guard).expect("only a full slot is held"),
+            Self::Read(frame) => frame,
+        }
+    }
+}
+
+impl Drop for Table {
+    fn drop(&mut self) {
+        if self.is_obsolete.load(Ordering::Acquire) {
+            // A file that cannot be removed now is an orphan, which the next opening sweeps.
+            let _ = self.fs.remove(&self.path);
+        }
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Table").field("number", &self.number).field("bytes", &self.bytes).finish()
+    }
+}
+
+/// The file name of table `number`.
+pub fn table_name(number: u64) -> String {
+    format!("{number:010}.table")
+}
+
+/// The number of the table of that file name.
+pub fn table_number(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".table")?.parse().ok()?;
+    (table_name(number) == name).then_some(number)
+}

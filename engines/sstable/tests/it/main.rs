@@ -1,0 +1,189 @@
+//! What tables promise: every entry comes back in both directions, and every changed byte is found and located.
+
+#![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
+
+use nori_env::{Entropy, Fs, MemFs, OpenMode, SeededEntropy};
+use nori_filter::FilterContext;
+use nori_kv::{EntryCursor, EntryRef, ErrorKind, Kind, SeqNo, Tick};
+use nori_sstable::{
+    Cache, Table, TableBuilder, TableContext, TableOptions, Tally, cache_policy, codec, table_name,
+};
+use std::path::Path;
+use std::sync::Arc;
+
+type Entry = (Vec<u8>, u64, Kind, Vec<u8>);
+
+const DIR: &str = "/store";
+
+fn options(codec_name: &str, filter: &str) -> TableOptions {
+    TableOptions {
+        codec: codec(codec_name).unwrap(),
+        block_bytes: 512,
+        filter: nori_filter::policy(filter).unwrap(),
+        filter_context: FilterContext {
+            level: 0,
+            is_last_level: false,
+            keys_expected: 1000,
+            bits_per_key: 10.0,
+        },
+        created: Tick(1),
+    }
+}
+
+fn context(fs: &MemFs, cache_name: &str) -> TableContext {
+    let cache = Cache::new(cache_policy(cache_name, 8 << 10).unwrap(), 8 << 10);
+    TableContext { fs: Arc::new(fs.clone()), cache }
+}
+
+fn entries(seed: u64, keys: u64) -> Vec<Entry> {
+    let entropy = SeededEntropy::new(seed);
+    let mut entries = Vec::new();
+    for n in 0..keys {
+        let key = format!("user{:06}", n * 3).into_bytes();
+        // One key with so many versions that they fill several blocks.
+        let versions = if n == keys / 2 { 200 } else { 1 + entropy.below(3) };
+        for version in (0..versions).rev() {
+            let seqno = 1 + version * keys + n;
+            let kind = if entropy.below(5) == 0 { Kind::Delete } else { Kind::Put };
+            let len = if kind == Kind::Put { entropy.below(60) as usize } else { 0 };
+            entries.push((key.clone(), seqno, kind, vec![version as u8; len]));
+        }
+    }
+    entries
+}
+
+fn build(fs: &MemFs, number: u64, options: &TableOptions, entries: &[Entry]) {
+    fs.create_dir(Path::new(DIR)).unwrap();
+    let path = Path::new(DIR).join(table_name(number));
+    let file = fs.open(&path, OpenMode::CreateNew).unwrap();
+    let mut builder = TableBuilder::new(file, &path, number, options.clone());
+    for (key, seqno, kind, value) in entries {
+        let seqno = SeqNo::new(*seqno).unwrap();
+        builder.add(&EntryRef { key, seqno, kind: *kind, expires: None, value }).unwrap();
+    }
+    let (_, properties, bytes) = builder.finish().unwrap();
+    assert_eq!(properties.entries, entries.len() as u64);
+    assert_eq!(fs.read(&path).unwrap().len() as u64, bytes);
+}
+
+fn owned(entry: EntryRef<'_>) -> Entry {
+    (entry.key.to_vec(), entry.seqno.value(), entry.kind, entry.value.to_vec())
+}
+
+#[test]
+fn every_entry_comes_back_whatever_the_parts() {
+    for codec_name in ["raw", "lz4"] {
+        for filter in ["none", "blocked-bloom"] {
+            for cache in ["none", "lru"] {
+                let (fs, entries) = (MemFs::new(), entries(1, 300));
+                build(&fs, 7, &options(codec_name, filter), &entries);
+                let table = Table::open(&context(&fs, cache), Path::new(DIR), 7).unwrap();
+                for _ in 0..2 {
+                    check_gets(&table, &entries);
+                    check_walks(&table, &entries);
+                }
+                assert_eq!(table.verify().unwrap(), entries.len() as u64);
+            }
+        }
+    }
+}
+
+fn check_gets(table: &Table, entries: &[Entry]) {
+    let entropy = SeededEntropy::new(9);
+    let mut tally = Tally::default();
+    for _ in 0..2000 {
+        let key = format!("user{:06}", entropy.below(920)).into_bytes();
+        let at = SeqNo::new(entropy.below(70_000)).unwrap();
+        let expected = entries.iter().find(|(k, s, ..)| *k == key && *s <= at.value());
+        let mut found = None;
+        let hash = nori_filter::key_hash(&key);
+        let has = table.get((&key, hash), at, true, &mut tally, &mut |entry| {
+            found = Some(owned(entry));
+        });
+        assert_eq!((has.unwrap(), found.as_ref()), (expected.is_some(), expected));
+    }
+    assert!(tally.runs_probed == 2000);
+}
+
+fn check_walks(table: &Arc<Table>, entries: &[Entry]) {
+    for fill in [true, false] {
+        let mut cursor = table.cursor(fill);
+        assert_eq!(cursor.entry(), None);
+        let mut forward = Vec::new();
+        while cursor.next().unwrap() {
+            forward.push(owned(cursor.entry().unwrap()));
+        }
+        assert!(forward == entries);
+        assert!(!cursor.next().unwrap() && cursor.entry().is_none());
+        let mut backward = Vec::new();
+        while cursor.prev().unwrap() {
+            backward.push(owned(cursor.entry().unwrap()));
+        }
+        backward.reverse();
+        assert!(backward == entries);
+        assert!(!cursor.prev().unwrap() && cursor.next().unwrap());
+        let entropy = SeededEntropy::new(3);
+        for _ in 0..500 {
+            let key = format!("user{:06}", entropy.below(920)).into_bytes();
+            let seqno = entropy.below(70_000);
+            let at =
+                entries.partition_point(|(k, s, ..)| (k, u64::MAX - s) < (&key, u64::MAX - seqno));
+            assert_eq!(cursor.seek(&key, SeqNo::new(seqno).unwrap()).unwrap(), at < entries.len());
+            assert_eq!(cursor.entry().map(owned).as_ref(), entries.get(at));
+            assert_eq!(cursor.prev().unwrap(), at > 0);
+            assert_eq!(cursor.entry().map(owned).as_ref(), at.checked_sub(1).map(|n| &entries[n]));
+        }
+    }
+}
+
+#[test]
+fn every_flipped_bit_is_located_and_never_a_wrong_answer() {
+    let (fs, entries) = (MemFs::new(), entries(2, 40));
+    build(&fs, 3, &options("lz4", "blocked-bloom"), &entries);
+    let path = Path::new(DIR).join(table_name(3));
+    let len = fs.read(&path).unwrap().len() as u64;
+    for at in 0..len {
+        let mask = 1 << (at % 8);
+        fs.flip(&path, at, mask).unwrap();
+        let seen = Table::open(&context(&fs, "none"), Path::new(DIR), 3).and_then(|t| t.verify());
+        let error = seen.expect_err("a flipped bit was not seen");
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "byte {at}: {error}");
+        assert!(error.to_string().contains(&table_name(3)), "{error}");
+        fs.flip(&path, at, mask).unwrap();
+    }
+}
+
+#[test]
+fn a_table_cut_anywhere_is_an_error() {
+    let (fs, entries) = (MemFs::new(), entries(2, 20));
+    build(&fs, 3, &options("raw", "none"), &entries);
+    let path = Path::new(DIR).join(table_name(3));
+    for len in (0..fs.read(&path).unwrap().len() as u64).rev() {
+        fs.truncate(&path, len).unwrap();
+        let error = Table::open(&context(&fs, "none"), Path::new(DIR), 3).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
+    }
+}
+
+#[test]
+fn a_table_under_another_number_is_refused() {
+    let (fs, entries) = (MemFs::new(), entries(2, 20));
+    build(&fs, 3, &options("raw", "none"), &entries);
+    let dir = Path::new(DIR);
+    fs.rename(&dir.join(table_name(3)), &dir.join(table_name(4))).unwrap();
+    assert_eq!(Table::open(&context(&fs, "none"), dir, 4).unwrap_err().kind(), ErrorKind::Corrupt);
+}
+
+#[test]
+fn an_obsolete_table_takes_its_file_along_and_frees_the_cache() {
+    let (fs, entries) = (MemFs::new(), entries(2, 60));
+    build(&fs, 3, &options("raw", "none"), &entries);
+    let context = context(&fs, "lru");
+    let table = Table::open(&context, Path::new(DIR), 3).unwrap();
+    check_walks(&table, &entries);
+    assert!(context.cache.bytes() > 0 && context.cache.bytes() <= 8 << 10);
+    table.mark_obsolete();
+    drop(table);
+    assert_eq!(context.cache.bytes(), 0);
+    assert_eq!(fs.list(Path::new(DIR)).unwrap(), [""; 0]);
+}
