@@ -428,3 +428,6 @@ fn cut(items: Vec<Item>, plan: &Plan, entry_bytes: u64) -> Vec<Vec<Item>> {
 fn seqno(value: u64) -> SeqNo {
     SeqNo::new(value).expect("a simulation writes fewer entries than there are numbers")
 }
+
+#[cfg(test)]
+mod tests;

@@ -45,7 +45,7 @@ pub fn validate(view: &TreeView<'_>, plan: &Plan) -> Result<(), Refusal> {
 }
 
 /// Whether `outputs` of `plan`, in order of keys, may be installed in the tree as it is now. `view.busy` is
-/// without the job that made them ([`Busy::without`]).
+/// without the job that made them ([`crate::Busy::without`]).
 ///
 /// The tree may have changed since the plan was made: flushes came, other jobs were installed.
 pub fn validate_install(
