@@ -40,17 +40,35 @@ impl KeyCodec {
     }
 }
 
-/// Appends `number` with at least `width` digits, zeros in front.
+/// "00", "01", ... "99", one after the other.
+const PAIRS: [u8; 200] = {
+    let mut pairs = [b'0'; 200];
+    let mut i = 0;
+    while i < 100 {
+        pairs[2 * i] += (i / 10) as u8;
+        pairs[2 * i + 1] += (i % 10) as u8;
+        i += 1;
+    }
+    pairs
+};
+
+/// Appends `number` with at least `width` digits, zeros in front. Two digits for each division: this is done for
+/// every operation.
 fn write_decimal(mut number: u64, width: usize, buffer: &mut Vec<u8>) {
     let mut digits = [b'0'; 20];
     let mut at = digits.len();
-    loop {
+    while number >= 10 {
+        let pair = (number % 100) as usize * 2;
+        number /= 100;
+        at -= 2;
+        digits[at..at + 2].copy_from_slice(&PAIRS[pair..pair + 2]);
+    }
+    // What is left is one digit, or nothing after the last pair; a zero alone is a digit too.
+    if number > 0 || at == digits.len() {
         at -= 1;
-        digits[at] = b'0' + (number % 10) as u8;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+        digits[at] = b'0' + number as u8;
+    } else if digits[at] == b'0' {
+        at += 1;
     }
     for _ in digits.len() - at..width {
         buffer.push(b'0');
@@ -80,6 +98,17 @@ mod tests {
         assert_eq!(key(KeyOrder::Ordered, ycsb(8), 1_234), b"user00001234");
         assert_eq!(key(KeyOrder::Ordered, ycsb(2), 1_234), b"user1234");
         assert_eq!(key(KeyOrder::Ordered, ycsb(1), u64::MAX), b"user18446744073709551615");
+    }
+
+    #[test]
+    fn decimals_are_those_of_the_standard_library() {
+        let powers = (0..20).map(|exponent| 10_u64.pow(exponent));
+        let near = powers.flat_map(|power| [power - 1, power, power + 1, power.saturating_mul(5)]);
+        for number in near.chain(0..1_200).chain((0..1_000).map(fnv64)) {
+            let mut buffer = Vec::new();
+            write_decimal(number, 1, &mut buffer);
+            assert_eq!(String::from_utf8(buffer).unwrap(), number.to_string());
+        }
     }
 
     #[test]

@@ -14,7 +14,7 @@ pub(super) const INK: RGBColor = RGBColor(34, 34, 34);
 pub(super) const FAINT: RGBColor = RGBColor(95, 95, 95);
 pub(super) const GRID: RGBColor = RGBColor(224, 224, 224);
 /// Characters of a footer line at the width of all figures.
-const FOOTER_CHARS: usize = 148;
+const FOOTER_CHARS: usize = 172;
 const FOOTER_SIZE: f64 = 12.0;
 const FOOTER_LINE: i32 = 17;
 
@@ -51,7 +51,8 @@ pub(super) fn font(size: f64, scale: f64, ink: RGBColor) -> TextStyle<'static> {
 
 /// Bold text of `size` units.
 pub(super) fn bold(size: f64, scale: f64, ink: RGBColor) -> TextStyle<'static> {
-    (FONT, size * scale).into_font().style(FontStyle::Bold).color(&ink)
+    // Not `.style(Bold)` on a font that is there: that keeps the glyphs of the regular one.
+    (FONT, size * scale, FontStyle::Bold).into_font().color(&ink)
 }
 
 pub(super) fn anchored(style: TextStyle<'static>, h: HPos, v: VPos) -> TextStyle<'static> {
@@ -125,13 +126,14 @@ impl Words {
         let left = px(18.0, scale);
         let top = anchored(bold(19.0, scale, INK), HPos::Left, VPos::Top);
         drawing(area.draw(&Text::new(self.title.clone(), (left, px(14.0, scale)), top)))?;
-        let mut lines = wrap(&format!("What to look for: {}", self.look_for));
-        lines.extend(wrap(&self.what));
-        lines.extend(wrap(&self.machine));
+        let hint = wrap(&format!("What to look for: {}", self.look_for));
+        let hint_lines = hint.len();
+        let lines: Vec<String> =
+            [hint, wrap(&self.what), wrap(&self.machine)].into_iter().flatten().collect();
         let height = area.dim_in_pixel().1 as i32;
         let footer = px(f64::from(FOOTER_LINE) * lines.len() as f64 + 12.0, scale);
         for (index, line) in lines.iter().enumerate() {
-            let ink = if index == 0 { INK } else { FAINT };
+            let ink = if index < hint_lines { INK } else { FAINT };
             let style = anchored(font(FOOTER_SIZE, scale, ink), HPos::Left, VPos::Top);
             let y = height - footer + px(f64::from(FOOTER_LINE) * index as f64 + 4.0, scale);
             drawing(area.draw(&Text::new(line.clone(), (left, y), style)))?;
@@ -198,7 +200,7 @@ pub(crate) fn micros(micros: f64) -> String {
     let (value, unit) = match micros {
         m if m >= 1e6 => (m / 1e6, "s"),
         m if m >= 1e3 => (m / 1e3, "ms"),
-        m if m >= 1.0 => (m, "us"),
+        m if m >= 1.0 => (m, "µs"),
         m => (m * 1e3, "ns"),
     };
     if value >= 9.95 || value.fract() < 0.005 {
@@ -253,7 +255,7 @@ mod tests {
         assert_eq!((bytes(16 << 20), bytes(1_536)), ("16 MiB".into(), "1.5 KiB".into()));
         assert_eq!(
             (micros(0.25), micros(5.0), micros(1_500.0)),
-            ("250 ns".into(), "5 us".into(), "1.5 ms".into())
+            ("250 ns".into(), "5 µs".into(), "1.5 ms".into())
         );
     }
 
