@@ -29,6 +29,8 @@ pub struct WriteBatch {
     encoded: Vec<u8>,
     ops: u32,
     payload_bytes: u64,
+    has_range_deletes: bool,
+    has_expiries: bool,
 }
 
 /// One operation of a batch, lent.
@@ -105,6 +107,8 @@ impl WriteBatch {
         self.encoded.clear();
         self.ops = 0;
         self.payload_bytes = 0;
+        self.has_range_deletes = false;
+        self.has_expiries = false;
     }
 
     /// The number of operations.
@@ -120,6 +124,16 @@ impl WriteBatch {
     /// The bytes of all keys and values.
     pub fn payload_bytes(&self) -> u64 {
         self.payload_bytes
+    }
+
+    /// Whether any operation is a range delete.
+    pub fn has_range_deletes(&self) -> bool {
+        self.has_range_deletes
+    }
+
+    /// Whether any put expires.
+    pub fn has_expiries(&self) -> bool {
+        self.has_expiries
     }
 
     /// The batch as it goes into the log.
@@ -138,13 +152,15 @@ impl WriteBatch {
     ///
     /// If the bytes are not operations from end to end. Never panics, whatever the bytes.
     pub fn decode(encoded: &[u8]) -> Result<Self, BatchDecodeError> {
-        let (mut ops, mut payload_bytes) = (0u32, 0u64);
+        let mut batch = Self { encoded: encoded.to_vec(), ..Self::default() };
         for op in Ops::new(encoded) {
-            let (_, key, value) = op?;
-            ops = ops.checked_add(1).ok_or(BatchDecodeError { offset: 0 })?;
-            payload_bytes += (key.len() + value.len()) as u64;
+            let (op, key, value) = op?;
+            batch.ops = batch.ops.checked_add(1).ok_or(BatchDecodeError { offset: 0 })?;
+            batch.payload_bytes += (key.len() + value.len()) as u64;
+            batch.has_range_deletes |= op.kind == Kind::DeleteRange;
+            batch.has_expiries |= op.expires.is_some();
         }
-        Ok(Self { encoded: encoded.to_vec(), ops, payload_bytes })
+        Ok(batch)
     }
 
     fn push(&mut self, kind: Kind, expires: Option<Tick>, key: &[u8], value: &[u8]) -> &mut Self {
@@ -163,6 +179,8 @@ impl WriteBatch {
             put_bytes(&mut self.encoded, value);
         }
         self.ops += 1;
+        self.has_range_deletes |= kind == Kind::DeleteRange;
+        self.has_expiries |= expires.is_some();
         self.payload_bytes += (key.len() + value.len()) as u64;
         self
     }

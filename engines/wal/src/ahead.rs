@@ -65,6 +65,15 @@ impl Ahead {
         self.make(number, self.bytes.max(bytes_min))
     }
 
+    /// Waits until no job of this log is under way: the folder is quiet from then on.
+    pub(crate) fn close(&self, tasks: &dyn Tasks) {
+        let making = match &*self.lock() {
+            State::Making(_, signal) => signal.clone(),
+            _ => return,
+        };
+        let _: Waited = tasks.wait(&making);
+    }
+
     /// Makes the file and its name safe.
     fn make(&self, number: u64, bytes: u64) -> Result<Arc<dyn Segment>, WalError> {
         let path = segment_path(&self.dir, number);

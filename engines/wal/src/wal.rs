@@ -195,6 +195,12 @@ impl Wal {
     }
 }
 
+impl Drop for Wal {
+    fn drop(&mut self) {
+        self.ahead.close(&*self.tasks);
+    }
+}
+
 impl Writer {
     pub(crate) fn appended(&self) -> Position {
         self.active.base + self.end

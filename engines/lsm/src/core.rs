@@ -1,0 +1,187 @@
+//! What reads, writes and jobs of one store share.
+//!
+//! Locks, in the order they are taken: `commit` (the order of writes), `tree` (edits of the version), then the small ones.
+//! Reads take none.
+
+use crate::counters::Counters;
+use crate::jobs::Jobs;
+use crate::manifest::Manifest;
+use crate::publish::Publisher;
+use crate::read::SuperVersion;
+use crate::stall::Brake;
+use crate::version::Version;
+use crate::{Components, Settings};
+use arc_swap::ArcSwap;
+use nori_compaction::{Busy, Strategy, TreeView};
+use nori_env::Lock;
+use nori_filter::{FilterContext, LevelFill};
+use nori_kv::{EngineEvent, Error, Parts, Reason, Result, SeqNo, Tick};
+use nori_memtable::Memtable;
+use nori_sstable::{ReadCounters, TableContext};
+use nori_wal::{Wal, WalError};
+use parking_lot::Mutex;
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+/// One open store.
+pub(crate) struct Core {
+    pub(crate) dir: PathBuf,
+    pub(crate) parts: Parts,
+    pub(crate) settings: Settings,
+    pub(crate) components: Components,
+    pub(crate) tables: TableContext,
+    pub(crate) counters: Counters,
+    pub(crate) read_counters: ReadCounters,
+    pub(crate) wal: Wal,
+    pub(crate) publisher: Publisher,
+    pub(crate) commit: Mutex<Commit>,
+    pub(crate) super_version: ArcSwap<SuperVersion>,
+    pub(crate) tree: Mutex<Tree>,
+    /// Sequence numbers that snapshots read at, each with the number of snapshots.
+    pub(crate) snapshots: Mutex<BTreeMap<SeqNo, usize>>,
+    pub(crate) brake: Brake,
+    pub(crate) jobs: Jobs,
+    /// Whether a flush job is under way.
+    pub(crate) is_flushing: AtomicBool,
+    /// The next number for a table, a run or a manifest.
+    pub(crate) next_number: AtomicU64,
+    /// Logical time: flushes so far.
+    pub(crate) ticks: AtomicU64,
+    /// The failure that ended writing.
+    pub(crate) poison: OnceLock<Error>,
+    /// Whether a group-sync job is under way.
+    pub(crate) is_group_syncing: AtomicBool,
+    pub(crate) _lock: Box<dyn Lock>,
+}
+
+/// The order of writes.
+pub(crate) struct Commit {
+    /// The last sequence number taken; `visible <= last`.
+    pub(crate) last: SeqNo,
+    pub(crate) active: Arc<Mem>,
+}
+
+/// A memtable that is or was written.
+pub(crate) struct Mem {
+    pub(crate) memtable: Arc<dyn Memtable>,
+}
+
+/// A memtable that takes no more writes.
+pub(crate) struct Sealed {
+    pub(crate) mem: Arc<Mem>,
+    /// Its last sequence number: when that is visible, all its inserts have ended.
+    pub(crate) last: SeqNo,
+    /// Once it is flushed, segments below this are not needed.
+    pub(crate) next_segment: u64,
+    pub(crate) why: Reason,
+}
+
+/// The tree and who changes it.
+pub(crate) struct Tree {
+    pub(crate) version: Arc<Version>,
+    pub(crate) manifest: Manifest,
+    pub(crate) busy: Busy,
+    pub(crate) strategy: Box<dyn Strategy>,
+    pub(crate) next_job: u64,
+    /// By level, since the store was opened.
+    pub(crate) level_bytes_written: Vec<u64>,
+}
+
+impl Core {
+    /// The present tick.
+    pub(crate) fn tick(&self) -> Tick {
+        Tick(self.ticks.load(Ordering::Relaxed))
+    }
+
+    /// Tells whoever watches.
+    pub(crate) fn tell(&self, event: &EngineEvent) {
+        self.parts.meter.event(event.to_viz(self.parts.clock.now().nanos));
+    }
+
+    /// An error if writing has ended.
+    pub(crate) fn check_poison(&self) -> Result<()> {
+        self.poison.get().map_or(Ok(()), |error| Err(error.poison()))
+    }
+
+    /// Ends writing for good: what is on disk is unknown from here on.
+    pub(crate) fn end_writing(&self, error: &Error) {
+        if self.poison.set(error.clone()).is_ok() {
+            self.tell(&EngineEvent::Poisoned { what: error.to_string() });
+        }
+        self.publisher.fail(error);
+        self.brake.release();
+        self.jobs.notify();
+    }
+
+    /// A log error as an engine error; it ends writing.
+    pub(crate) fn log_failed(&self, error: WalError) -> Error {
+        let error = from_wal(error);
+        self.end_writing(&error);
+        error
+    }
+
+    /// The sequence numbers some reader may read at, ascending; the newest visible one is the last.
+    pub(crate) fn boundaries(&self) -> Vec<SeqNo> {
+        // Under the lock, so that no snapshot is made between the two looks.
+        let snapshots = self.snapshots.lock();
+        let visible = self.publisher.visible();
+        let mut boundaries: Vec<SeqNo> = snapshots.keys().copied().collect();
+        if boundaries.last() != Some(&visible) {
+            boundaries.push(visible);
+        }
+        boundaries
+    }
+
+    /// Hands `tree`'s view to `f`, together with its strategy.
+    pub(crate) fn with_view<T>(
+        &self,
+        tree: &mut Tree,
+        f: impl FnOnce(&mut dyn Strategy, &TreeView<'_>) -> T,
+    ) -> T {
+        let snapshots = self.boundaries();
+        let Tree { version, busy, strategy, .. } = tree;
+        let view = TreeView {
+            levels: &version.views,
+            busy,
+            now: self.tick(),
+            snapshots: &snapshots,
+            disk_free: None,
+        };
+        f(&mut **strategy, &view)
+    }
+
+    /// What the filter of a table for `level` may know.
+    pub(crate) fn filter_context(&self, level: usize, keys_expected: u64) -> FilterContext {
+        let version = Arc::clone(&self.super_version.load().version);
+        let fills: Vec<LevelFill> = version
+            .views
+            .iter()
+            .map(|view| LevelFill {
+                entries: view.tables().map(|table| table.entries).sum(),
+                runs: view.runs.len(),
+            })
+            .collect();
+        let bits = self.components.filter_budget.bits(&fills, self.settings.filter_bits_per_key);
+        let is_last_level = version.levels.iter().skip(level + 1).all(|below| below.runs.is_empty());
+        FilterContext {
+            level,
+            is_last_level,
+            keys_expected: usize::try_from(keys_expected).unwrap_or(usize::MAX),
+            bits_per_key: bits.get(level).copied().unwrap_or(self.settings.filter_bits_per_key),
+        }
+    }
+}
+
+/// A log error as an engine error.
+pub(crate) fn from_wal(error: WalError) -> Error {
+    match error {
+        WalError::Io { action, file, source } => {
+            let same = std::io::Error::new(source.kind(), source.to_string());
+            Error::io(action, &file, same)
+        }
+        WalError::Damaged { file, offset, what } => Error::corrupt(&file, offset, what),
+        WalError::Stuck => Error::Busy { what: WalError::Stuck.to_string() },
+    }
+}

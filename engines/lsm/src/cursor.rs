@@ -1,0 +1,263 @@
+//! A cursor over rows: the merge of all sources, seen at one sequence number.
+//!
+//! * **Forward** the newest version of a key comes first: the first visible one decides, the others are passed over. The row
+//!   is lent from where it lies.
+//! * **Backward** the newest comes last: visible versions are remembered until the key changes, so the row is a copy, and
+//!   the merge stands on the entry before the key.
+
+use crate::merge::MergeCursor;
+use crate::run_cursor::RunCursor;
+use nori_kv::{Cursor, EntryCursor, EntryRef, KeyRange, Kind, Result, Row, SeqNo, Tick};
+use nori_observe::Counter;
+use nori_sstable::{ReadCounters, Tally};
+use std::sync::Arc;
+
+/// One of the sequences a store consists of.
+pub(crate) enum Source {
+    Memtable(Box<dyn EntryCursor>),
+    Run(RunCursor),
+}
+
+impl EntryCursor for Source {
+    fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<bool> {
+        match self {
+            Self::Memtable(cursor) => cursor.seek(key, seqno),
+            Self::Run(cursor) => cursor.seek(key, seqno),
+        }
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<bool> {
+        match self {
+            Self::Memtable(cursor) => cursor.next(),
+            Self::Run(cursor) => cursor.next(),
+        }
+    }
+
+    fn prev(&mut self) -> Result<bool> {
+        match self {
+            Self::Memtable(cursor) => cursor.prev(),
+            Self::Run(cursor) => cursor.prev(),
+        }
+    }
+
+    #[inline]
+    fn entry(&self) -> Option<EntryRef<'_>> {
+        match self {
+            Self::Memtable(cursor) => cursor.entry(),
+            Self::Run(cursor) => cursor.entry(),
+        }
+    }
+}
+
+/// What a row cursor is told once.
+pub(crate) struct View {
+    pub(crate) at: SeqNo,
+    pub(crate) now: Tick,
+    pub(crate) range: KeyRange,
+}
+
+/// What a row cursor counts, and what it keeps alive.
+pub(crate) struct Counted {
+    pub(crate) reads: ReadCounters,
+    pub(crate) entries: Counter,
+    pub(crate) bytes_out: Counter,
+    /// Keeps tables and memtables from going.
+    pub(crate) _pin: Arc<crate::read::SuperVersion>,
+}
+
+/// A position in the rows of a range.
+pub(crate) struct RowCursor {
+    merge: MergeCursor<Source>,
+    view: View,
+    place: Place,
+    /// The key of the row, or of the deleted key that is being passed over.
+    key: Vec<u8>,
+    /// The value of the row, when going backward.
+    value: Vec<u8>,
+    counted: Counted,
+    entries_met: u64,
+    bytes_out: u64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Before,
+    After,
+    /// The row is the merge's entry; `key` is its key.
+    Forward,
+    /// The row is `key` and `value`; the merge is on the entry before `key`, or off its near end.
+    Backward,
+}
+
+impl RowCursor {
+    pub(crate) fn new(sources: Vec<Source>, view: View, counted: Counted) -> Self {
+        Self {
+            merge: MergeCursor::new(sources),
+            view,
+            place: Place::Nowhere,
+            key: Vec::new(),
+            value: Vec::new(),
+            counted,
+            entries_met: 0,
+            bytes_out: 0,
+        }
+    }
+
+    /// From the merge's entry on, the first row whose key is not `key` if `passes`.
+    fn find_forward(&mut self, mut passes: bool) -> Result<bool> {
+        let View { at, now, ref range } = self.view;
+        loop {
+            let Some(entry) = self.merge.entry() else { break };
+            if !range.is_below_end(entry.key) {
+                break;
+            }
+            self.entries_met += 1;
+            if entry.seqno <= at && !(passes && entry.key == self.key) {
+                self.key.clear();
+                self.key.extend_from_slice(entry.key);
+                if is_live(&entry, now) {
+                    self.bytes_out += entry.payload_bytes();
+                    self.place = Place::Forward;
+                    return Ok(true);
+                }
+                passes = true;
+            }
+            self.merge.next()?;
+        }
+        self.place = Place::After;
+        Ok(false)
+    }
+
+    /// From the merge's entry back, the last row.
+    fn find_backward(&mut self) -> Result<bool> {
+        let View { at, now, ref range } = self.view;
+        let mut candidate: Option<bool> = None;
+        loop {
+            let entry = self.merge.entry().filter(|entry| range.start.as_slice() <= entry.key);
+            // Everything about the remembered key is known once another key, or none, is reached.
+            let is_other = entry.is_none_or(|entry| candidate.is_some() && entry.key != self.key);
+            if is_other && candidate == Some(true) {
+                self.bytes_out += (self.key.len() + self.value.len()) as u64;
+                self.place = Place::Backward;
+                return Ok(true);
+            }
+            let Some(entry) = entry else { break };
+            self.entries_met += 1;
+            if is_other {
+                candidate = None;
+            }
+            if entry.seqno <= at {
+                self.key.clear();
+                self.key.extend_from_slice(entry.key);
+                self.value.clear();
+                self.value.extend_from_slice(entry.value);
+                candidate = Some(is_live(&entry, now));
+            }
+            self.merge.prev()?;
+        }
+        self.place = Place::Before;
+        Ok(false)
+    }
+
+    fn first(&mut self) -> Result<bool> {
+        self.place = Place::Nowhere;
+        self.merge.seek(&self.view.range.start, SeqNo::MAX)?;
+        self.find_forward(false)
+    }
+
+    fn last(&mut self) -> Result<bool> {
+        self.place = Place::Nowhere;
+        match &self.view.range.end {
+            Some(end) => self.merge.seek_before(end)?,
+            None => self.merge.seek_last()?,
+        };
+        self.find_backward()
+    }
+}
+
+fn is_live(entry: &EntryRef<'_>, now: Tick) -> bool {
+    entry.kind == Kind::Put && entry.expires.is_none_or(|expires| now < expires)
+}
+
+impl Cursor for RowCursor {
+    fn seek(&mut self, key: &[u8]) -> Result<bool> {
+        self.place = Place::Nowhere;
+        let from = key.max(self.view.range.start.as_slice());
+        self.merge.seek(from, SeqNo::MAX)?;
+        self.find_forward(false)
+    }
+
+    fn seek_back(&mut self, key: &[u8]) -> Result<bool> {
+        if !self.view.range.is_below_end(key) {
+            return self.last();
+        }
+        self.place = Place::Nowhere;
+        // Behind every version of the key: sequence number zero is never written.
+        self.merge.seek(key, SeqNo::ZERO)?;
+        self.merge.prev()?;
+        self.find_backward()
+    }
+
+    fn next(&mut self) -> Result<bool> {
+        match std::mem::replace(&mut self.place, Place::Nowhere) {
+            Place::Nowhere | Place::Before => self.first(),
+            Place::After => {
+                self.place = Place::After;
+                Ok(false)
+            }
+            Place::Forward => {
+                self.merge.next()?;
+                self.find_forward(true)
+            }
+            Place::Backward => {
+                self.merge.seek(&self.key, SeqNo::ZERO)?;
+                self.find_forward(false)
+            }
+        }
+    }
+
+    fn prev(&mut self) -> Result<bool> {
+        match std::mem::replace(&mut self.place, Place::Nowhere) {
+            Place::Nowhere | Place::After => self.last(),
+            Place::Before => {
+                self.place = Place::Before;
+                Ok(false)
+            }
+            Place::Forward => {
+                let key = std::mem::take(&mut self.key);
+                self.merge.seek_before(&key)?;
+                self.find_backward()
+            }
+            Place::Backward => self.find_backward(),
+        }
+    }
+
+    #[inline]
+    fn row(&self) -> Option<Row<'_>> {
+        match self.place {
+            Place::Forward => {
+                self.merge.entry().map(|entry| Row { key: entry.key, value: entry.value })
+            }
+            Place::Backward => Some(Row { key: &self.key, value: &self.value }),
+            Place::Nowhere | Place::Before | Place::After => None,
+        }
+    }
+}
+
+impl Drop for RowCursor {
+    fn drop(&mut self) {
+        let mut tally = Tally::default();
+        for source in self.merge.children_mut() {
+            if let Source::Run(run) = source {
+                let met = run.take_tally();
+                tally.cache_hits += met.cache_hits;
+                tally.cache_misses += met.cache_misses;
+            }
+        }
+        self.counted.reads.add(&tally);
+        self.counted.entries.add(self.entries_met);
+        self.counted.bytes_out.add(self.bytes_out);
+    }
+}

@@ -1,0 +1,197 @@
+//! The manifest: a log of version edits, and `CURRENT`, which names the manifest in force.
+//!
+//! ```text
+//! manifest = magic "NORIMANI", format version u32 = 1, zero u32, record*
+//! record   = length u32, checksum u32 of manifest number u64, offset u64, payload; payload: an edit
+//! CURRENT  = "<manifest file name> <checksum of the name, 8 hex digits>\n"
+//! ```
+//!
+//! 1. An edit is appended and synced before anything acts on it; a failed write or sync ends writing for good.
+//! 2. Every opening, and every manifest past a size, begins a new manifest with one edit that makes the present version; then
+//!    `CURRENT` is replaced: written beside, synced, renamed, folder synced.
+//! 3. The last record of a crashed store may be torn. A bad record with a valid one behind it is damage. What a lost last
+//!    edit would have taken along (removed tables, removed segments) is missed when the store is opened.
+
+use crate::edit::Edit;
+use nori_env::{File, Fs, OpenMode, SyncTicket};
+use nori_kv::{Error, Result};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+const MAGIC: [u8; 8] = *b"NORIMANI";
+const FORMAT_VERSION: u32 = 1;
+const HEADER_BYTES: usize = 16;
+const RECORD_HEADER_BYTES: usize = 8;
+/// A manifest past this size is rolled.
+const MANIFEST_BYTES_MAX: u64 = 4 << 20;
+pub(crate) const CURRENT: &str = "CURRENT";
+const CURRENT_NEXT: &str = "CURRENT.next";
+
+/// A manifest that is being written.
+pub(crate) struct Manifest {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    number: u64,
+    bytes: u64,
+}
+
+impl Manifest {
+    /// Begins manifest `number` with `edit` and makes it the one in force.
+    pub(crate) fn create(fs: &dyn Fs, dir: &Path, number: u64, edit: &Edit) -> Result<Self> {
+        let path = dir.join(manifest_name(number));
+        let file = fs
+            .open(&path, OpenMode::CreateNew)
+            .map_err(|e| Error::io("creating", &path, e))?;
+        let mut header = Vec::with_capacity(HEADER_BYTES);
+        header.extend_from_slice(&MAGIC);
+        header.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        header.extend_from_slice(&[0; 4]);
+        file.write_at(&header, 0).map_err(|e| Error::io("writing", &path, e))?;
+        let mut manifest = Self { file, path, number, bytes: HEADER_BYTES as u64 };
+        manifest.append(edit)?;
+        fs.sync_dir(dir).map_err(|e| Error::io("syncing", dir, e))?;
+        set_current(fs, dir, number)?;
+        Ok(manifest)
+    }
+
+    /// Appends an edit and makes it safe.
+    pub(crate) fn append(&mut self, edit: &Edit) -> Result<()> {
+        let payload = edit.encode();
+        let mut record = Vec::with_capacity(RECORD_HEADER_BYTES + payload.len());
+        record.extend_from_slice(&(payload.len() as u32).to_le_bytes());
+        record.extend_from_slice(&checksum(self.number, self.bytes, &payload).to_le_bytes());
+        record.extend_from_slice(&payload);
+        self.file
+            .write_at(&record, self.bytes)
+            .map_err(|e| Error::io("writing", &self.path, e))?;
+        sync_now(&*self.file, &self.path)?;
+        self.bytes += record.len() as u64;
+        Ok(())
+    }
+
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    pub(crate) fn should_roll(&self) -> bool {
+        self.bytes > MANIFEST_BYTES_MAX
+    }
+}
+
+/// Syncs a file and waits; the caller is no job, or its file system completes at once.
+pub(crate) fn sync_now(file: &dyn File, path: &Path) -> Result<()> {
+    let ticket = SyncTicket::start(|done| file.sync(done));
+    let outcome = ticket.take();
+    let outcome = outcome.unwrap_or_else(|| Err(std::io::Error::other("the sync has not ended")));
+    outcome.map_err(|e| Error::io("syncing", path, e))
+}
+
+/// The number of the manifest in force and its edits; `None` if there is no store.
+pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<(u64, Vec<Edit>)>> {
+    let Some(number) = read_current(fs, dir)? else { return Ok(None) };
+    let path = dir.join(manifest_name(number));
+    let content = fs.read(&path).map_err(|e| match e.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::corrupt(&dir.join(CURRENT), 0, format!("it names {}, which is missing", path.display()))
+        }
+        _ => Error::io("reading", &path, e),
+    })?;
+    check_header(&content, &path)?;
+    let (mut edits, mut offset) = (Vec::new(), HEADER_BYTES);
+    while let Some((payload, end)) = record_at(&content, number, offset) {
+        let edit = Edit::decode(payload).ok_or_else(|| {
+            Error::corrupt(&path, offset as u64, "a record with a right checksum holds no edit")
+        })?;
+        edits.push(edit);
+        offset = end;
+    }
+    let is_damaged = (offset + 1..content.len()).any(|at| record_at(&content, number, at).is_some());
+    if is_damaged || edits.is_empty() {
+        return Err(Error::corrupt(&path, offset as u64, "a record cannot be read"));
+    }
+    Ok(Some((number, edits)))
+}
+
+fn check_header(content: &[u8], path: &Path) -> Result<()> {
+    if content.len() < HEADER_BYTES || content[..8] != MAGIC {
+        return Err(Error::corrupt(path, 0, "the magic of a manifest is not there"));
+    }
+    let word = |at: usize| content[at..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
+    if word(8) != FORMAT_VERSION {
+        let what = format!("format version {} is not known, only 1", word(8));
+        return Err(Error::corrupt(path, 8, what));
+    }
+    if word(12) != 0 {
+        return Err(Error::corrupt(path, 12, "reserved bytes are not zero"));
+    }
+    Ok(())
+}
+
+/// The payload of the valid record at `offset` and the offset behind it. Never panics.
+fn record_at(content: &[u8], number: u64, offset: usize) -> Option<(&[u8], usize)> {
+    let header = content.get(offset..)?.first_chunk::<RECORD_HEADER_BYTES>()?;
+    let len = u32::from_le_bytes(*header.first_chunk()?) as usize;
+    let stored = u32::from_le_bytes(*header.last_chunk()?);
+    let start = offset + RECORD_HEADER_BYTES;
+    let end = start.checked_add(len)?;
+    let payload = content.get(start..end)?;
+    (checksum(number, offset as u64, payload) == stored).then_some((payload, end))
+}
+
+fn checksum(number: u64, offset: u64, payload: &[u8]) -> u32 {
+    let mut place = [0; 16];
+    place[..8].copy_from_slice(&number.to_le_bytes());
+    place[8..].copy_from_slice(&offset.to_le_bytes());
+    crc32c::crc32c_append(crc32c::crc32c(&place), payload)
+}
+
+fn set_current(fs: &dyn Fs, dir: &Path, number: u64) -> Result<()> {
+    let (next, current) = (dir.join(CURRENT_NEXT), dir.join(CURRENT));
+    match fs.remove(&next) {
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+            return Err(Error::io("removing", &next, e));
+        }
+        _ => {}
+    }
+    let file =
+        fs.open(&next, OpenMode::CreateNew).map_err(|e| Error::io("creating", &next, e))?;
+    let name = manifest_name(number);
+    let line = format!("{name} {:08x}\n", crc32c::crc32c(name.as_bytes()));
+    file.write_at(line.as_bytes(), 0).map_err(|e| Error::io("writing", &next, e))?;
+    sync_now(&*file, &next)?;
+    fs.rename(&next, &current).map_err(|e| Error::io("renaming", &next, e))?;
+    fs.sync_dir(dir).map_err(|e| Error::io("syncing", dir, e))
+}
+
+fn read_current(fs: &dyn Fs, dir: &Path) -> Result<Option<u64>> {
+    let path = dir.join(CURRENT);
+    let content = match fs.read(&path) {
+        Ok(content) => content,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Error::io("reading", &path, e)),
+    };
+    let parse = || {
+        let line = std::str::from_utf8(&content).ok()?.strip_suffix('\n')?;
+        let (name, stored) = line.split_once(' ')?;
+        let is_right = stored == format!("{:08x}", crc32c::crc32c(name.as_bytes()));
+        manifest_number(name).filter(|_| is_right)
+    };
+    let number = parse();
+    number.map(Some).ok_or_else(|| Error::corrupt(&path, 0, "it does not name a manifest"))
+}
+
+/// The file name of manifest `number`.
+pub(crate) fn manifest_name(number: u64) -> String {
+    format!("{number:010}.manifest")
+}
+
+/// The number of the manifest of that file name.
+pub(crate) fn manifest_number(name: &str) -> Option<u64> {
+    let number = name.strip_suffix(".manifest")?.parse().ok()?;
+    (manifest_name(number) == name).then_some(number)
+}
+
+/// Whether the store's own code made a file of that name, and may sweep it.
+pub(crate) fn is_temporary(name: &str) -> bool {
+    name == CURRENT_NEXT
+}

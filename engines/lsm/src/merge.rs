@@ -1,0 +1,232 @@
+//! Merges sorted sequences of entries into one.
+//!
+//! 1. Each child's present key is copied beside it with its first eight bytes as a number, so that most comparisons are
+//!    of two words that lie side by side and none calls the child.
+//! 2. The children that have an entry form a binary heap by internal order, least on top for forward, greatest for
+//!    backward.
+//! 3. A step moves the top child and sifts it down: one or two comparisons while one child leads.
+//! 4. A change of direction puts every other child on the other side of the present entry.
+
+use nori_kv::{EntryCursor, EntryRef, Result, SeqNo, WriteBatch};
+use std::cmp::Ordering;
+
+/// A cursor over the entries of all children, in internal order. No two children hold the same key and
+/// sequence number.
+pub(crate) struct MergeCursor<C> {
+    children: Vec<Child<C>>,
+    /// Indices of children that have an entry; a heap in the present direction.
+    heap: Vec<u32>,
+    direction: Direction,
+}
+
+struct Child<C> {
+    cursor: C,
+    /// The first eight bytes of `key`, big-endian, padded with zeros.
+    head: u64,
+    key: Vec<u8>,
+    seqno: SeqNo,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    /// Off both ends, as made.
+    Nowhere,
+    Forward,
+    Backward,
+    /// Off the far end.
+    After,
+    /// Off the near end.
+    Before,
+}
+
+/// Greater than every key: seeking it leaves a cursor off its far end, wherever it was.
+static BEYOND: [u8; WriteBatch::KEY_BYTES_MAX + 1] = [0xFF; WriteBatch::KEY_BYTES_MAX + 1];
+
+impl<C: EntryCursor> Child<C> {
+    /// Copies the present key; whether there is one.
+    #[inline]
+    fn refresh(&mut self) -> bool {
+        let Some(entry) = self.cursor.entry() else { return false };
+        self.key.clear();
+        self.key.extend_from_slice(entry.key);
+        self.seqno = entry.seqno;
+        self.head = match entry.key.first_chunk() {
+            Some(chunk) => u64::from_be_bytes(*chunk),
+            None => {
+                let mut bytes = [0; 8];
+                bytes[..entry.key.len()].copy_from_slice(entry.key);
+                u64::from_be_bytes(bytes)
+            }
+        };
+        true
+    }
+
+    #[inline]
+    fn order(&self, other: &Self) -> Ordering {
+        self.head
+            .cmp(&other.head)
+            .then_with(|| self.key.cmp(&other.key))
+            .then_with(|| other.seqno.cmp(&self.seqno))
+    }
+}
+
+impl<C: EntryCursor> MergeCursor<C> {
+    pub(crate) fn new(cursors: impl IntoIterator<Item = C>) -> Self {
+        let child = |cursor| Child { cursor, head: 0, key: Vec::new(), seqno: SeqNo::ZERO };
+        Self {
+            children: cursors.into_iter().map(child).collect(),
+            heap: Vec::new(),
+            direction: Direction::Nowhere,
+        }
+    }
+
+    /// The children, for what they counted.
+    pub(crate) fn children_mut(&mut self) -> impl Iterator<Item = &mut C> {
+        self.children.iter_mut().map(|child| &mut child.cursor)
+    }
+
+    /// Goes to the last entry whose user key is below `key`.
+    pub(crate) fn seek_before(&mut self, key: &[u8]) -> Result<bool> {
+        self.rebuild(Direction::Backward, |_, cursor| {
+            cursor.seek(key, SeqNo::MAX)?;
+            cursor.prev()
+        })
+    }
+
+    /// Goes to the last entry.
+    pub(crate) fn seek_last(&mut self) -> Result<bool> {
+        self.rebuild(Direction::Backward, |_, cursor| {
+            cursor.seek(&BEYOND, SeqNo::ZERO)?;
+            cursor.prev()
+        })
+    }
+
+    /// Whether child `a` comes before child `b` in the present direction.
+    #[inline]
+    fn leads(&self, a: u32, b: u32) -> bool {
+        let order = self.children[a as usize].order(&self.children[b as usize]);
+        order == if self.direction == Direction::Forward { Ordering::Less } else { Ordering::Greater }
+    }
+
+    fn sift_down(&mut self, mut at: usize) {
+        loop {
+            let left = 2 * at + 1;
+            if left >= self.heap.len() {
+                return;
+            }
+            let right = left + 1;
+            let takes_right =
+                right < self.heap.len() && self.leads(self.heap[right], self.heap[left]);
+            let child = if takes_right { right } else { left };
+            if !self.leads(self.heap[child], self.heap[at]) {
+                return;
+            }
+            self.heap.swap(at, child);
+            at = child;
+        }
+    }
+
+    /// Moves every child with `go` and makes the heap of `direction`.
+    fn rebuild(
+        &mut self,
+        direction: Direction,
+        mut go: impl FnMut(usize, &mut C) -> Result<bool>,
+    ) -> Result<bool> {
+        self.heap.clear();
+        self.direction = Direction::Nowhere;
+        for (n, child) in self.children.iter_mut().enumerate() {
+            if go(n, &mut child.cursor)? && child.refresh() {
+                self.heap.push(n as u32);
+            }
+        }
+        self.direction = direction;
+        for at in (0..self.heap.len() / 2).rev() {
+            self.sift_down(at);
+        }
+        Ok(self.settle())
+    }
+
+    /// Takes note of an empty heap; whether there is an entry.
+    fn settle(&mut self) -> bool {
+        if self.heap.is_empty() {
+            self.direction = match self.direction {
+                Direction::Forward => Direction::After,
+                Direction::Backward => Direction::Before,
+                other => other,
+            };
+        }
+        !self.heap.is_empty()
+    }
+
+    /// Moves the top child on in the present direction.
+    fn step(&mut self) -> Result<bool> {
+        let top = self.heap[0] as usize;
+        let child = &mut self.children[top];
+        let moved = match self.direction {
+            Direction::Forward => child.cursor.next(),
+            _ => child.cursor.prev(),
+        };
+        let moved = moved.inspect_err(|_| {
+            self.heap.clear();
+            self.direction = Direction::Nowhere;
+        })?;
+        if !(moved && self.children[top].refresh()) {
+            self.heap.swap_remove(0);
+        }
+        self.sift_down(0);
+        Ok(self.settle())
+    }
+
+    /// The key and sequence number of the entry at the position, copied, and its child.
+    fn present(&self) -> (Vec<u8>, SeqNo, usize) {
+        let top = self.heap[0] as usize;
+        let child = &self.children[top];
+        (child.key.clone(), child.seqno, top)
+    }
+}
+
+impl<C: EntryCursor> EntryCursor for MergeCursor<C> {
+    fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<bool> {
+        self.rebuild(Direction::Forward, |_, cursor| cursor.seek(key, seqno))
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<bool> {
+        match self.direction {
+            Direction::Forward => self.step(),
+            Direction::After => Ok(false),
+            Direction::Nowhere | Direction::Before => {
+                self.rebuild(Direction::Forward, |_, cursor| cursor.seek(&[], SeqNo::MAX))
+            }
+            Direction::Backward => {
+                let (key, seqno, top) = self.present();
+                self.rebuild(Direction::Forward, |n, cursor| {
+                    if n == top { cursor.next() } else { cursor.seek(&key, seqno) }
+                })
+            }
+        }
+    }
+
+    fn prev(&mut self) -> Result<bool> {
+        match self.direction {
+            Direction::Backward => self.step(),
+            Direction::Before => Ok(false),
+            Direction::Nowhere | Direction::After => self.seek_last(),
+            Direction::Forward => {
+                let (key, seqno, top) = self.present();
+                self.rebuild(Direction::Backward, |n, cursor| {
+                    if n != top {
+                        cursor.seek(&key, seqno)?;
+                    }
+                    cursor.prev()
+                })
+            }
+        }
+    }
+
+    #[inline]
+    fn entry(&self) -> Option<EntryRef<'_>> {
+        let top = *self.heap.first()?;
+        self.children[top as usize].cursor.entry()
+    }
+}

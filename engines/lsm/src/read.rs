@@ -1,0 +1,154 @@
+//! Point reads: memtables newest first, then the runs of the tree in probe order.
+//!
+//! A reader loads the **super-version** - the memtables and the version that belong together - with one load and no
+//! reference count, *then* the visible sequence number. In this order everything that was visible when the
+//! super-version was loaded is in it.
+
+use crate::core::{Core, Mem, Sealed};
+use crate::cursor::{Counted, RowCursor, Source, View};
+use crate::run_cursor::RunCursor;
+use crate::version::Version;
+use nori_filter::key_hash;
+use nori_kv::{
+    Cursor, EntryRef, Error, KeyRange, Kind, ReadOptions, Result, Row, SeqNo, Tick, Tier,
+};
+use nori_sstable::Tally;
+use std::sync::Arc;
+
+/// What a reader needs: memtables and tables that belong together. Immutable.
+pub(crate) struct SuperVersion {
+    pub(crate) active: Arc<Mem>,
+    /// Newest first.
+    pub(crate) sealed: Vec<Arc<Sealed>>,
+    pub(crate) version: Arc<Version>,
+}
+
+impl Core {
+    /// Lends the row of `key` at `at` (at the newest visible write if `None`) to `sink`; whether there is one.
+    pub(crate) fn read_at(
+        &self,
+        key: &[u8],
+        at: Option<SeqNo>,
+        options: &ReadOptions,
+        sink: &mut dyn FnMut(Row<'_>),
+    ) -> Result<bool> {
+        if options.tier == Tier::CacheOnly {
+            return Err(Error::Unsupported { engine: "nori-lsm", what: "reading the cache only" });
+        }
+        let sv = self.super_version.load();
+        let at = at.unwrap_or_else(|| self.publisher.visible());
+        self.counters.point_reads.add(1);
+        let mut live = false;
+        let mut bytes = 0;
+        let mut found = |entry: EntryRef<'_>| {
+            if is_live(&entry, options.now) {
+                live = true;
+                bytes = entry.payload_bytes();
+                sink(Row { key, value: entry.value });
+            }
+        };
+        if !sv.lookup_memtables(key, at, &mut found) {
+            let mut tally = Tally::default();
+            let outcome = sv.lookup_tables(key, at, options.fill, &mut tally, &mut found);
+            self.read_counters.add(&tally);
+            outcome?;
+        }
+        if live {
+            self.counters.user_bytes_out.add(bytes);
+        }
+        Ok(live)
+    }
+
+    /// A cursor at `at`, or at the newest visible write.
+    pub(crate) fn cursor_at(
+        &self,
+        range: &KeyRange,
+        at: Option<SeqNo>,
+        options: &ReadOptions,
+    ) -> Result<Box<dyn Cursor>> {
+        if options.tier == Tier::CacheOnly {
+            return Err(Error::Unsupported { engine: "nori-lsm", what: "reading the cache only" });
+        }
+        let (sv, visible) = self.consistent();
+        let mut sources = Vec::with_capacity(8);
+        sources.push(Source::Memtable(Arc::clone(&sv.active.memtable).cursor()));
+        for sealed in &sv.sealed {
+            sources.push(Source::Memtable(Arc::clone(&sealed.mem.memtable).cursor()));
+        }
+        for run in sv.version.levels.iter().flat_map(|level| &level.runs) {
+            sources.push(Source::Run(RunCursor::new(Arc::clone(&run.tables), options.fill)));
+        }
+        let view = View { at: at.unwrap_or(visible), now: options.now, range: range.clone() };
+        let counted = Counted {
+            reads: self.read_counters.clone(),
+            entries: self.counters.scan_entries.clone(),
+            bytes_out: self.counters.user_bytes_out.clone(),
+            _pin: sv,
+        };
+        Ok(Box::new(RowCursor::new(sources, view, counted)))
+    }
+
+    /// A super-version and a visible number such that it holds every write up to that number.
+    ///
+    /// A point read does without the second look: it may miss a write that was published after it began, which is
+    /// as if it had come first. A cursor may not, since it would see one half of a batch and miss the other.
+    pub(crate) fn consistent(&self) -> (Arc<SuperVersion>, SeqNo) {
+        let mut sv = self.super_version.load_full();
+        loop {
+            let visible = self.publisher.visible();
+            let now = self.super_version.load_full();
+            if Arc::ptr_eq(&sv.active, &now.active) {
+                return (now, visible);
+            }
+            sv = now;
+        }
+    }
+}
+
+impl SuperVersion {
+    fn lookup_memtables(
+        &self,
+        key: &[u8],
+        at: SeqNo,
+        found: &mut impl FnMut(EntryRef<'_>),
+    ) -> bool {
+        let sealed = self.sealed.iter().map(|sealed| &sealed.mem);
+        for mem in std::iter::once(&self.active).chain(sealed) {
+            if let Some(entry) = mem.memtable.get(key, at) {
+                found(entry);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn lookup_tables(
+        &self,
+        key: &[u8],
+        at: SeqNo,
+        fill: bool,
+        tally: &mut Tally,
+        found: &mut impl FnMut(EntryRef<'_>),
+    ) -> Result<bool> {
+        let hash = key_hash(key);
+        let runs = || self.version.levels.iter().flat_map(|level| &level.runs);
+        // A filter probe outside the cache is one memory access: all of them travel at once.
+        for run in runs() {
+            if let Some(table) = run.table_for(key) {
+                table.prefetch(hash);
+            }
+        }
+        for run in runs() {
+            if let Some(table) = run.table_for(key)
+                && table.get((key, hash), at, fill, tally, found)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+}
+
+fn is_live(entry: &EntryRef<'_>, now: Tick) -> bool {
+    entry.kind == Kind::Put && entry.expires.is_none_or(|expires| now < expires)
+}

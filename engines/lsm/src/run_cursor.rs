@@ -1,0 +1,143 @@
+//! Walks a sorted run: its tables one after the other, each opened when it is reached.
+
+use nori_kv::{EntryCursor, EntryRef, Result, SeqNo};
+use nori_sstable::{Table, TableCursor, Tally};
+use std::sync::Arc;
+
+/// A position in a sorted run.
+pub(crate) struct RunCursor {
+    /// Disjoint, in order of keys.
+    tables: Arc<[Arc<Table>]>,
+    fill: bool,
+    place: Place,
+    /// The cursor of the table of the position, kept over steps off the ends.
+    open: Option<(usize, TableCursor)>,
+    tally: Tally,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Nowhere,
+    Before,
+    On,
+    After,
+}
+
+impl RunCursor {
+    pub(crate) fn new(tables: Arc<[Arc<Table>]>, fill: bool) -> Self {
+        Self { tables, fill, place: Place::Nowhere, open: None, tally: Tally::default() }
+    }
+
+    /// What it met since the last call.
+    pub(crate) fn take_tally(&mut self) -> Tally {
+        self.bank();
+        std::mem::take(&mut self.tally)
+    }
+
+    fn bank(&mut self) {
+        if let Some((_, cursor)) = &mut self.open {
+            let met = cursor.take_tally();
+            self.tally.cache_hits += met.cache_hits;
+            self.tally.cache_misses += met.cache_misses;
+        }
+    }
+
+    fn enter(&mut self, n: usize) -> &mut TableCursor {
+        if self.open.as_ref().is_none_or(|(present, _)| *present != n) {
+            self.bank();
+            self.open = Some((n, self.tables[n].cursor(self.fill)));
+        }
+        &mut self.open.as_mut().expect("it was just opened").1
+    }
+
+    fn present(&self) -> usize {
+        self.open.as_ref().expect("a position has its table").0
+    }
+
+    /// The first entry of table `n` or of the first after it that has one; tables are never empty.
+    fn first_from(&mut self, n: usize) -> Result<bool> {
+        self.place = Place::Nowhere;
+        if n >= self.tables.len() {
+            self.place = Place::After;
+            return Ok(false);
+        }
+        let found = self.enter(n).seek(&[], SeqNo::MAX)?;
+        debug_assert!(found, "a table has entries");
+        self.place = Place::On;
+        Ok(found)
+    }
+
+    fn last_upto(&mut self, n: usize) -> Result<bool> {
+        self.place = Place::Nowhere;
+        let cursor = self.tables[n].cursor(self.fill);
+        self.bank();
+        self.open = Some((n, cursor));
+        let found = self.enter(n).prev()?;
+        debug_assert!(found, "a table has entries");
+        self.place = Place::On;
+        Ok(found)
+    }
+
+    fn off(&mut self, place: Place) -> bool {
+        self.place = place;
+        false
+    }
+}
+
+impl EntryCursor for RunCursor {
+    fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<bool> {
+        self.place = Place::Nowhere;
+        let n = self.tables.partition_point(|table| table.properties().key_max.as_slice() < key);
+        if n == self.tables.len() {
+            return Ok(self.off(Place::After));
+        }
+        if self.enter(n).seek(key, seqno)? {
+            self.place = Place::On;
+            return Ok(true);
+        }
+        self.first_from(n + 1)
+    }
+
+    #[inline]
+    fn next(&mut self) -> Result<bool> {
+        match std::mem::replace(&mut self.place, Place::Nowhere) {
+            Place::Nowhere | Place::Before => self.first_from(0),
+            Place::After => Ok(self.off(Place::After)),
+            Place::On => {
+                let n = self.present();
+                if self.enter(n).next()? {
+                    self.place = Place::On;
+                    return Ok(true);
+                }
+                self.first_from(n + 1)
+            }
+        }
+    }
+
+    fn prev(&mut self) -> Result<bool> {
+        match std::mem::replace(&mut self.place, Place::Nowhere) {
+            Place::Nowhere | Place::After if self.tables.is_empty() => Ok(self.off(Place::Before)),
+            Place::Nowhere | Place::After => self.last_upto(self.tables.len() - 1),
+            Place::Before => Ok(self.off(Place::Before)),
+            Place::On => {
+                let n = self.present();
+                if self.enter(n).prev()? {
+                    self.place = Place::On;
+                    return Ok(true);
+                }
+                match n.checked_sub(1) {
+                    Some(before) => self.last_upto(before),
+                    None => Ok(self.off(Place::Before)),
+                }
+            }
+        }
+    }
+
+    #[inline]
+    fn entry(&self) -> Option<EntryRef<'_>> {
+        if self.place != Place::On {
+            return None;
+        }
+        self.open.as_ref().and_then(|(_, cursor)| cursor.entry())
+    }
+}

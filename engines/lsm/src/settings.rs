@@ -1,0 +1,100 @@
+//! An engine's settings: numbers, each default with its source, and one budget they are cut from.
+
+use nori_compaction::Shape;
+
+/// The numbers of an engine. Objects are in [`crate::Components`].
+#[derive(Clone, Debug, PartialEq)]
+pub struct Settings {
+    /// A memtable is sealed at this size.
+    pub memtable_bytes: u64,
+    /// Writers stop while this many sealed memtables wait for their flush.
+    pub memtables_sealed_max: usize,
+    /// The capacity of the block cache.
+    pub cache_bytes: usize,
+    /// The size at which a data block is closed.
+    pub block_bytes: usize,
+    /// Filter bits per key, before the budget distributes them.
+    pub filter_bits_per_key: f64,
+    /// The size at which a compaction's output table is closed.
+    pub table_bytes: u64,
+    /// How many times larger a level is than the one above.
+    pub size_ratio: u64,
+    /// Runs in level 0 that start a compaction.
+    pub l0_runs_trigger: usize,
+    /// Levels, level 0 included.
+    pub levels_max: usize,
+    /// Compactions that run at a time.
+    pub compaction_jobs_max: usize,
+}
+
+/// 64 MiB: the write buffer that RocksDB ships with, beside a cache of half of it, plus filters and indexes.
+pub const MEMORY_BYTES: u64 = 256 << 20;
+/// The least memory the parts work in.
+pub const MEMORY_BYTES_MIN: u64 = 1 << 20;
+/// 4 KiB: a page, and what RocksDB, LevelDB and fjall ship with.
+pub const BLOCK_BYTES: usize = 4096;
+/// 10: a false-positive rate of about one per cent, the choice of every peer.
+pub const FILTER_BITS_PER_KEY: f64 = 10.0;
+/// One that waits while one is flushed: a third would only delay the moment writers are slowed.
+pub const MEMTABLES_SEALED_MAX: usize = 2;
+
+impl Settings {
+    /// The settings for a budget: an eighth for each memtable (one active, two sealed), three eighths for the
+    /// cache, the rest for filters, indexes and the buffers of compactions.
+    pub fn for_memory(memory_bytes: u64) -> Self {
+        let memory_bytes = memory_bytes.max(MEMORY_BYTES_MIN);
+        let memtable_bytes = (memory_bytes / 8).min(nori_compaction::BUFFER_BYTES);
+        Self {
+            memtable_bytes,
+            memtables_sealed_max: MEMTABLES_SEALED_MAX,
+            cache_bytes: (memory_bytes / 8 * 3) as usize,
+            block_bytes: BLOCK_BYTES,
+            filter_bits_per_key: FILTER_BITS_PER_KEY,
+            table_bytes: memtable_bytes.min(nori_compaction::TABLE_BYTES_TARGET),
+            size_ratio: nori_compaction::SIZE_RATIO,
+            l0_runs_trigger: nori_compaction::L0_RUNS_TRIGGER,
+            levels_max: nori_compaction::LEVELS_MAX,
+            compaction_jobs_max: 1,
+        }
+    }
+
+    /// The tree's shape.
+    pub(crate) fn shape(&self) -> Shape {
+        Shape {
+            buffer_bytes: self.memtable_bytes,
+            size_ratio: self.size_ratio,
+            table_bytes_target: self.table_bytes,
+            l0_runs_trigger: self.l0_runs_trigger,
+            levels_max: self.levels_max,
+        }
+        .clamped()
+    }
+
+    /// A segment holds what a memtable holds, with the headers of groups of one small operation.
+    pub(crate) fn segment_bytes(&self) -> u64 {
+        (self.memtable_bytes + self.memtable_bytes / 4).max(4096).next_multiple_of(4096)
+    }
+
+    /// Every setting by name.
+    pub fn list(&self) -> Vec<(String, String)> {
+        let pairs: [(&str, String); 10] = [
+            ("memtable_bytes", self.memtable_bytes.to_string()),
+            ("memtables_sealed_max", self.memtables_sealed_max.to_string()),
+            ("cache_bytes", self.cache_bytes.to_string()),
+            ("block_bytes", self.block_bytes.to_string()),
+            ("filter_bits_per_key", self.filter_bits_per_key.to_string()),
+            ("table_bytes", self.table_bytes.to_string()),
+            ("size_ratio", self.size_ratio.to_string()),
+            ("l0_runs_trigger", self.l0_runs_trigger.to_string()),
+            ("levels_max", self.levels_max.to_string()),
+            ("compaction_jobs_max", self.compaction_jobs_max.to_string()),
+        ];
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self::for_memory(MEMORY_BYTES)
+    }
+}

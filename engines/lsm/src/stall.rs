@@ -1,0 +1,122 @@
+//! Back-pressure: how writers are held to the pace of flushes and compactions.
+//!
+//! The layout says how far the tree is from its shape, as a **brake**. Between 0 and 1 each write owes a delay for its bytes
+//! that grows with the brake; a writer pays when the sum is worth a timer. From 1 on it waits until a job
+//! has ended. Every hold-up has a reason and a length, and is told.
+
+use crate::core::Core;
+use nori_env::{Instant, Waited};
+use nori_kv::{EngineEvent, Error, Reason, Result, StallKind};
+use parking_lot::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// How hard writers are braked.
+#[derive(Default)]
+pub(crate) struct Brake {
+    /// The bits of an `f64 >= 0`.
+    strength: AtomicU64,
+    why: Mutex<Option<Reason>>,
+    /// Nanoseconds of delay that writes owe together.
+    owed_nanos: AtomicU64,
+}
+
+/// At half brake a byte owes this: writers get 50 MB/s, about what one core merges beside them.
+const NANOS_PER_BYTE: f64 = 20.0;
+/// A delay is paid once it is worth a timer.
+const PAYMENT: Duration = Duration::from_micros(500);
+/// No write owes more than this, however large it is or hard the brake.
+const NANOS_PER_WRITE_MAX: f64 = 10_000_000.0;
+
+impl Brake {
+    /// Sets the brake.
+    pub(crate) fn set(&self, strength: f64, why: Option<Reason>) {
+        debug_assert!(strength >= 0.0);
+        *self.why.lock() = why;
+        self.strength.store(strength.to_bits(), Ordering::Relaxed);
+    }
+
+    /// Lets everybody go.
+    pub(crate) fn release(&self) {
+        self.set(0.0, None);
+    }
+
+    #[inline]
+    fn strength(&self) -> f64 {
+        f64::from_bits(self.strength.load(Ordering::Relaxed))
+    }
+
+    fn why(&self) -> Reason {
+        self.why.lock().unwrap_or(Reason::MemtableFull)
+    }
+}
+
+impl Core {
+    /// Holds up a writer of `bytes` as long as the brake says.
+    #[inline]
+    pub(crate) fn throttle(&self, bytes: u64) -> Result<()> {
+        let strength = self.brake.strength();
+        if strength <= 0.0 { Ok(()) } else { self.throttle_by(strength, bytes) }
+    }
+
+    #[cold]
+    fn throttle_by(&self, strength: f64, bytes: u64) -> Result<()> {
+        if strength >= 1.0 {
+            let why = self.brake.why();
+            return self.stall(StallKind::Stop, why, || self.brake.strength() < 1.0);
+        }
+        let nanos = bytes as f64 * NANOS_PER_BYTE * strength / (1.0 - strength);
+        let nanos = nanos.min(NANOS_PER_WRITE_MAX) as u64;
+        let owed = self.brake.owed_nanos.fetch_add(nanos, Ordering::Relaxed) + nanos;
+        if owed < PAYMENT.as_nanos() as u64 {
+            return Ok(());
+        }
+        let owed = self.brake.owed_nanos.swap(0, Ordering::Relaxed);
+        if owed == 0 {
+            // Another writer is paying.
+            return Ok(());
+        }
+        let begun = self.parts.clock.now();
+        let alarm = self.parts.tasks.alarm(begun.after(Duration::from_nanos(owed)));
+        let waited = self.parts.tasks.wait(&alarm);
+        self.count_stall(begun);
+        if waited == Waited::Stuck { Err(stuck()) } else { Ok(()) }
+    }
+
+    /// Waits until `is_over`, which changes only when a job ends or writing does.
+    pub(crate) fn stall(
+        &self,
+        kind: StallKind,
+        why: Reason,
+        is_over: impl Fn() -> bool,
+    ) -> Result<()> {
+        let begun = self.parts.clock.now();
+        self.tell(&EngineEvent::StallBegin { kind, why });
+        let outcome = loop {
+            let progress = self.jobs.progress();
+            if let Err(error) = self.check_poison() {
+                break Err(error);
+            }
+            if is_over() {
+                break Ok(());
+            }
+            if self.parts.tasks.wait(&progress) == Waited::Stuck {
+                break Err(stuck());
+            }
+        };
+        let took_micros = self.count_stall(begun);
+        self.tell(&EngineEvent::StallEnd { kind, why, took_micros });
+        outcome
+    }
+
+    fn count_stall(&self, begun: Instant) -> u64 {
+        let took = self.parts.clock.now().since(begun).as_micros() as u64;
+        self.counters.stalls.add(1);
+        self.counters.stall_micros.add(took);
+        took
+    }
+}
+
+fn stuck() -> Error {
+    Error::Busy { what: "a writer waits and no job is there to free it".to_owned() }
+}

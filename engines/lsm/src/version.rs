@@ -1,0 +1,183 @@
+//! A version: the live tables at one moment, as levels of sorted runs.
+//!
+//! Versions are immutable; an edit makes the next one. Readers hold the version they began with, and a table's file
+//! goes when the last version that names it goes.
+//!
+//! The *probe order* is level by level, inside a level run by run, newest first: of two entries of one key the one that is
+//! probed first is the newer one.
+
+use crate::edit::{Edit, TableMeta};
+use nori_compaction::{KeySpan, LevelView, RunId, RunView, TableId, TableStats};
+use nori_kv::LevelStats;
+use nori_sstable::Table;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The live tables.
+#[derive(Clone, Debug)]
+pub(crate) struct Version {
+    /// The number of levels never changes; empty levels are there as well.
+    pub(crate) levels: Vec<Level>,
+    /// The same, as strategies see it.
+    pub(crate) views: Vec<LevelView>,
+}
+
+/// The runs of a level, newest first.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Level {
+    pub(crate) runs: Vec<Run>,
+}
+
+/// A sorted run.
+#[derive(Clone, Debug)]
+pub(crate) struct Run {
+    pub(crate) id: RunId,
+    /// Disjoint, in order of keys, never empty.
+    pub(crate) tables: Arc<[Arc<Table>]>,
+}
+
+impl Run {
+    /// The table that can hold `key`.
+    #[inline]
+    pub(crate) fn table_for(&self, key: &[u8]) -> Option<&Arc<Table>> {
+        let tables = &*self.tables;
+        let n = match tables {
+            [_] => 0,
+            _ => tables.partition_point(|table| table.properties().key_max.as_slice() < key),
+        };
+        tables.get(n).filter(|table| table.spans(key))
+    }
+}
+
+impl Version {
+    pub(crate) fn empty(levels: usize) -> Self {
+        Self { levels: vec![Level::default(); levels], views: vec![LevelView::default(); levels] }
+    }
+
+    /// The tables in probe order of their runs.
+    pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
+        self.levels.iter().flat_map(|level| &level.runs).flat_map(|run| &*run.tables)
+    }
+
+    /// The version after `edit`, whose added tables are open in `opened`.
+    ///
+    /// # Errors
+    ///
+    /// What about the edit cannot be applied.
+    pub(crate) fn apply(
+        &self,
+        edit: &Edit,
+        opened: &BTreeMap<u64, Arc<Table>>,
+    ) -> Result<Self, String> {
+        let mut levels = Vec::with_capacity(self.levels.len());
+        let mut removed = 0;
+        for level in &self.levels {
+            let mut runs = Vec::with_capacity(level.runs.len() + 1);
+            for run in &level.runs {
+                let kept: Vec<Arc<Table>> = run
+                    .tables
+                    .iter()
+                    .filter(|table| !edit.removed.contains(&table.number()))
+                    .cloned()
+                    .collect();
+                removed += run.tables.len() - kept.len();
+                let tables =
+                    if kept.len() == run.tables.len() { Arc::clone(&run.tables) } else { kept.into() };
+                runs.push(Run { id: run.id, tables });
+            }
+            levels.push(Level { runs });
+        }
+        if removed != edit.removed.len() {
+            return Err("it removes a table that is not there".to_owned());
+        }
+        for added in &edit.added {
+            let level =
+                levels.get_mut(added.level).ok_or_else(|| format!("there is no level {}", added.level))?;
+            let mut tables = Vec::with_capacity(added.tables.len());
+            for meta in &added.tables {
+                let table = opened.get(&meta.number);
+                tables.push(table.ok_or_else(|| format!("table {} is not open", meta.number))?.clone());
+            }
+            match level.runs.iter_mut().find(|run| run.id == added.run) {
+                Some(run) => {
+                    let mut all = run.tables.to_vec();
+                    all.append(&mut tables);
+                    run.tables = in_order(all)?;
+                }
+                None => {
+                    let run = Run { id: added.run, tables: in_order(tables)? };
+                    let at = added.index.min(level.runs.len());
+                    level.runs.insert(at, run);
+                }
+            }
+        }
+        for level in &mut levels {
+            level.runs.retain(|run| !run.tables.is_empty());
+        }
+        let views = levels.iter().map(view_of).collect();
+        Ok(Self { levels, views })
+    }
+
+    /// The edit that makes this version from an empty one.
+    pub(crate) fn as_edit(&self) -> Edit {
+        let mut edit = Edit::default();
+        for (level, content) in self.levels.iter().enumerate() {
+            for (index, run) in content.runs.iter().enumerate() {
+                let tables = run.tables.iter().map(|table| TableMeta::of(table)).collect();
+                edit.added.push(crate::edit::AddedRun { level, run: run.id, index, tables });
+            }
+        }
+        edit
+    }
+
+    /// What operators see of the levels; `bytes_written` per level is the caller's.
+    pub(crate) fn stats(&self) -> Vec<LevelStats> {
+        let stats = |level: &Level| {
+            let mut stats = LevelStats { runs: level.runs.len() as u64, ..LevelStats::default() };
+            for table in level.runs.iter().flat_map(|run| &*run.tables) {
+                stats.tables += 1;
+                stats.bytes += table.bytes();
+                stats.entries += table.properties().entries;
+                stats.tombstones += table.properties().tombstones;
+            }
+            stats
+        };
+        self.levels.iter().map(stats).collect()
+    }
+}
+
+fn in_order(mut tables: Vec<Arc<Table>>) -> Result<Arc<[Arc<Table>]>, String> {
+    tables.sort_by(|a, b| a.properties().key_min.cmp(&b.properties().key_min));
+    let overlap = tables.windows(2).find(|pair| {
+        pair[0].properties().key_max >= pair[1].properties().key_min
+    });
+    match overlap {
+        Some(pair) => {
+            Err(format!("tables {} and {} of one run overlap", pair[0].number(), pair[1].number()))
+        }
+        None => Ok(tables.into()),
+    }
+}
+
+fn view_of(level: &Level) -> LevelView {
+    let run_view = |run: &Run| RunView {
+        id: run.id,
+        tables: run.tables.iter().map(|table| Arc::new(stats_of(table))).collect(),
+    };
+    LevelView { runs: level.runs.iter().map(run_view).collect() }
+}
+
+/// What strategies know of a table.
+pub(crate) fn stats_of(table: &Table) -> TableStats {
+    let of = table.properties();
+    let keys = KeySpan::closed(of.key_min.as_slice(), of.key_max.as_slice());
+    let mut stats = TableStats::new(TableId(table.number()), keys, table.bytes(), of.entries);
+    stats.raw_bytes = of.raw_bytes;
+    stats.tombstones = of.tombstones;
+    stats.range_tombstones = of.range_tombstones;
+    stats.seqno_min = of.seqno_min;
+    stats.seqno_max = of.seqno_max;
+    stats.created = of.created;
+    stats.tombstone_oldest = of.tombstone_oldest;
+    stats
+}

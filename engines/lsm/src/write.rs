@@ -1,0 +1,172 @@
+//! The write path.
+//!
+//! 1. The brake holds up the writer if the tree is behind.
+//! 2. Under the commit lock: a full memtable is sealed, sequence numbers are taken, the batch is appended to the log.
+//!    Sequence numbers and log positions grow together, so that a replay yields a prefix.
+//! 3. Outside the lock the operations are inserted into the memtable.
+//! 4. Under `sync` the writer waits until the log is safe up to its position; writers share one sync.
+//! 5. The batch becomes visible after all before it.
+//!
+//! A failed append or sync ends writing: what the log holds is unknown until it is replayed.
+
+use crate::core::{Core, Mem, Sealed};
+use crate::flush;
+use crate::read::SuperVersion;
+use nori_env::{Class, Durability, Job, Signal, Slice, Step};
+use nori_kv::{EntryRef, Error, Reason, Result, SeqNo, StallKind, WriteBatch};
+use nori_wal::{Position, SyncCall};
+use parking_lot::MutexGuard;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+type Commit<'a> = MutexGuard<'a, crate::core::Commit>;
+
+/// A batch's place in the order of writes.
+struct Taken {
+    first: SeqNo,
+    last: SeqNo,
+    position: Position,
+    mem: Arc<Mem>,
+}
+
+/// Applies a batch.
+pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability) -> Result<SeqNo> {
+    core.check_poison()?;
+    if batch.is_empty() {
+        return Ok(core.commit.lock().last);
+    }
+    if batch.has_range_deletes() {
+        return Err(Error::Unsupported { engine: "nori-lsm", what: "range deletes" });
+    }
+    if batch.has_expiries() {
+        return Err(Error::Unsupported { engine: "nori-lsm", what: "expiry" });
+    }
+    core.throttle(batch.payload_bytes())?;
+    let taken = take(core, batch)?;
+    insert(&taken, batch);
+    match durability {
+        Durability::None | Durability::Os => {}
+        Durability::Group { max_age } => sync_soon(core, max_age),
+        Durability::Sync => {
+            core.wal.sync(taken.position).map_err(|error| core.log_failed(error))?;
+        }
+    }
+    core.publisher.publish(taken.first, taken.last, &*core.parts.tasks)?;
+    core.counters.writes.add(batch.len() as u64);
+    core.counters.user_bytes_in.add(batch.payload_bytes());
+    Ok(taken.last)
+}
+
+fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
+    let payload = batch.encoded();
+    let mut commit = core.commit.lock();
+    loop {
+        core.check_poison()?;
+        let memtable = &commit.active.memtable;
+        let why = if memtable.bytes() >= core.settings.memtable_bytes {
+            Reason::MemtableFull
+        } else if !core.wal.fits(payload.len()) {
+            Reason::SegmentFull
+        } else {
+            break;
+        };
+        if memtable.is_empty() {
+            // A batch larger than a segment gets one of its own length.
+            break;
+        }
+        if has_room_to_seal(core) {
+            seal(core, &mut commit, why, payload.len())?;
+            break;
+        }
+        drop(commit);
+        core.stall(StallKind::Stop, why, || has_room_to_seal(core))?;
+        commit = core.commit.lock();
+    }
+    let first = commit.last.plus(1);
+    let last = commit.last.plus(batch.len() as u64);
+    let appended = core.wal.append(first.value(), batch.len() as u32, payload);
+    let position = appended.map_err(|error| core.log_failed(error))?;
+    commit.last = last;
+    Ok(Taken { first, last, position, mem: Arc::clone(&commit.active) })
+}
+
+fn insert(taken: &Taken, batch: &WriteBatch) {
+    let mut seqno = taken.first;
+    for (op, key, value) in batch.iter() {
+        let (kind, expires) = (op.kind, op.expires);
+        taken.mem.memtable.insert(EntryRef { key, seqno, kind, expires, value });
+        seqno = seqno.plus(1);
+    }
+}
+
+fn has_room_to_seal(core: &Core) -> bool {
+    core.super_version.load().sealed.len() < core.settings.memtables_sealed_max
+}
+
+/// Seals the active memtable and begins the next, in a log segment with room for `payload_bytes`.
+pub(crate) fn seal(
+    core: &Arc<Core>,
+    commit: &mut Commit<'_>,
+    why: Reason,
+    payload_bytes: usize,
+) -> Result<()> {
+    let rotated = core.wal.rotate(payload_bytes);
+    let next_segment = rotated.map_err(|error| core.log_failed(error))?;
+    let active = Arc::new(Mem { memtable: core.components.memtable.create() });
+    let mem = std::mem::replace(&mut commit.active, Arc::clone(&active));
+    let sealed = Arc::new(Sealed { mem, last: commit.last, next_segment, why });
+    core.super_version.rcu(|sv| {
+        let mut all = Vec::with_capacity(sv.sealed.len() + 1);
+        all.push(Arc::clone(&sealed));
+        all.extend(sv.sealed.iter().cloned());
+        SuperVersion {
+            active: Arc::clone(&active),
+            sealed: all,
+            version: Arc::clone(&sv.version),
+        }
+    });
+    flush::schedule(core);
+    Ok(())
+}
+
+/// Sees to it that the log is synced within `max_age`.
+fn sync_soon(core: &Arc<Core>, max_age: Duration) {
+    if core.is_group_syncing.swap(true, Ordering::SeqCst) {
+        return;
+    }
+    // One job serves every writer; it is re-armed while writers keep coming.
+    let alarm = core.parts.tasks.alarm(core.parts.clock.now().after(max_age));
+    let job = GroupSync { core: Arc::downgrade(core), wait: Some(alarm), call: None };
+    core.parts.tasks.submit(Class::Log, Box::new(job));
+}
+
+/// Waits for its time, then syncs everything appended until then.
+struct GroupSync {
+    /// Weak: a store that closes syncs by itself and need not wait for the alarm.
+    core: Weak<Core>,
+    wait: Option<Signal>,
+    call: Option<(Position, SyncCall)>,
+}
+
+impl Job for GroupSync {
+    fn step(&mut self, _: &Slice) -> Step {
+        if let Some(alarm) = self.wait.take() {
+            return Step::Wait(alarm);
+        }
+        let Some(core) = self.core.upgrade() else { return Step::Done };
+        let (position, call) = self.call.get_or_insert_with(|| {
+            // Cleared first: a write that is appended after the look at the tail arms the next job.
+            core.is_group_syncing.store(false, Ordering::SeqCst);
+            (core.wal.tail().1, SyncCall::default())
+        });
+        match core.wal.poll_sync(*position, call) {
+            Ok(None) => Step::Done,
+            Ok(Some(signal)) => Step::Wait(signal),
+            Err(error) => {
+                core.log_failed(error);
+                Step::Done
+            }
+        }
+    }
+}
