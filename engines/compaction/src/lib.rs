@@ -24,3 +24,5 @@ pub use strategy::{Debt, Strategy, TreeEvent};
 pub use view::{
     Busy, BusyJob, JobId, KeySpan, LevelView, RunId, RunView, TableId, TableStats, TreeView,
 };
+mod stub;
+pub use stub::*;

@@ -11,6 +11,7 @@
 
 mod batch;
 mod capabilities;
+pub mod conformance;
 mod engine;
 mod entry;
 mod error;

@@ -85,7 +85,8 @@ fn start(core: &Arc<Core>, tree: &mut Tree, plan: Plan) -> Result<Option<()>> {
     let begun = core.parts.clock.now();
     match plan.kind {
         PlanKind::Merge | PlanKind::Rewrite => {
-            let class = if inputs.is_shallow { Class::CompactionShallow } else { Class::CompactionDeep };
+            let class =
+                if inputs.is_shallow { Class::CompactionShallow } else { Class::CompactionDeep };
             let job = Compaction::new(core, id, plan, inputs, begun);
             core.parts.tasks.submit(class, Box::new(job));
         }
@@ -127,11 +128,9 @@ impl Inputs {
             Self { runs: vec![], others: vec![], bytes: 0, entries: 0, is_shallow: false };
         for (level, content) in version.levels.iter().enumerate() {
             for run in &content.runs {
-                let is_input = |table: &&Arc<Table>| {
-                    plan.inputs.iter().any(|input| input.0 == table.number())
-                };
-                let (taken, left): (Vec<_>, Vec<_>) =
-                    run.tables.iter().partition(is_input);
+                let is_input =
+                    |table: &&Arc<Table>| plan.inputs.iter().any(|input| input.0 == table.number());
+                let (taken, left): (Vec<_>, Vec<_>) = run.tables.iter().partition(is_input);
                 let part = |tables: Vec<&Arc<Table>>| Run {
                     id: run.id,
                     tables: tables.into_iter().cloned().collect(),
@@ -317,17 +316,14 @@ fn install_plan(
     let outputs: Vec<_> =
         opened.values().map(|table| Arc::new(crate::version::stats_of(table))).collect();
     tree.busy.end(id);
-    let check = core.with_view(tree, |_, view| {
-        nori_compaction::validate_install(view, plan, &outputs)
-    });
+    let check =
+        core.with_view(tree, |_, view| nori_compaction::validate_install(view, plan, &outputs));
     if let Err(refusal) = check {
         refuse(core, tree, plan, &refusal);
         return Ok(false);
     }
-    let mut edit = Edit {
-        removed: plan.inputs.iter().map(|input| input.0).collect(),
-        ..Edit::default()
-    };
+    let mut edit =
+        Edit { removed: plan.inputs.iter().map(|input| input.0).collect(), ..Edit::default() };
     if !opened.is_empty() {
         let tables = opened.values().map(|table| TableMeta::of(table)).collect();
         let level = plan.out.level;
@@ -362,8 +358,7 @@ fn place(core: &Core, version: &Version, plan: &Plan) -> (RunId, usize) {
     {
         return (run, 0);
     }
-    let is_input =
-        |table: &Arc<Table>| plan.inputs.iter().any(|input| input.0 == table.number());
+    let is_input = |table: &Arc<Table>| plan.inputs.iter().any(|input| input.0 == table.number());
     let newest_input = runs.iter().position(|run| run.tables.iter().any(is_input)).unwrap_or(0);
     let run = RunId(core.next_number.fetch_add(1, Ordering::Relaxed));
     (run, newest_input)

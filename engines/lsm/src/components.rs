@@ -62,8 +62,16 @@ pub enum UnknownPart {
 
 /// The log writers: these two are kinds of segment, and `nori-wal` writes both.
 const WALS: [(&str, SegmentKind, &str); 2] = [
-    ("mmap", SegmentKind::Mapped, "copies into a mapped, preallocated segment: no system call per write"),
-    ("pwrite", SegmentKind::Pwrite, "one positioned write per write batch into a preallocated segment"),
+    (
+        "mmap",
+        SegmentKind::Mapped,
+        "copies into a mapped, preallocated segment: no system call per write",
+    ),
+    (
+        "pwrite",
+        SegmentKind::Pwrite,
+        "one positioned write per write batch into a preallocated segment",
+    ),
 ];
 
 /// The names of [`Components::default`], in the order of [`SEAMS`].
@@ -115,7 +123,9 @@ impl Components {
         match seam {
             "memtable" => self.memtable = nori_memtable::memtable(name).ok_or_else(unknown)?,
             "filter" => self.filter = nori_filter::policy(name).ok_or_else(unknown)?,
-            "filter_budget" => self.filter_budget = nori_filter::budget(name).ok_or_else(unknown)?,
+            "filter_budget" => {
+                self.filter_budget = nori_filter::budget(name).ok_or_else(unknown)?;
+            }
             "compaction" => self.strategy = nori_compaction::strategy(name).ok_or_else(unknown)?,
             "cache" => self.cache = cache(name).ok_or_else(unknown)?,
             "codec" => self.codec = nori_sstable::codec(name).ok_or_else(unknown)?,

@@ -4,6 +4,7 @@
 //! Reads take none.
 
 use crate::counters::Counters;
+use crate::edit::Edit;
 use crate::jobs::Jobs;
 use crate::manifest::Manifest;
 use crate::publish::Publisher;
@@ -51,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) ticks: AtomicU64,
     /// The failure that ended writing.
     pub(crate) poison: OnceLock<Error>,
+    /// Bytes that compactions are behind.
+    pub(crate) debt_bytes: AtomicU64,
     /// Whether a group-sync job is under way.
     pub(crate) is_group_syncing: AtomicBool,
     pub(crate) _lock: Box<dyn Lock>,
@@ -85,6 +88,8 @@ pub(crate) struct Tree {
     pub(crate) busy: Busy,
     pub(crate) strategy: Box<dyn Strategy>,
     pub(crate) next_job: u64,
+    /// The numbers of all edits so far, the latest of each.
+    pub(crate) numbers: Edit,
     /// By level, since the store was opened.
     pub(crate) level_bytes_written: Vec<u64>,
 }
@@ -164,7 +169,8 @@ impl Core {
             })
             .collect();
         let bits = self.components.filter_budget.bits(&fills, self.settings.filter_bits_per_key);
-        let is_last_level = version.levels.iter().skip(level + 1).all(|below| below.runs.is_empty());
+        let is_last_level =
+            version.levels.iter().skip(level + 1).all(|below| below.runs.is_empty());
         FilterContext {
             level,
             is_last_level,

@@ -13,6 +13,7 @@ use nori_sstable::{ReadCounters, Tally};
 use std::sync::Arc;
 
 /// One of the sequences a store consists of.
+#[expect(clippy::large_enum_variant, reason = "there are a handful, and most are runs")]
 pub(crate) enum Source {
     Memtable(Box<dyn EntryCursor>),
     Run(RunCursor),
@@ -108,8 +109,7 @@ impl RowCursor {
     /// From the merge's entry on, the first row whose key is not `key` if `passes`.
     fn find_forward(&mut self, mut passes: bool) -> Result<bool> {
         let View { at, now, ref range } = self.view;
-        loop {
-            let Some(entry) = self.merge.entry() else { break };
+        while let Some(entry) = self.merge.entry() {
             if !range.is_below_end(entry.key) {
                 break;
             }

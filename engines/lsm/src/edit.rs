@@ -35,7 +35,7 @@ pub(crate) struct Edit {
 pub(crate) struct AddedRun {
     pub(crate) level: usize,
     pub(crate) run: RunId,
-    /// Where a run that does not exist yet is put, counted after the removals; past the end is the end.
+    /// Where a run that does not exist yet is put among the runs as they were before the edit; past the end is the end.
     pub(crate) index: usize,
     pub(crate) tables: Vec<TableMeta>,
 }
@@ -54,6 +54,11 @@ impl TableMeta {
 }
 
 impl Edit {
+    /// Whether it adds table `number`.
+    pub(crate) fn adds(&self, number: u64) -> bool {
+        self.added.iter().flat_map(|run| &run.tables).any(|table| table.number == number)
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let numbers = [
@@ -185,7 +190,8 @@ mod tests {
 
     #[test]
     fn an_edit_comes_back() {
-        let tables = vec![TableMeta { number: 9, bytes: 1 << 40 }, TableMeta { number: 10, bytes: 0 }];
+        let tables =
+            vec![TableMeta { number: 9, bytes: 1 << 40 }, TableMeta { number: 10, bytes: 0 }];
         let edit = Edit {
             last_seqno: Some(SeqNo::MAX),
             next_number: Some(12),

@@ -5,14 +5,14 @@
 //! 3. It merges through the sieve into tables, a block per step.
 //! 4. It syncs files and folder, then installs: manifest first, then the super-version, then the log's segments go.
 
-use crate::core::{Core, Sealed};
+use crate::compact;
+use crate::core::{Core, Sealed, from_wal};
 use crate::edit::{AddedRun, Edit, TableMeta};
 use crate::gc::Sieve;
 use crate::install::{SyncFiles, install, open_finished};
 use crate::jobs::Token;
 use crate::output::{Finished, Outputs};
 use crate::read::SuperVersion;
-use crate::{compact, core};
 use nori_compaction::{CutRule, RunId, TreeEvent};
 use nori_env::{Class, Instant, Job, Slice, Step};
 use nori_kv::{EngineEvent, EntryCursor, Result};
@@ -84,8 +84,8 @@ impl Flush {
         let memtable = &sealed.mem.memtable;
         memtable.seal();
         core.tell(&EngineEvent::FlushBegin { why: sealed.why, bytes_in: memtable.bytes() });
-        let others = core.super_version.load().version.levels.iter();
-        let others = others.flat_map(|level| level.runs.iter().cloned()).collect();
+        let version = Arc::clone(&core.super_version.load().version);
+        let others = version.levels.iter().flat_map(|level| level.runs.iter().cloned()).collect();
         let entries = memtable.len() as u64;
         self.state = State::Building(Box::new(Building {
             cursor: Arc::clone(memtable).cursor(),
@@ -159,7 +159,7 @@ impl Job for Flush {
 }
 
 fn install_flush(
-    core: &Arc<core::Core>,
+    core: &Arc<Core>,
     sealed: &Arc<Sealed>,
     finished: &[Finished],
     begun: Instant,
@@ -195,7 +195,7 @@ fn install_flush(
     core.counters.flush_bytes.add(bytes_out);
     let took_micros = core.parts.clock.now().since(begun).as_micros() as u64;
     core.tell(&EngineEvent::FlushEnd { why: sealed.why, bytes_out, took_micros });
-    core.wal.remove_below(sealed.next_segment).map_err(core::from_wal)?;
+    core.wal.remove_below(sealed.next_segment).map_err(from_wal)?;
     core.jobs.notify();
     Ok(())
 }

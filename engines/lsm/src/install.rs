@@ -91,7 +91,8 @@ pub(crate) fn install(
     edit.next_number = Some(core.next_number.load(Ordering::Relaxed));
     edit.strategy = Some((tree.strategy.name().to_owned(), tree.strategy.save()));
     let next = tree.version.apply(&edit, opened);
-    let next = next.map_err(|what| Error::Invalid { what: format!("an edit does not fit: {what}") })?;
+    let next =
+        next.map_err(|what| Error::Invalid { what: format!("an edit does not fit: {what}") })?;
     let next = Arc::new(next);
     write_edit(core, tree, &edit, &next)?;
     let before = std::mem::replace(&mut tree.version, Arc::clone(&next));
@@ -108,13 +109,13 @@ pub(crate) fn install(
 
 fn write_edit(core: &Core, tree: &mut Tree, edit: &Edit, next: &Version) -> Result<()> {
     tree.manifest.append(edit)?;
+    tree.numbers.merge_numbers(edit);
     if !tree.manifest.should_roll() {
         return Ok(());
     }
     let number = core.next_number.fetch_add(1, Ordering::Relaxed);
     let mut whole = next.as_edit();
-    whole.merge_numbers(&core.numbers.lock());
-    whole.merge_numbers(edit);
+    whole.merge_numbers(&tree.numbers);
     whole.next_number = Some(number + 1);
     whole.levels = Some(next.levels.len() as u64);
     let old = tree.manifest.number();

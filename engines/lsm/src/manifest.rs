@@ -39,9 +39,8 @@ impl Manifest {
     /// Begins manifest `number` with `edit` and makes it the one in force.
     pub(crate) fn create(fs: &dyn Fs, dir: &Path, number: u64, edit: &Edit) -> Result<Self> {
         let path = dir.join(manifest_name(number));
-        let file = fs
-            .open(&path, OpenMode::CreateNew)
-            .map_err(|e| Error::io("creating", &path, e))?;
+        let file =
+            fs.open(&path, OpenMode::CreateNew).map_err(|e| Error::io("creating", &path, e))?;
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(&MAGIC);
         header.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
@@ -61,9 +60,7 @@ impl Manifest {
         record.extend_from_slice(&(payload.len() as u32).to_le_bytes());
         record.extend_from_slice(&checksum(self.number, self.bytes, &payload).to_le_bytes());
         record.extend_from_slice(&payload);
-        self.file
-            .write_at(&record, self.bytes)
-            .map_err(|e| Error::io("writing", &self.path, e))?;
+        self.file.write_at(&record, self.bytes).map_err(|e| Error::io("writing", &self.path, e))?;
         sync_now(&*self.file, &self.path)?;
         self.bytes += record.len() as u64;
         Ok(())
@@ -91,9 +88,11 @@ pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<(u64, Vec<Edit>)>> 
     let Some(number) = read_current(fs, dir)? else { return Ok(None) };
     let path = dir.join(manifest_name(number));
     let content = fs.read(&path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::NotFound => {
-            Error::corrupt(&dir.join(CURRENT), 0, format!("it names {}, which is missing", path.display()))
-        }
+        std::io::ErrorKind::NotFound => Error::corrupt(
+            &dir.join(CURRENT),
+            0,
+            format!("it names {}, which is missing", path.display()),
+        ),
         _ => Error::io("reading", &path, e),
     })?;
     check_header(&content, &path)?;
@@ -105,7 +104,8 @@ pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<(u64, Vec<Edit>)>> 
         edits.push(edit);
         offset = end;
     }
-    let is_damaged = (offset + 1..content.len()).any(|at| record_at(&content, number, at).is_some());
+    let is_damaged =
+        (offset + 1..content.len()).any(|at| record_at(&content, number, at).is_some());
     if is_damaged || edits.is_empty() {
         return Err(Error::corrupt(&path, offset as u64, "a record cannot be read"));
     }
@@ -153,8 +153,7 @@ fn set_current(fs: &dyn Fs, dir: &Path, number: u64) -> Result<()> {
         }
         _ => {}
     }
-    let file =
-        fs.open(&next, OpenMode::CreateNew).map_err(|e| Error::io("creating", &next, e))?;
+    let file = fs.open(&next, OpenMode::CreateNew).map_err(|e| Error::io("creating", &next, e))?;
     let name = manifest_name(number);
     let line = format!("{name} {:08x}\n", crc32c::crc32c(name.as_bytes()));
     file.write_at(line.as_bytes(), 0).map_err(|e| Error::io("writing", &next, e))?;

@@ -105,7 +105,8 @@ impl<C: EntryCursor> MergeCursor<C> {
     #[inline]
     fn leads(&self, a: u32, b: u32) -> bool {
         let order = self.children[a as usize].order(&self.children[b as usize]);
-        order == if self.direction == Direction::Forward { Ordering::Less } else { Ordering::Greater }
+        order
+            == if self.direction == Direction::Forward { Ordering::Less } else { Ordering::Greater }
     }
 
     fn sift_down(&mut self, mut at: usize) {

@@ -78,9 +78,8 @@ impl Outputs {
             self.next_cut += 1;
         }
         let target = self.cuts.table_bytes_target;
-        let is_full = |(builder, ..): &(TableBuilder, u64, PathBuf)| {
-            target > 0 && builder.bytes() >= target
-        };
+        let is_full =
+            |(builder, ..): &(TableBuilder, u64, PathBuf)| target > 0 && builder.bytes() >= target;
         self.next_cut > passed || self.builder.as_ref().is_some_and(is_full)
     }
 

@@ -50,10 +50,6 @@ impl Run {
 }
 
 impl Version {
-    pub(crate) fn empty(levels: usize) -> Self {
-        Self { levels: vec![Level::default(); levels], views: vec![LevelView::default(); levels] }
-    }
-
     /// The tables in probe order of their runs.
     pub(crate) fn tables(&self) -> impl Iterator<Item = &Arc<Table>> {
         self.levels.iter().flat_map(|level| &level.runs).flat_map(|run| &*run.tables)
@@ -69,53 +65,32 @@ impl Version {
         edit: &Edit,
         opened: &BTreeMap<u64, Arc<Table>>,
     ) -> Result<Self, String> {
-        let mut levels = Vec::with_capacity(self.levels.len());
-        let mut removed = 0;
-        for level in &self.levels {
-            let mut runs = Vec::with_capacity(level.runs.len() + 1);
-            for run in &level.runs {
-                let kept: Vec<Arc<Table>> = run
-                    .tables
-                    .iter()
-                    .filter(|table| !edit.removed.contains(&table.number()))
-                    .cloned()
-                    .collect();
-                removed += run.tables.len() - kept.len();
-                let tables =
-                    if kept.len() == run.tables.len() { Arc::clone(&run.tables) } else { kept.into() };
-                runs.push(Run { id: run.id, tables });
+        let split = |level: &Level| -> RunsOf<Arc<Table>> {
+            level.runs.iter().map(|run| (run.id, run.tables.to_vec())).collect()
+        };
+        let mut levels: Vec<_> = self.levels.iter().map(split).collect();
+        edit_runs(
+            &mut levels,
+            edit,
+            |table| table.number(),
+            |meta| opened.get(&meta.number).cloned(),
+        )?;
+        Self::of_runs(levels)
+    }
+
+    /// The version with these runs.
+    pub(crate) fn of_runs(levels: Vec<RunsOf<Arc<Table>>>) -> Result<Self, String> {
+        let mut version = Self { levels: Vec::new(), views: Vec::new() };
+        for level in levels {
+            let mut runs = Vec::with_capacity(level.len());
+            for (id, tables) in level {
+                runs.push(Run { id, tables: in_order(tables)? });
             }
-            levels.push(Level { runs });
+            let level = Level { runs };
+            version.views.push(view_of(&level));
+            version.levels.push(level);
         }
-        if removed != edit.removed.len() {
-            return Err("it removes a table that is not there".to_owned());
-        }
-        for added in &edit.added {
-            let level =
-                levels.get_mut(added.level).ok_or_else(|| format!("there is no level {}", added.level))?;
-            let mut tables = Vec::with_capacity(added.tables.len());
-            for meta in &added.tables {
-                let table = opened.get(&meta.number);
-                tables.push(table.ok_or_else(|| format!("table {} is not open", meta.number))?.clone());
-            }
-            match level.runs.iter_mut().find(|run| run.id == added.run) {
-                Some(run) => {
-                    let mut all = run.tables.to_vec();
-                    all.append(&mut tables);
-                    run.tables = in_order(all)?;
-                }
-                None => {
-                    let run = Run { id: added.run, tables: in_order(tables)? };
-                    let at = added.index.min(level.runs.len());
-                    level.runs.insert(at, run);
-                }
-            }
-        }
-        for level in &mut levels {
-            level.runs.retain(|run| !run.tables.is_empty());
-        }
-        let views = levels.iter().map(view_of).collect();
-        Ok(Self { levels, views })
+        Ok(version)
     }
 
     /// The edit that makes this version from an empty one.
@@ -146,11 +121,46 @@ impl Version {
     }
 }
 
+/// The runs of a level, newest first, as anything that stands for a table.
+pub(crate) type RunsOf<T> = Vec<(RunId, Vec<T>)>;
+
+/// Applies the removals and additions of `edit`. Runs that lost all their tables go at the very end, so that the index
+/// of an added run counts the runs as they were before.
+pub(crate) fn edit_runs<T>(
+    levels: &mut [RunsOf<T>],
+    edit: &Edit,
+    number: impl Fn(&T) -> u64,
+    find: impl Fn(&TableMeta) -> Option<T>,
+) -> Result<(), String> {
+    let mut removed = 0;
+    for (_, tables) in levels.iter_mut().flatten() {
+        let before = tables.len();
+        tables.retain(|table| !edit.removed.contains(&number(table)));
+        removed += before - tables.len();
+    }
+    if removed != edit.removed.len() {
+        return Err("it removes a table that is not there".to_owned());
+    }
+    for added in &edit.added {
+        let level = levels.get_mut(added.level);
+        let level = level.ok_or_else(|| format!("there is no level {}", added.level))?;
+        let mut tables = Vec::with_capacity(added.tables.len());
+        for meta in &added.tables {
+            tables.push(find(meta).ok_or_else(|| format!("table {} is not there", meta.number))?);
+        }
+        match level.iter_mut().find(|(id, _)| *id == added.run) {
+            Some((_, run)) => run.append(&mut tables),
+            None => level.insert(added.index.min(level.len()), (added.run, tables)),
+        }
+    }
+    levels.iter_mut().for_each(|level| level.retain(|(_, tables)| !tables.is_empty()));
+    Ok(())
+}
+
 fn in_order(mut tables: Vec<Arc<Table>>) -> Result<Arc<[Arc<Table>]>, String> {
     tables.sort_by(|a, b| a.properties().key_min.cmp(&b.properties().key_min));
-    let overlap = tables.windows(2).find(|pair| {
-        pair[0].properties().key_max >= pair[1].properties().key_min
-    });
+    let overlap =
+        tables.windows(2).find(|pair| pair[0].properties().key_max >= pair[1].properties().key_min);
     match overlap {
         Some(pair) => {
             Err(format!("tables {} and {} of one run overlap", pair[0].number(), pair[1].number()))

@@ -120,11 +120,7 @@ pub(crate) fn seal(
         let mut all = Vec::with_capacity(sv.sealed.len() + 1);
         all.push(Arc::clone(&sealed));
         all.extend(sv.sealed.iter().cloned());
-        SuperVersion {
-            active: Arc::clone(&active),
-            sealed: all,
-            version: Arc::clone(&sv.version),
-        }
+        SuperVersion { active: Arc::clone(&active), sealed: all, version: Arc::clone(&sv.version) }
     });
     flush::schedule(core);
     Ok(())

@@ -23,7 +23,7 @@ pub use error::WalError;
 pub use format::{GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
 pub use replay::{Group, Replay, replay};
 pub use sync::SyncCall;
-pub use wal::{Wal, WalOptions, segment_name};
+pub use wal::{Resume, Wal, WalOptions, segment_name, segment_number};
 
 /// A number of bytes appended to the log since its first segment, headers included. Grows over all segments.
 pub type Position = u64;

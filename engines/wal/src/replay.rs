@@ -8,9 +8,10 @@
 //! 4. Otherwise the tail is what a crash leaves, and what lies behind it was never acknowledged as safe.
 
 use crate::format::{
-    ALIGN, GROUP_HEADER_BYTES, HeaderError, SegmentHeader, decode_group, decode_group_header,
+    ALIGN, GROUP_HEADER_BYTES, HeaderError, Predecessor, SegmentHeader, decode_group,
+    decode_group_header,
 };
-use crate::wal::{segment_number, segment_path};
+use crate::wal::{Resume, segment_number, segment_path};
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError};
 use nori_env::Fs;
 use std::path::Path;
@@ -39,10 +40,10 @@ pub struct Replay {
     pub bytes: u64,
     /// Bytes behind the tail that are not zero up to the end of its segment.
     pub torn_bytes: u64,
-    /// The highest segment number there is, used or not; new segments come after it.
-    pub last_segment: u64,
-    /// The position of the tail; new segments start there.
-    pub end: Position,
+    /// The segment of the tail; `None` if no segment could be read.
+    pub tail_segment: Option<u64>,
+    /// Where the log goes on: after the highest segment number there is, used or not.
+    pub resume: Option<Resume>,
 }
 
 /// Hands the groups of the segments from `from` on to `sink`, in order.
@@ -59,8 +60,9 @@ pub fn replay<E: From<WalError>>(
     let names = fs.list(dir).map_err(|e| WalError::io("listing", dir, e))?;
     let numbers: Vec<u64> =
         names.iter().filter_map(|n| segment_number(n)).filter(|n| *n >= from).collect();
-    let mut replay = Replay { last_segment: from.max(1) - 1, ..Replay::default() };
-    replay.last_segment = numbers.last().copied().unwrap_or(replay.last_segment);
+    let mut replay = Replay::default();
+    let next = numbers.last().map_or(from, |last| last + 1);
+    let mut resume = Resume::at(next);
     let mut chain: Option<Link> = None;
     let mut broken: Option<Break> = None;
     for number in numbers {
@@ -89,8 +91,15 @@ pub fn replay<E: From<WalError>>(
             .iter()
             .rposition(|b| *b != 0)
             .map_or(0, |last| (last + 1).saturating_sub(link.end) as u64);
-        replay.end = link.base + link.end as u64;
+        replay.tail_segment = Some(link.number);
+        resume.base = link.base + link.end as u64;
+        resume.predecessor = Predecessor {
+            number: link.number,
+            end: link.end as u64,
+            tail_checksum: link.tail_checksum,
+        };
     }
+    replay.resume = Some(resume);
     Ok(replay)
 }
 

@@ -19,6 +19,28 @@ pub struct WalOptions {
     pub segment_bytes: u64,
 }
 
+/// Where a log goes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Resume {
+    /// The number of the segment to begin; it does not exist.
+    pub(crate) number: u64,
+    /// The position of its first byte.
+    pub(crate) base: Position,
+    pub(crate) predecessor: Predecessor,
+}
+
+impl Resume {
+    /// A log of its own that begins with segment `number`.
+    pub fn at(number: u64) -> Self {
+        Self { number, base: 0, predecessor: Predecessor::default() }
+    }
+
+    /// The number of the segment to begin.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+}
+
 /// A log that is being written.
 ///
 /// Thread safety: appends are ordered by a lock inside; who needs sequence numbers to grow with positions calls
@@ -58,7 +80,8 @@ pub(crate) struct Writer {
 }
 
 impl Wal {
-    /// Starts a log at segment `number`, which must not exist, after everything at and below position `base`.
+    /// Starts a log, or goes on with one that was replayed: in a new segment that names the tail as its predecessor. Whoever
+    /// replayed has synced the segments up to the tail and removed those behind it.
     ///
     /// # Errors
     ///
@@ -69,11 +92,12 @@ impl Wal {
         tasks: Arc<dyn Tasks>,
         meter: &dyn Meter,
         options: WalOptions,
-        (number, base): (u64, Position),
+        resume: Resume,
     ) -> Result<Self, WalError> {
+        let Resume { number, base, predecessor } = resume;
         let ahead = Ahead::new(Arc::clone(&fs), dir, options.kind, options.segment_bytes);
         let file = ahead.take(number, SEGMENT_HEADER_BYTES as u64, &*tasks)?;
-        let active = open_segment(dir, file, number, base, Predecessor::default())?;
+        let active = open_segment(dir, file, number, base, predecessor)?;
         ahead.prepare(number + 1, &*tasks);
         let writer = Writer {
             active,
@@ -242,7 +266,7 @@ pub(crate) fn segment_path(dir: &Path, number: u64) -> PathBuf {
 }
 
 /// The number of the segment of that file name.
-pub(crate) fn segment_number(name: &str) -> Option<u64> {
+pub fn segment_number(name: &str) -> Option<u64> {
     let digits = name.strip_suffix(".wal")?;
     let number = digits.parse().ok()?;
     (segment_name(number) == name).then_some(number)

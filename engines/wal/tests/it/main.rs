@@ -7,7 +7,9 @@ use nori_env::{
     SegmentKind, Tasks,
 };
 use nori_observe::{NullMeter, Registry};
-use nori_wal::{Group, SEGMENT_HEADER_BYTES, Wal, WalError, WalOptions, replay, segment_name};
+use nori_wal::{
+    Group, Resume, SEGMENT_HEADER_BYTES, Wal, WalError, WalOptions, replay, segment_name,
+};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -15,7 +17,7 @@ const OPTIONS: WalOptions = WalOptions { kind: SegmentKind::Pwrite, segment_byte
 
 fn open(fs: impl Fs + 'static, dir: &Path) -> Wal {
     let tasks = Arc::new(SeededTasks::new(1, ManualClock::default()));
-    Wal::create(dir, Arc::new(fs), tasks, &NullMeter, OPTIONS, (1, 0)).unwrap()
+    Wal::create(dir, Arc::new(fs), tasks, &NullMeter, OPTIONS, Resume::at(1)).unwrap()
 }
 
 fn mem() -> (MemFs, &'static Path) {
@@ -69,7 +71,8 @@ fn real_files_come_back_through_both_kinds_of_writer() {
         let tasks: Arc<dyn Tasks> = Arc::new(PoolTasks::new(1, clock).unwrap());
         let options = WalOptions { kind, ..OPTIONS };
         let wal =
-            Wal::create(dir.path(), Arc::new(OsFs), tasks, &NullMeter, options, (1, 0)).unwrap();
+            Wal::create(dir.path(), Arc::new(OsFs), tasks, &NullMeter, options, Resume::at(1))
+                .unwrap();
         for n in 1..=100 {
             let position = wal.append(n, 1, &payload(n)).unwrap();
             if n % 10 == 0 {
@@ -163,7 +166,8 @@ fn concurrent_syncs_share_and_all_return_safe() {
     let clock = Arc::new(nori_env::OsClock::default());
     let tasks: Arc<dyn Tasks> = Arc::new(PoolTasks::new(1, clock).unwrap());
     let meter = Registry::default();
-    let wal = Wal::create(dir.path(), Arc::new(OsFs), tasks, &meter, OPTIONS, (1, 0)).unwrap();
+    let wal =
+        Wal::create(dir.path(), Arc::new(OsFs), tasks, &meter, OPTIONS, Resume::at(1)).unwrap();
     let appends = std::sync::Mutex::new(0);
     std::thread::scope(|scope| {
         for _ in 0..8 {

@@ -1,0 +1,105 @@
+//! Syncs by the clock, for the class `group`.
+//!
+//! 1. A write tells that there is something to sync.
+//! 2. If none is planned that comes in time, a job waits for half the age that the write may reach unsynced, then syncs. The
+//!    other half is for the sync itself.
+//! 3. A write that comes while a sync runs is covered by the next one.
+
+use nori_env::{Class, Clock, Job, Slice, Step, Tasks};
+use nori_kv::{Parts, Result};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+/// No sync is planned.
+const NONE: u64 = u64::MAX;
+
+/// What is done when the time has come.
+pub(crate) type SyncFn = dyn Fn() -> Result<()> + Send + Sync;
+
+/// Plans timed syncs.
+pub(crate) struct TimedSync {
+    tasks: Arc<dyn Tasks>,
+    clock: Arc<dyn Clock>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    sync: Box<SyncFn>,
+    /// When the next planned sync begins, in the clock's nanoseconds; `NONE` if none is planned.
+    planned: AtomicU64,
+}
+
+impl TimedSync {
+    pub(crate) fn new(parts: &Parts, sync: Box<SyncFn>) -> Self {
+        let shared = Arc::new(Shared { sync, planned: AtomicU64::new(NONE) });
+        Self { tasks: Arc::clone(&parts.tasks), clock: Arc::clone(&parts.clock), shared }
+    }
+
+    /// Something was written that must be synced within `max_age`.
+    pub(crate) fn within(&self, max_age: Duration) {
+        let due = self.clock.now().after(max_age / 2);
+        if self.shared.planned.fetch_min(due.nanos, Ordering::AcqRel) <= due.nanos {
+            return;
+        }
+        let due = self.tasks.alarm(due);
+        let job = SyncJob { due: Some(due), shared: Arc::clone(&self.shared) };
+        self.tasks.submit(Class::Log, Box::new(job));
+    }
+}
+
+struct SyncJob {
+    due: Option<nori_env::Signal>,
+    shared: Arc<Shared>,
+}
+
+impl Job for SyncJob {
+    fn step(&mut self, _slice: &Slice) -> Step {
+        if let Some(due) = self.due.take() {
+            return Step::Wait(due);
+        }
+        // Cleared first: what is written while the sync runs plans the next one.
+        self.shared.planned.store(NONE, Ordering::Release);
+        // A failure ends writing inside `sync`; nobody waits here for it.
+        let _ = (self.shared.sync)();
+        Step::Done
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nori_env::{ManualClock, MemFs, SeededEntropy, SeededTasks};
+
+    #[test]
+    fn many_writes_share_a_sync_that_comes_in_time() {
+        let clock = ManualClock::default();
+        let tasks = SeededTasks::new(1, clock.clone());
+        let parts = Parts {
+            fs: Arc::new(MemFs::new()),
+            tasks: Arc::new(tasks.clone()),
+            clock: Arc::new(clock.clone()),
+            entropy: Arc::new(SeededEntropy::new(1)),
+            meter: Arc::new(nori_observe::NullMeter),
+        };
+        let syncs = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&syncs);
+        let timed = TimedSync::new(
+            &parts,
+            Box::new(move || {
+                counted.fetch_add(1, Ordering::Relaxed);
+                Ok(())
+            }),
+        );
+        for round in 1..=3 {
+            let before = clock.now();
+            for _ in 0..10 {
+                timed.within(Duration::from_millis(5));
+            }
+            // Waiting for an alarm beyond the age lets the simulation run whatever is due before.
+            let late = parts.tasks.alarm(before.after(Duration::from_millis(5)));
+            let _ = parts.tasks.wait(&late);
+            assert_eq!(syncs.load(Ordering::Relaxed), round);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! A disk that fails: the error has the right kind, no later write is taken, and what was acknowledged is there.
+
+use super::Law;
+use super::bench::{Bench, holds, ok};
+use crate::{Durability, Engine, ErrorKind, Feature, Parts, WriteBatch};
+use nori_env::{FaultFs, FaultPlan};
+use std::sync::Arc;
+
+pub(super) const LAWS: &[Law] = &[
+    Law {
+        name: "a full disk ends writing with a clear error and the store opens again",
+        needs: &[Feature::Simulated],
+        check: full,
+    },
+    Law {
+        name: "a failed sync ends writing and is not retried",
+        needs: &[Feature::Simulated],
+        check: failed_sync,
+    },
+];
+
+/// Parts whose files fail on purpose.
+fn failing(bench: &Bench<'_>) -> (FaultFs, Parts) {
+    let fs = FaultFs::new(FaultPlan::default());
+    let parts = Parts { fs: Arc::new(fs.clone()), ..bench.parts.clone() };
+    (fs, parts)
+}
+
+fn key(n: u32) -> Vec<u8> {
+    format!("{n:08}").into_bytes()
+}
+
+fn batch(n: u32) -> WriteBatch {
+    let mut batch = WriteBatch::new();
+    batch.put(&key(n), &[n as u8; 1_000]);
+    batch
+}
+
+/// Writes until a write fails; the number acknowledged and the kind of the error.
+fn until_refused(engine: &dyn Engine, durability: Durability, writes_max: u32) -> (u32, ErrorKind) {
+    for n in 0..writes_max {
+        if let Err(error) = engine.write(&batch(n), durability) {
+            return (n, error.kind());
+        }
+    }
+    panic!("{writes_max} writes were taken");
+}
+
+/// After the first refusal nothing more is written, and what was acknowledged is still read.
+fn is_poisoned(engine: &dyn Engine, acknowledged: u32, durability: Durability) {
+    for n in [0, acknowledged + 1] {
+        let Err(error) = engine.write(&batch(n), durability) else {
+            panic!("a write was taken after one had failed");
+        };
+        assert_eq!(error.kind(), ErrorKind::Poisoned, "{error}");
+    }
+    for n in 0..acknowledged {
+        holds(engine, &key(n), Some(&[n as u8; 1_000]));
+    }
+}
+
+fn full(bench: &Bench<'_>) {
+    let (fs, parts) = failing(bench);
+    let engine = ok("open", bench.factory.open(&bench.dir, parts.clone()));
+    fs.set_plan(FaultPlan { capacity_bytes: Some(1 << 20), ..FaultPlan::default() });
+    let durability = bench.durability();
+    // A hundred times more than the disk holds: an engine that waits for room must not wait for ever.
+    let (acknowledged, kind) = until_refused(&*engine, durability, 100_000);
+    assert!(matches!(kind, ErrorKind::Full | ErrorKind::Poisoned), "{kind:?}");
+    is_poisoned(&*engine, acknowledged, durability);
+    drop(engine);
+    fs.set_plan(FaultPlan::default());
+    let engine = ok("open with room again", bench.factory.open(&bench.dir, parts));
+    for n in 0..acknowledged {
+        holds(&*engine, &key(n), Some(&[n as u8; 1_000]));
+    }
+    ok("write with room again", engine.write(&batch(0), durability));
+}
+
+fn failed_sync(bench: &Bench<'_>) {
+    if !bench.capabilities().offers(Durability::Sync) {
+        return;
+    }
+    let (fs, parts) = failing(bench);
+    let engine = ok("open", bench.factory.open(&bench.dir, parts));
+    for n in 0..5 {
+        ok("write", engine.write(&batch(n), Durability::Sync));
+    }
+    fs.set_plan(FaultPlan { fail_at_sync: Some(fs.syncs() + 1), ..FaultPlan::default() });
+    let Err(error) = engine.write(&batch(5), Durability::Sync) else {
+        panic!("a write was acknowledged although its sync failed");
+    };
+    assert!(matches!(error.kind(), ErrorKind::Io | ErrorKind::Poisoned), "{error}");
+    is_poisoned(&*engine, 5, Durability::Sync);
+    is_poisoned(&*engine, 5, bench.durability());
+}

@@ -1,0 +1,217 @@
+//! The engine as its callers see it.
+
+use crate::core::Core;
+use crate::write::{self, seal};
+use crate::{Components, Settings, compact, open};
+use nori_env::{Durability, Waited};
+use nori_kv::{
+    Capabilities, Cursor, Engine, EngineFactory, EngineStats, Error, Feature, KeyRange, Maintain,
+    Parts, ReadOptions, Reader, Reason, Result, Row, SeqNo, WriteBatch, stat,
+};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+/// Opens `nori-lsm` stores with one set of settings and components.
+#[derive(Clone, Default)]
+pub struct LsmFactory {
+    /// The numbers.
+    pub settings: Settings,
+    /// The objects.
+    pub components: Components,
+}
+
+/// The name in experiment files, configurations and tables.
+const NAME: &str = "nori-lsm";
+
+impl EngineFactory for LsmFactory {
+    fn name(&self) -> &str {
+        NAME
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        let features = [
+            Feature::Snapshots,
+            Feature::Reverse,
+            Feature::Flush,
+            Feature::Compact,
+            Feature::Batches,
+            Feature::Lock,
+            Feature::Simulated,
+        ];
+        Capabilities::new(&Capabilities::ALL_DURABILITIES, &features, WriteBatch::KEY_BYTES_MAX)
+    }
+
+    fn settings(&self) -> Vec<(String, String)> {
+        let names = self.components.names().map(|(seam, name)| (seam.to_owned(), name.to_owned()));
+        names.chain(self.settings.list()).collect()
+    }
+
+    fn open(&self, dir: &Path, parts: Parts) -> Result<Arc<dyn Engine>> {
+        let core = open::open(dir, parts, self.settings.clone(), self.components.clone())?;
+        Ok(Arc::new(Lsm { store: Arc::new(Store { core }) }))
+    }
+
+    fn destroy(&self, dir: &Path, parts: &Parts) -> Result<()> {
+        open::destroy(dir, parts)
+    }
+}
+
+/// A handle to an open store.
+struct Lsm {
+    store: Arc<Store>,
+}
+
+/// Shared by the engine and its snapshots; the last one closes the store.
+struct Store {
+    core: Arc<Core>,
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let core = &self.core;
+        core.jobs.close(&*core.parts.tasks);
+        if core.is_group_syncing.load(Ordering::SeqCst) {
+            // Writers were promised a sync soon, and its job dies with the store. A failure has no one left to tell but
+            // the event.
+            let (_, position) = core.wal.tail();
+            if let Err(error) = core.wal.sync(position) {
+                core.log_failed(error);
+            }
+        }
+    }
+}
+
+impl Reader for Lsm {
+    fn read(
+        &self,
+        key: &[u8],
+        options: &ReadOptions,
+        sink: &mut dyn FnMut(Row<'_>),
+    ) -> Result<bool> {
+        self.store.core.read_at(key, None, options, sink)
+    }
+
+    fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
+        self.store.core.cursor_at(range, None, options)
+    }
+}
+
+impl Engine for Lsm {
+    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<SeqNo> {
+        write::write(&self.store.core, batch, durability)
+    }
+
+    fn snapshot(&self) -> Result<Arc<dyn Reader>> {
+        let core = &self.store.core;
+        let mut snapshots = core.snapshots.lock();
+        let at = core.publisher.visible();
+        *snapshots.entry(at).or_insert(0) += 1;
+        drop(snapshots);
+        Ok(Arc::new(Snapshot { store: Arc::clone(&self.store), at }))
+    }
+
+    fn stats(&self) -> EngineStats {
+        stats(&self.store.core)
+    }
+
+    fn maintain(&self) -> Option<&dyn Maintain> {
+        Some(self)
+    }
+}
+
+impl Maintain for Lsm {
+    fn flush(&self) -> Result<()> {
+        let core = &self.store.core;
+        {
+            let mut commit = core.commit.lock();
+            core.check_poison()?;
+            if !commit.active.memtable.is_empty() {
+                seal(core, &mut commit, Reason::Manual, 0)?;
+            }
+        }
+        wait_for(core, || core.super_version.load().sealed.is_empty())
+    }
+
+    fn compact(&self, range: &KeyRange) -> Result<()> {
+        self.flush()?;
+        let core = &self.store.core;
+        loop {
+            wait_for(core, || compact::is_idle(core))?;
+            if !compact::start_manual(core, range)? {
+                return core.check_poison();
+            }
+        }
+    }
+}
+
+/// Waits until `is_over`, which changes only when a job ends or writing does.
+fn wait_for(core: &Core, is_over: impl Fn() -> bool) -> Result<()> {
+    loop {
+        let progress = core.jobs.progress();
+        core.check_poison()?;
+        if is_over() {
+            return Ok(());
+        }
+        if core.parts.tasks.wait(&progress) == Waited::Stuck {
+            return Err(Error::Busy { what: "waiting for a job that cannot end".to_owned() });
+        }
+    }
+}
+
+/// The store as it was at one sequence number.
+struct Snapshot {
+    store: Arc<Store>,
+    at: SeqNo,
+}
+
+impl Reader for Snapshot {
+    fn read(
+        &self,
+        key: &[u8],
+        options: &ReadOptions,
+        sink: &mut dyn FnMut(Row<'_>),
+    ) -> Result<bool> {
+        self.store.core.read_at(key, Some(self.at), options, sink)
+    }
+
+    fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
+        self.store.core.cursor_at(range, Some(self.at), options)
+    }
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let mut snapshots = self.store.core.snapshots.lock();
+        if let Some(count) = snapshots.get_mut(&self.at) {
+            *count -= 1;
+            if *count == 0 {
+                snapshots.remove(&self.at);
+            }
+        }
+    }
+}
+
+fn stats(core: &Core) -> EngineStats {
+    let sv = core.super_version.load();
+    let sealed: u64 = sv.sealed.iter().map(|sealed| sealed.mem.memtable.bytes()).sum();
+    let mut numbers: Vec<(&'static str, u64)> = core.counters.numbers().to_vec();
+    numbers.extend(core.read_counters.numbers());
+    let table_memory: usize = sv.version.tables().map(|table| table.memory_bytes()).sum();
+    let tables = || sv.version.tables().map(|table| (table.bytes(), table.properties()));
+    numbers.extend([
+        (stat::MEMTABLE_BYTES, sealed + sv.active.memtable.bytes()),
+        (stat::CACHE_BYTES, core.tables.cache.bytes() as u64),
+        (stat::TABLE_MEMORY_BYTES, table_memory as u64),
+        (stat::TABLE_BYTES, tables().map(|(bytes, _)| bytes).sum()),
+        (stat::TOMBSTONES, tables().map(|(_, properties)| properties.tombstones).sum()),
+        (stat::DEBT_BYTES, core.debt_bytes.load(Ordering::Relaxed)),
+        (stat::LAST_SEQNO, core.publisher.visible().value()),
+    ]);
+    let mut levels = sv.version.stats();
+    let tree = core.tree.lock();
+    for (level, written) in levels.iter_mut().zip(&tree.level_bytes_written) {
+        level.bytes_written = *written;
+    }
+    EngineStats { numbers, levels }
+}

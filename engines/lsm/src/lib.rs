@@ -1,0 +1,40 @@
+//! `nori-lsm`: the log-structured engine, assembled from replaceable parts.
+//!
+//! A write goes to the log and into the memtable ([`write`]); a full memtable is sealed and flushed to a table of level
+//! 0 ([`flush`]); a strategy decides what is merged, the engine validates and acts ([`compact`]); the manifest says which
+//! tables are alive ([`manifest`], [`version`]). A read asks memtables and tables from new to old ([`read`]),
+//! a cursor merges them ([`cursor`]). Opening replays the log ([`open`]).
+//!
+//! Promises: the contract of [`nori_kv::Engine`], with all four durability classes. A plug-in decides and never acts: a wrong
+//! plan is a refused plan. Background work is jobs of `nori_env::Tasks` only, so that the same engine runs on threads
+//! and in a seeded simulation. Left to others: the parts themselves, and how they are chosen (`norikv-parts`).
+
+mod compact;
+mod components;
+mod core;
+mod counters;
+mod cursor;
+mod edit;
+mod engine;
+mod flush;
+mod gc;
+mod install;
+mod jobs;
+mod manifest;
+mod merge;
+mod open;
+mod output;
+mod publish;
+mod read;
+mod run_cursor;
+mod settings;
+mod stall;
+mod version;
+mod write;
+
+pub use components::{Components, PartLine, SEAMS, UnknownPart};
+pub use engine::LsmFactory;
+pub use settings::{
+    BLOCK_BYTES, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MIN, MEMTABLES_SEALED_MAX,
+    Settings,
+};

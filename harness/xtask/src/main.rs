@@ -1,0 +1,48 @@
+//! The project's own commands, run as `cargo xtask COMMAND`.
+//!
+//! * `test` runs every test there is and says what it skipped;
+//! * `tidy` checks the rules of the house that no compiler knows;
+//! * `ci` runs formatting, lints, documentation and `tidy`, then `test`.
+//!
+//! Exit code 0 means that everything asked for passed, 1 that something failed, 2 a wrong command.
+
+#![expect(clippy::print_stdout, reason = "printing what was found is what these commands are for")]
+
+mod ci;
+mod command;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const USAGE: &str = "usage: cargo xtask COMMAND
+
+commands:
+  test              every test there is; says what it skipped for want of a tool
+  tidy [--ratchet]  the rules of the house; --ratchet shrinks the list of long functions
+  ci [--no-test]    formatting, lints, documentation, tidy, and then test
+";
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let outcome = match words.as_slice() {
+        ["test"] => test::run(),
+        ["tidy"] => tidy::run(tidy::Ratchet::Check),
+        ["tidy", "--ratchet"] => tidy::run(tidy::Ratchet::Shrink),
+        ["ci"] => ci::run(ci::Tests::Run),
+        ["ci", "--no-test"] => ci::run(ci::Tests::Skip),
+        _ => {
+            eprint!("{USAGE}");
+            return ExitCode::from(2);
+        }
+    };
+    match outcome {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
