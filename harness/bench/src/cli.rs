@@ -1,7 +1,7 @@
 //! The command line.
 
 use crate::experiment::{Experiment, finish};
-use crate::names::{self, parse_bytes, parse_choice, parse_count, steps, targets, usage};
+use crate::names::{self, Target, parse_bytes, parse_choice, parse_count, steps, targets, usage};
 use crate::plot::thousands;
 use crate::progress::Progress;
 use crate::rows::ALL;
@@ -11,7 +11,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use nori_kv::Durability;
 use nori_workloads::{Overrides, Span};
-use norikv_parts::{Choice, Role, engines};
+use norikv_parts::{Choice, EngineRequest, Role, engine, engines};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -139,10 +139,8 @@ pub(crate) fn run() -> Result<()> {
 
 /// Engines of the quick experiment: ours, and peers with matched settings.
 fn quick_engines() -> Vec<String> {
-    let racing = engines().iter().filter(|e| matches!(e.role, Role::Ours | Role::Matched));
-    let names: Vec<String> = racing.map(|entry| entry.name.to_owned()).collect();
-    // A build without any engine still shows that the bench works.
-    if names.is_empty() { vec!["noop".into()] } else { names }
+    let racing = engines().into_iter().filter(|e| matches!(e.role, Role::Ours | Role::Matched));
+    racing.map(|entry| entry.name.to_owned()).collect()
 }
 
 fn quick(args: &QuickArgs) -> Result<()> {
@@ -178,8 +176,9 @@ fn run_workload(args: RunArgs) -> Result<()> {
     };
     let steps = steps(&args.workload, &overrides)?;
     let mut names = args.engines;
+    let is_all = names.iter().any(|name| name == "all");
     if names.is_empty() {
-        let ours = engines().iter().filter(|entry| entry.role == Role::Ours);
+        let ours = engines().into_iter().filter(|entry| entry.role == Role::Ours);
         names.extend(ours.map(|entry| entry.name.to_owned()));
     }
     let name = if args.workload == names::SUITE {
@@ -189,7 +188,7 @@ fn run_workload(args: RunArgs) -> Result<()> {
     };
     let experiment = Experiment {
         dir: args.out.unwrap_or_else(|| Path::new("results").join(&name)),
-        targets: targets(&names, &args.choices, args.memory)?,
+        targets: offering(targets(&names, &args.choices, args.memory)?, durability, is_all)?,
         name,
         steps,
         memory_bytes: args.memory,
@@ -197,6 +196,25 @@ fn run_workload(args: RunArgs) -> Result<()> {
         seed: args.seed,
     };
     carry_out(&experiment, args.json)
+}
+
+/// The targets that can do `durability`. One that cannot is left out of `all` with a note, and refused where it
+/// was named.
+fn offering(targets: Vec<Target>, durability: Durability, is_all: bool) -> Result<Vec<Target>> {
+    let mut able = Vec::new();
+    for target in targets {
+        let request = EngineRequest { memory_bytes: 0, choices: &target.choices };
+        if engine(&target.engine)?.build(&request)?.capabilities().offers(durability) {
+            able.push(target);
+            continue;
+        }
+        let what = format!("{} does not offer durability `{durability}`", target.engine);
+        if !is_all {
+            return Err(usage(what));
+        }
+        out::error(&format!("{what}: left out"));
+    }
+    Ok(able)
 }
 
 fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {

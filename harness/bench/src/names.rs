@@ -77,7 +77,8 @@ pub(crate) fn targets(
     let mut wanted: Vec<&str> = Vec::new();
     for name in names {
         if name == "all" {
-            let real = engines().iter().filter(|e| !matches!(e.role, Role::Oracle | Role::Probe));
+            let all = engines().into_iter();
+            let real = all.filter(|entry| !matches!(entry.role, Role::Oracle | Role::Probe));
             wanted.extend(real.map(|entry| entry.name));
         } else {
             wanted.push(engine(name).map_err(|error| usage(error.to_string()))?.name);

@@ -5,7 +5,11 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 fn bench(args: &[&str], dir: &Path) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_norikv-bench")).args(args).current_dir(dir).output().unwrap()
+    Command::new(env!("CARGO_BIN_EXE_norikv-bench"))
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .expect("the program was built with its tests")
 }
 
 fn said(output: &[u8]) -> String {
@@ -16,8 +20,20 @@ fn said(output: &[u8]) -> String {
 fn a_run_leaves_everything_the_schema_names() {
     let dir = tempfile::tempdir().unwrap();
     let args = [
-        "run", "ycsb", "--engine", "noop", "--records", "20_000", "--ops", "20_000", "--value-bytes", "100",
-        "--threads", "2", "--out", "out",
+        "run",
+        "ycsb",
+        "--engine",
+        "noop",
+        "--records",
+        "20_000",
+        "--ops",
+        "20_000",
+        "--value-bytes",
+        "100",
+        "--threads",
+        "2",
+        "--out",
+        "out",
     ];
     let output = bench(&args, dir.path());
     assert!(output.status.success(), "{}", said(&output.stderr));
@@ -38,13 +54,23 @@ fn a_run_leaves_everything_the_schema_names() {
     expected.insert(0, ("ycsb".into(), "load".into()));
     assert_eq!(all, expected);
     let run = fs::read_dir(out.join("runs")).unwrap().next().unwrap().unwrap().path();
-    for file in
-        ["manifest.json", "summary.csv", "intervals.csv", "engine.csv", "events.jsonl", "latency/00-ycsb-load.hlog",
-         "latency/01-ycsb-a-run.read.service.hgrm"]
-    {
+    for file in [
+        "manifest.json",
+        "summary.csv",
+        "intervals.csv",
+        "engine.csv",
+        "events.jsonl",
+        "latency/00-ycsb-load.hlog",
+        "latency/01-ycsb-a-run.read.service.hgrm",
+    ] {
         assert!(run.join(file).exists(), "{file} is missing");
     }
-    for file in ["report.html", "experiment.json", "plots/ycsb-a-latency.svg", "plots/ycsb-a-throughput.png"] {
+    for file in [
+        "report.html",
+        "experiment.json",
+        "plots/ycsb-a-latency.svg",
+        "plots/ycsb-a-throughput.png",
+    ] {
         assert!(out.join(file).exists(), "{file} is missing");
     }
     assert!(!out.join("data").exists(), "the store was left behind");
@@ -71,13 +97,24 @@ fn a_stored_experiment_is_drawn_again_from_its_files() {
 fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("w.toml"), "schema = \"norikv.workload/1\"\nnmae = \"x\"\n").unwrap();
-    let cases: [(&[&str], &str); 7] = [
+    let cases: [(&[&str], &str); 9] = [
         (&["run", "ycsb-x", "--engine", "noop"], "did you mean `ycsb-"),
-        (&["run", "ycsb", "--engine", "noopp"], "no engine is called `noopp`; did you mean `noop`?"),
+        (
+            &["run", "ycsb", "--engine", "noopp"],
+            "no engine is called `noopp`; did you mean `noop`?",
+        ),
         (&["run", "ycsb", "--engine", "noop", "-s", "cash=lru"], "`cash`"),
-        (&["run", "w.toml", "--engine", "noop"], "w.toml:2: unknown field `nmae`; did you mean `name`?"),
+        (
+            &["run", "w.toml", "--engine", "noop"],
+            "w.toml:2: unknown field `nmae`; did you mean `name`?",
+        ),
         (&["run", "no.toml", "--engine", "noop"], "no.toml cannot be read"),
         (&["run", "ycsb", "--engine", "noop", "--durability", "fsync"], "none, os, group:<n>ms"),
+        (
+            &["run", "ycsb", "-s", "memtable=bptre"],
+            "no memtable is called `bptre`; did you mean `bptree`?",
+        ),
+        (&["run", "ycsb", "--engine", "nori-model"], "nori-model does not offer durability `os`"),
         (&["list", "enigne"], "did you mean `engine`?"),
     ];
     for (args, words) in cases {
@@ -107,10 +144,19 @@ fn everything_with_a_name_is_listed_with_one_line() {
 fn json_prints_the_rows_and_nothing_else() {
     let dir = tempfile::tempdir().unwrap();
     let args = [
-        "run", "ycsb-a", "--engine", "noop", "--records", "2000", "--ops", "2000", "--json", "--out", "o",
+        "run",
+        "ycsb-a",
+        "--engine",
+        "noop",
+        "--records",
+        "2000",
+        "--ops",
+        "2000",
+        "--json",
+        "--out",
+        "o",
     ];
-    let rows: serde_json::Value =
-        serde_json::from_slice(&bench(&args, dir.path()).stdout).unwrap();
+    let rows: serde_json::Value = serde_json::from_slice(&bench(&args, dir.path()).stdout).unwrap();
     assert_eq!(rows[0]["op"], "all");
     assert_eq!(rows[0]["ops"], 2000);
 }
