@@ -1,6 +1,6 @@
 //! `nori-lsm`: the log-structured engine, assembled from replaceable parts.
 //!
-//! A write goes to the log and into the memtable ([`write`]); a full memtable is sealed and flushed to a table of level
+//! A write goes to the log and into the memtable ([`write`](mod@write)); a full memtable is sealed and flushed to a table of level
 //! 0 ([`flush`]); a strategy decides what is merged, the engine validates and acts ([`compact`]); the manifest says which
 //! tables are alive ([`manifest`], [`version`]). A read asks memtables and tables from new to old ([`read`]),
 //! a cursor merges them ([`cursor`]). Opening replays the log ([`open`]).

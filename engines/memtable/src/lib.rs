@@ -4,7 +4,7 @@
 //! flushed to a table and dropped. Entries only come, they never go and never change; that is what
 //! lets reads lend bytes without copying and run beside writes.
 //!
-//! [`memtables`] lists what ships, [`memtable`] finds one by name, [`conformance`] is the suite that
+//! [`memtables`] lists what ships, [`memtable`](memtable()) finds one by name, [`conformance`] is the suite that
 //! every one runs. The default is the one named [`DEFAULT`].
 //!
 //! Left to others: range tombstones (the engine keeps them beside the memtable), visibility (the

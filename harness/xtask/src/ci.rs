@@ -25,8 +25,10 @@ pub(crate) fn run(tests: Tests) -> Result<bool> {
     note("tidy", tidy::run(tidy::Ratchet::Check)?);
     let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
     note("clippy", passes(cargo().args(clippy))?);
+    // Private items too: headers of crates lead their readers to modules, and those links must not rot.
     let mut doc = cargo();
-    doc.args(["doc", "--workspace", "--no-deps", "--quiet"]).env("RUSTDOCFLAGS", "-D warnings");
+    doc.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+    doc.env("RUSTDOCFLAGS", "-D warnings");
     note("doc", passes(&mut doc)?);
     if tests == Tests::Run {
         note("test", test::run()?);
