@@ -68,7 +68,8 @@ pub enum Waited {
 /// # Contract
 ///
 /// * A job is stepped by one thread at a time, and again only after its last step returned.
-/// * `wait` is never called from inside a job's step.
+/// * `wait` is never called from inside a job's step, nor while holding a lock that a job's step takes: the job that would
+///   end the wait may be behind it.
 /// * No order is promised between two jobs, of whatever class; classes are a preference.
 pub trait Tasks: Send + Sync {
     /// Hands over a job.

@@ -164,14 +164,16 @@ impl Ahead {
 impl EntryCursor for TableCursor {
     fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<bool> {
         self.place = Place::Nowhere;
-        let n = self.table.index().find(key);
-        if n >= self.blocks() {
-            self.place = Place::After;
-            return Ok(false);
+        // Versions of one key may go on in the next block, then the fence between them is the key itself.
+        for n in self.table.index().find(key)..self.blocks() {
+            self.enter(n)?;
+            let at = self.present().lower_bound(key, seqno);
+            if at < self.present().len() {
+                return Ok(self.land(at));
+            }
         }
-        self.enter(n)?;
-        let at = self.present().lower_bound(key, seqno);
-        if at < self.present().len() { Ok(self.land(at)) } else { self.land_first_of(n + 1) }
+        self.place = Place::After;
+        Ok(false)
     }
 
     fn next(&mut self) -> Result<bool> {

@@ -36,22 +36,17 @@ impl Ahead {
         tasks.submit(Class::Log, Box::new(Prepare { ahead: Arc::clone(self), number, done }));
     }
 
-    /// Segment `number`, at least `bytes_min` long: the one made in advance if it fits.
-    pub(crate) fn take(
-        &self,
-        number: u64,
-        bytes_min: u64,
-        tasks: &dyn Tasks,
-    ) -> Result<Arc<dyn Segment>, WalError> {
-        let making = match &*self.lock() {
+    /// What to wait for before segment `number` is taken, if a job is making it.
+    pub(crate) fn pending(&self, number: u64) -> Option<Signal> {
+        match &*self.lock() {
             State::Making(of, signal) if *of == number => Some(signal.clone()),
             _ => None,
-        };
-        if let Some(signal) = making
-            && tasks.wait(&signal) == Waited::Stuck
-        {
-            return Err(WalError::Stuck);
         }
+    }
+
+    /// Segment `number`, at least `bytes_min` long: the one made in advance if it fits. Nothing makes it meanwhile.
+    pub(crate) fn take(&self, number: u64, bytes_min: u64) -> Result<Arc<dyn Segment>, WalError> {
+        debug_assert!(self.pending(number).is_none());
         if let State::Ready(of, segment) = std::mem::take(&mut *self.lock())
             && of == number
         {

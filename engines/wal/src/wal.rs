@@ -4,7 +4,7 @@ use crate::ahead::Ahead;
 use crate::format::{GroupHeader, Predecessor, SegmentHeader, encode_group, group_bytes};
 use crate::sync::SyncState;
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError};
-use nori_env::{Fs, Segment, SegmentKind, Tasks};
+use nori_env::{Fs, Segment, SegmentKind, Tasks, Waited};
 use nori_observe::{Counter, Meter};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -96,7 +96,7 @@ impl Wal {
     ) -> Result<Self, WalError> {
         let Resume { number, base, predecessor } = resume;
         let ahead = Ahead::new(Arc::clone(&fs), dir, options.kind, options.segment_bytes);
-        let file = ahead.take(number, SEGMENT_HEADER_BYTES as u64, &*tasks)?;
+        let file = ahead.take(number, SEGMENT_HEADER_BYTES as u64)?;
         let active = open_segment(dir, file, number, base, predecessor)?;
         ahead.prepare(number + 1, &*tasks);
         let writer = Writer {
@@ -138,7 +138,11 @@ impl Wal {
             return Err(error.clone());
         }
         if !writer.fits(payload.len()) {
-            self.rotate_locked(&mut writer, payload.len())?;
+            drop(writer);
+            writer = self.lock_to_rotate()?;
+            if !writer.fits(payload.len()) {
+                self.rotate_locked(&mut writer, payload.len())?;
+            }
         }
         let header = GroupHeader {
             payload_bytes: payload.len() as u32,
@@ -165,7 +169,7 @@ impl Wal {
     ///
     /// If no segment can be made; then the log takes nothing more.
     pub fn rotate(&self, payload_bytes: usize) -> Result<u64, WalError> {
-        let mut writer = lock(&self.writer);
+        let mut writer = self.lock_to_rotate()?;
         self.rotate_locked(&mut writer, payload_bytes)?;
         Ok(writer.active.number)
     }
@@ -193,6 +197,21 @@ impl Wal {
         Ok(())
     }
 
+    /// The writer's lock, taken when nobody makes the next segment. The wait for that is outside the lock: a job that removes
+    /// segments takes it too, and may have to end before the one that makes them is run.
+    fn lock_to_rotate(&self) -> Result<MutexGuard<'_, Writer>, WalError> {
+        loop {
+            let writer = lock(&self.writer);
+            let Some(pending) = self.ahead.pending(writer.active.number + 1) else {
+                return Ok(writer);
+            };
+            drop(writer);
+            if self.tasks.wait(&pending) == Waited::Stuck {
+                return Err(WalError::Stuck);
+            }
+        }
+    }
+
     fn rotate_locked(&self, writer: &mut Writer, payload_bytes: usize) -> Result<(), WalError> {
         if let Some(error) = &writer.failed {
             return Err(error.clone());
@@ -207,7 +226,7 @@ impl Wal {
         };
         let opened = self
             .ahead
-            .take(number, bytes_min, &*self.tasks)
+            .take(number, bytes_min)
             .and_then(|file| open_segment(&self.dir, file, number, base, predecessor));
         let opened = opened.inspect_err(|error| writer.failed = Some(error.clone()))?;
         let sealed = std::mem::replace(&mut writer.active, opened);

@@ -11,6 +11,9 @@ use std::sync::Arc;
 
 const DIR: &str = "/crash/store";
 
+/// Enough for several flushes and compactions of a tiny store.
+const BATCHES: u64 = 300;
+
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
 
 /// What was written, batch by batch.
@@ -110,7 +113,7 @@ fn a_power_loss_at_any_event_leaves_a_prefix_with_all_that_was_synced() {
     let mut crashes = 0;
     for seed in 0..6 {
         let whole = FaultFs::new(FaultPlan::default());
-        write(&whole, seed, 150);
+        write(&whole, seed, BATCHES);
         let events = whole.events();
         assert!(events > 300, "seed {seed}: only {events} events");
         // Every event near the beginning, then a stride that differs by seed.
@@ -118,7 +121,7 @@ fn a_power_loss_at_any_event_leaves_a_prefix_with_all_that_was_synced() {
         for at in (1..60).chain(later) {
             let plan = FaultPlan { crash_at_event: Some(at), ..FaultPlan::default() };
             let fs = FaultFs::new(plan);
-            let story = write(&fs, seed, 150);
+            let story = write(&fs, seed, BATCHES);
             let what = format!("seed {seed}, event {at}");
             for loss in [PowerLoss::LosesAll, PowerLoss::Draws(at), PowerLoss::Draws(at ^ 0xFF)] {
                 check(
