@@ -40,7 +40,7 @@ fn schedule_locked(core: &Arc<Core>, tree: &mut Tree) -> Result<()> {
         }
         let plans = core.with_view(tree, |strategy, view| strategy.plan(view));
         let Some(plan) = plans.into_iter().next() else { break };
-        if start(core, tree, plan)?.is_none() {
+        if !start(core, tree, plan)? {
             break;
         }
     }
@@ -49,14 +49,15 @@ fn schedule_locked(core: &Arc<Core>, tree: &mut Tree) -> Result<()> {
     Ok(())
 }
 
-/// Starts one step of a manual compaction of `range`; whether there was one to start.
+/// Starts one step of a manual compaction of `range`; false if there is nothing left to do.
 pub(crate) fn start_manual(core: &Arc<Core>, range: &KeyRange) -> Result<bool> {
     let mut tree = core.tree.lock();
     let plan = core.with_view(&mut tree, |strategy, view| strategy.plan_manual(view, range));
-    match plan {
-        None => Ok(false),
-        Some(plan) => Ok(start(core, &mut tree, plan)?.is_some()),
+    let Some(plan) = plan else { return Ok(false) };
+    if start(core, &mut tree, plan)? {
+        return Ok(true);
     }
+    Err(Error::Busy { what: "a step of the compaction was refused".to_owned() })
 }
 
 /// Whether nothing runs.
@@ -64,11 +65,11 @@ pub(crate) fn is_idle(core: &Core) -> bool {
     core.tree.lock().busy.is_empty()
 }
 
-/// Validates a plan and runs it: at once, or as a job. `None` if it was refused.
-fn start(core: &Arc<Core>, tree: &mut Tree, plan: Plan) -> Result<Option<()>> {
+/// Validates a plan and runs it: at once, or as a job. False if it was refused.
+fn start(core: &Arc<Core>, tree: &mut Tree, plan: Plan) -> Result<bool> {
     if let Err(refusal) = core.with_view(tree, |_, view| validate(view, &plan)) {
         refuse(core, tree, &plan, &refusal);
-        return Ok(None);
+        return Ok(false);
     }
     let id = JobId(tree.next_job);
     tree.next_job += 1;
@@ -93,15 +94,16 @@ fn start(core: &Arc<Core>, tree: &mut Tree, plan: Plan) -> Result<Option<()>> {
         PlanKind::Move => {
             let moved = inputs.tables();
             let result = Finish { id, plan: &plan, begun, bytes_in: inputs.bytes, bytes_out: 0 };
-            install_plan(core, tree, &result, &moved)?;
-            core.counters.trivial_moves.add(1);
+            let is_installed = install_plan(core, tree, &result, &moved)?;
+            core.counters.trivial_moves.add(u64::from(is_installed));
+            return Ok(is_installed);
         }
         PlanKind::Drop(_) => {
             let result = Finish { id, plan: &plan, begun, bytes_in: inputs.bytes, bytes_out: 0 };
-            install_plan(core, tree, &result, &BTreeMap::new())?;
+            return install_plan(core, tree, &result, &BTreeMap::new());
         }
     }
-    Ok(Some(()))
+    Ok(true)
 }
 
 fn refuse(core: &Core, tree: &mut Tree, plan: &Plan, refusal: &Refusal) {
@@ -313,8 +315,10 @@ fn install_plan(
     opened: &BTreeMap<u64, Arc<Table>>,
 ) -> Result<bool> {
     let Finish { id, plan, begun, bytes_in, bytes_out } = *result;
-    let outputs: Vec<_> =
+    let mut outputs: Vec<_> =
         opened.values().map(|table| Arc::new(crate::version::stats_of(table))).collect();
+    // Moved tables have the numbers of their birth, which say nothing about their keys.
+    outputs.sort_by(|a, b| a.keys.min.cmp(&b.keys.min));
     tree.busy.end(id);
     let check =
         core.with_view(tree, |_, view| nori_compaction::validate_install(view, plan, &outputs));

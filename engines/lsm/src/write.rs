@@ -30,6 +30,9 @@ struct Taken {
     mem: Arc<Mem>,
 }
 
+/// The longest batch: a log segment of its own stays below 4 GiB.
+const BATCH_BYTES_MAX: usize = 1 << 30;
+
 /// Applies a batch.
 pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability) -> Result<SeqNo> {
     core.check_poison()?;
@@ -41,6 +44,10 @@ pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability
     }
     if batch.has_expiries() {
         return Err(Error::Unsupported { engine: "nori-lsm", what: "expiry" });
+    }
+    if batch.encoded().len() > BATCH_BYTES_MAX {
+        let what = format!("a batch of {} bytes exceeds {BATCH_BYTES_MAX}", batch.encoded().len());
+        return Err(Error::Invalid { what });
     }
     core.throttle(batch.payload_bytes())?;
     let taken = take(core, batch)?;

@@ -6,11 +6,10 @@
 //!  8  format version u32 = 1         4  checksum of the payload
 //! 12  zero u32                       8  payload length u32 >= 1
 //! 16  segment number u64            12  operations u32
-//! 24  base position u64             16  first sequence number u64
-//! 32  predecessor number u64        24  synced-up-to position u64
-//! 40  predecessor end u64           32  payload, then zeros up to a multiple of 8
-//! 48  predecessor tail checksum u32
-//! 52  zero u64
+//! 24  predecessor number u64        16  first sequence number u64
+//! 32  predecessor end u64           24  synced-up-to position u64: segment << 32 | offset
+//! 40  predecessor tail checksum u32 32  payload, then zeros up to a multiple of 8
+//! 44  zeros
 //! 60  checksum of bytes 0..60
 //! ```
 //!
@@ -34,8 +33,6 @@ const FORMAT_VERSION: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) number: u64,
-    /// The position of the segment's first byte.
-    pub(crate) base: Position,
     pub(crate) predecessor: Predecessor,
 }
 
@@ -65,10 +62,9 @@ impl SegmentHeader {
         bytes[0..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
-        bytes[24..32].copy_from_slice(&self.base.to_le_bytes());
-        bytes[32..40].copy_from_slice(&self.predecessor.number.to_le_bytes());
-        bytes[40..48].copy_from_slice(&self.predecessor.end.to_le_bytes());
-        bytes[48..52].copy_from_slice(&self.predecessor.tail_checksum.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.predecessor.number.to_le_bytes());
+        bytes[32..40].copy_from_slice(&self.predecessor.end.to_le_bytes());
+        bytes[40..44].copy_from_slice(&self.predecessor.tail_checksum.to_le_bytes());
         let checksum = crc32c::crc32c(&bytes[..60]);
         bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -91,11 +87,10 @@ impl SegmentHeader {
         }
         Ok(Self {
             number: u64_at(bytes, 16),
-            base: u64_at(bytes, 24),
             predecessor: Predecessor {
-                number: u64_at(bytes, 32),
-                end: u64_at(bytes, 40),
-                tail_checksum: u32_at(bytes, 48),
+                number: u64_at(bytes, 24),
+                end: u64_at(bytes, 32),
+                tail_checksum: u32_at(bytes, 40),
             },
         })
     }
@@ -209,7 +204,7 @@ mod tests {
     #[test]
     fn a_segment_header_comes_back() {
         let predecessor = Predecessor { number: 8, end: 1234, tail_checksum: 5 };
-        let header = SegmentHeader { number: 9, base: 1 << 40, predecessor };
+        let header = SegmentHeader { number: 9, predecessor };
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
         assert_eq!(SegmentHeader::decode(&[0; 512]), Err(HeaderError::Unused));
         let mut other = header.encode();

@@ -25,5 +25,11 @@ pub use replay::{Group, Replay, replay};
 pub use sync::SyncCall;
 pub use wal::{Resume, Wal, WalOptions, segment_name, segment_number};
 
-/// A number of bytes appended to the log since its first segment, headers included. Grows over all segments.
+/// A place in the log: the segment's number in the upper 32 bits, the offset in it in the lower. Grows over all segments.
 pub type Position = u64;
+
+/// The place `offset` bytes into segment `number`.
+pub(crate) fn position(number: u64, offset: u64) -> Position {
+    debug_assert!(number <= u64::from(u32::MAX) && offset <= u64::from(u32::MAX));
+    number << 32 | offset
+}

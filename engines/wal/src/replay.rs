@@ -12,7 +12,7 @@ use crate::format::{
     decode_group_header,
 };
 use crate::wal::{Resume, segment_number, segment_path};
-use crate::{Position, SEGMENT_HEADER_BYTES, WalError};
+use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
 use nori_env::Fs;
 use std::path::Path;
 
@@ -92,7 +92,6 @@ pub fn replay<E: From<WalError>>(
             .rposition(|b| *b != 0)
             .map_or(0, |last| (last + 1).saturating_sub(link.end) as u64);
         replay.tail_segment = Some(link.number);
-        resume.base = link.base + link.end as u64;
         resume.predecessor = Predecessor {
             number: link.number,
             end: link.end as u64,
@@ -106,7 +105,6 @@ pub fn replay<E: From<WalError>>(
 /// A segment that was read up to its tail.
 struct Link {
     number: u64,
-    base: Position,
     end: usize,
     tail_checksum: u32,
     /// The segment's content if anything but zeros lies behind the tail, else empty.
@@ -126,7 +124,7 @@ impl Link {
         Break {
             segment: self.number,
             offset: self.end as u64,
-            position: self.base + self.end as u64,
+            position: position(self.number, self.end as u64),
             what: "a group that was promised to be safe cannot be read",
         }
     }
@@ -160,14 +158,13 @@ fn follow(
             let known = header.predecessor;
             let continues = known.number == link.number
                 && known.end == link.end as u64
-                && known.tail_checksum == link.tail_checksum
-                && header.base == link.base + link.end as u64;
+                && known.tail_checksum == link.tail_checksum;
             Ok(if continues { Ok(header) } else { Err(link.as_break()) })
         }
         (None, _) => Ok(Err(tail.unwrap_or(Break {
             segment: number,
             offset: 0,
-            position: 0,
+            position: position(number, 0),
             what: "the segment's header cannot be read",
         }))),
     }
@@ -194,7 +191,7 @@ fn read_groups<E>(
     }
     let rest = content.get(end..).unwrap_or_default();
     let rest = if rest.iter().all(|b| *b == 0) { Vec::new() } else { content.to_vec() };
-    Ok(Link { number: header.number, base: header.base, end, tail_checksum, rest })
+    Ok(Link { number: header.number, end, tail_checksum, rest })
 }
 
 /// Searches `content` from `start` on for a group that promises a position beyond the break.

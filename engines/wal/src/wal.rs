@@ -3,7 +3,7 @@
 use crate::ahead::Ahead;
 use crate::format::{GroupHeader, Predecessor, SegmentHeader, encode_group, group_bytes};
 use crate::sync::SyncState;
-use crate::{Position, SEGMENT_HEADER_BYTES, WalError};
+use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
 use nori_env::{Fs, Segment, SegmentKind, Tasks, Waited};
 use nori_observe::{Counter, Meter};
 use std::path::{Path, PathBuf};
@@ -24,15 +24,13 @@ pub struct WalOptions {
 pub struct Resume {
     /// The number of the segment to begin; it does not exist.
     pub(crate) number: u64,
-    /// The position of its first byte.
-    pub(crate) base: Position,
     pub(crate) predecessor: Predecessor,
 }
 
 impl Resume {
     /// A log of its own that begins with segment `number`.
     pub fn at(number: u64) -> Self {
-        Self { number, base: 0, predecessor: Predecessor::default() }
+        Self { number, predecessor: Predecessor::default() }
     }
 
     /// The number of the segment to begin.
@@ -63,16 +61,14 @@ pub(crate) struct ActiveSegment {
     pub(crate) number: u64,
     pub(crate) path: PathBuf,
     pub(crate) file: Arc<dyn Segment>,
-    /// The position of its first byte.
-    base: Position,
 }
 
 pub(crate) struct Writer {
     pub(crate) active: Arc<ActiveSegment>,
-    /// The offset behind the last group: `SEGMENT_HEADER_BYTES <= end <= capacity`, a multiple of 8.
+    /// The offset behind the last group: `SEGMENT_HEADER_BYTES <= end <= capacity < 2^32`, a multiple of 8.
     end: u64,
     tail_checksum: u32,
-    /// Sealed segments with bytes at or above `safe`, oldest first, each with its end position.
+    /// Sealed segments with bytes at or above `safe`, oldest first.
     pub(crate) sealed_unsafe: Vec<Arc<ActiveSegment>>,
     scratch: Vec<u8>,
     /// The first error ended writing: what is at the tail is unknown.
@@ -94,10 +90,10 @@ impl Wal {
         options: WalOptions,
         resume: Resume,
     ) -> Result<Self, WalError> {
-        let Resume { number, base, predecessor } = resume;
+        let Resume { number, predecessor } = resume;
         let ahead = Ahead::new(Arc::clone(&fs), dir, options.kind, options.segment_bytes);
         let file = ahead.take(number, SEGMENT_HEADER_BYTES as u64)?;
-        let active = open_segment(dir, file, number, base, predecessor)?;
+        let active = open_segment(dir, file, number, predecessor)?;
         ahead.prepare(number + 1, &*tasks);
         let writer = Writer {
             active,
@@ -114,7 +110,7 @@ impl Wal {
             ahead,
             writer: Mutex::new(writer),
             sync: Mutex::default(),
-            safe: AtomicU64::new(base),
+            safe: AtomicU64::new(position(number, 0)),
             bytes: meter.counter("wal_bytes"),
             syncs: meter.counter("wal_syncs"),
         })
@@ -217,7 +213,6 @@ impl Wal {
             return Err(error.clone());
         }
         let number = writer.active.number + 1;
-        let base = writer.appended();
         let bytes_min = (SEGMENT_HEADER_BYTES + group_bytes(payload_bytes)) as u64;
         let predecessor = Predecessor {
             number: writer.active.number,
@@ -227,7 +222,7 @@ impl Wal {
         let opened = self
             .ahead
             .take(number, bytes_min)
-            .and_then(|file| open_segment(&self.dir, file, number, base, predecessor));
+            .and_then(|file| open_segment(&self.dir, file, number, predecessor));
         let opened = opened.inspect_err(|error| writer.failed = Some(error.clone()))?;
         let sealed = std::mem::replace(&mut writer.active, opened);
         writer.sealed_unsafe.push(sealed);
@@ -246,15 +241,12 @@ impl Drop for Wal {
 
 impl Writer {
     pub(crate) fn appended(&self) -> Position {
-        self.active.base + self.end
+        position(self.active.number, self.end)
     }
 
     /// Forgets the sealed segments that end at or below `safe`.
     pub(crate) fn forget_safe(&mut self, safe: Position) {
-        let mut bases: Vec<Position> = self.sealed_unsafe.iter().skip(1).map(|s| s.base).collect();
-        bases.push(self.active.base);
-        let mut ends = bases.into_iter();
-        self.sealed_unsafe.retain(|_| ends.next().is_none_or(|end| end > safe));
+        self.sealed_unsafe.retain(|segment| position(segment.number + 1, 0) > safe);
     }
 
     fn fits(&self, payload_bytes: usize) -> bool {
@@ -266,13 +258,12 @@ fn open_segment(
     dir: &Path,
     file: Arc<dyn Segment>,
     number: u64,
-    base: Position,
     predecessor: Predecessor,
 ) -> Result<Arc<ActiveSegment>, WalError> {
     let path = segment_path(dir, number);
-    let header = SegmentHeader { number, base, predecessor };
+    let header = SegmentHeader { number, predecessor };
     file.put(0, &header.encode()).map_err(|e| WalError::io("writing", &path, e))?;
-    Ok(Arc::new(ActiveSegment { number, path, file, base }))
+    Ok(Arc::new(ActiveSegment { number, path, file }))
 }
 
 /// The file name of segment `number`.
