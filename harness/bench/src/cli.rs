@@ -261,7 +261,12 @@ fn show(stored: &Stored, dir: &Path) {
     let errors: u64 = of_phases().map(|row| row.errors).sum();
     let checked: u64 = of_phases().filter_map(|row| row.checked).sum();
     out::line("");
-    out::line(&format!("{errors} errors; {} values checked, all right", thousands(checked)));
+    // A wrong value is an error, so without errors all that were checked were right.
+    out::line(&match (errors, checked) {
+        (0, 0) => "no errors; too few reads for one to be checked".to_owned(),
+        (0, _) => format!("0 errors; {} values checked, all right", thousands(checked)),
+        _ => format!("{} ERRORS; {} values checked", thousands(errors), thousands(checked)),
+    });
     out::line(&format!("report  {}", dir.join("report.html").display()));
     out::line(&format!("data    {}", dir.join("summary.csv").display()));
 }
