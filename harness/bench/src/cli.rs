@@ -263,7 +263,7 @@ fn show(stored: &Stored, dir: &Path) {
     out::line("");
     // A wrong value is an error, so without errors all that were checked were right.
     out::line(&match (errors, checked) {
-        (0, 0) => "no errors; too few reads for one to be checked".to_owned(),
+        (0, 0) => "0 errors; no value was checked".to_owned(),
         (0, _) => format!("0 errors; {} values checked, all right", thousands(checked)),
         _ => format!("{} ERRORS; {} values checked", thousands(errors), thousands(checked)),
     });
