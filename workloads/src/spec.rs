@@ -30,6 +30,8 @@ pub struct Overrides {
     pub ops: Option<u64>,
     /// Length of every run phase, in place of its operations.
     pub duration: Option<Span>,
+    /// Time after which the rest of a load is not measured.
+    pub load_duration: Option<Span>,
 }
 
 impl Workload {
@@ -57,7 +59,9 @@ impl Workload {
             if let Some(threads) = overrides.threads {
                 phase.load.threads = threads;
             }
-            if phase.kind == PhaseKind::Run {
+            if phase.kind == PhaseKind::Load {
+                phase.duration = overrides.load_duration.or(phase.duration);
+            } else {
                 match (overrides.ops, overrides.duration) {
                     (None, None) => {}
                     (ops, duration) => (phase.ops, phase.duration) = (ops, duration),

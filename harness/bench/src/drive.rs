@@ -5,7 +5,8 @@
 //!    the two is the engine and nothing else; nothing is allocated for an operation.
 //! 3. Every 100 ms the coordinator shows progress; every second it takes what the clients recorded
 //!    as one interval. Clients hand their histograms over at the first operation that ends after that.
-//! 4. A client ends with its stream, at the deadline, or when errors pile up.
+//! 4. A client ends with its stream, at the deadline, or when errors pile up. At the deadline of a load it writes
+//!    the rest in batches, unmeasured, so that the next phase finds every record.
 //!
 //! Closed loop: these are service times. Left to others: files, and what is done with the numbers.
 
@@ -70,6 +71,8 @@ pub(crate) struct Counts {
     pub(crate) bytes_read: u64,
     /// Values looked at.
     pub(crate) checked: u64,
+    /// Records that a load wrote after its time, in batches.
+    pub(crate) filled: u64,
 }
 
 impl Counts {
@@ -84,6 +87,7 @@ impl Counts {
         self.bytes_inserted += other.bytes_inserted;
         self.bytes_read += other.bytes_read;
         self.checked += other.checked;
+        self.filled += other.filled;
     }
 
     pub(crate) fn ops_total(&self) -> u64 {

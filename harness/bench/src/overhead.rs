@@ -29,6 +29,7 @@ pub(crate) fn measure(seed: u64) -> Result<Overhead> {
         threads: Some(1),
         ops: None,
         duration: Some(Span(PROBE)),
+        load_duration: None,
     };
     let file = built_in("ycsb-a").expect("YCSB A is built in");
     let workload = file.workload()?.with(&overrides)?;

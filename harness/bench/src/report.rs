@@ -93,8 +93,11 @@ impl Value {
 impl Table {
     fn html(&self, id: &str) -> String {
         let mut out = format!("<div class=\"wide\"><table id=\"{id}\"><thead><tr>");
-        for heading in &self.headings {
-            let _ = write!(out, "<th scope=\"col\">{}</th>", escape(heading));
+        for (column, heading) in self.headings.iter().enumerate() {
+            let first = self.rows.first().and_then(|row| row.get(column));
+            let is_number = first.is_some_and(|value| value.class.starts_with("number"));
+            let class = if is_number { " class=\"number\"" } else { "" };
+            let _ = write!(out, "<th scope=\"col\"{class}>{}</th>", escape(heading));
         }
         out.push_str("</tr></thead><tbody>\n");
         for row in &self.rows {
@@ -259,7 +262,9 @@ fn counters(stored: &Stored) -> String {
         let ratio = |value| Value::maybe(value, |v| format!("{v:.2}"));
         let percent = |value| Value::maybe(value, |v: f64| format!("{:.2} %", v * 100.0));
         let cpu = row.cpu_user_s.zip(row.cpu_sys_s).map(|(user, sys)| user + sys);
-        let per_op = cpu.filter(|_| row.ops > 0).map(|cpu| cpu * 1e6 / row.ops as f64);
+        let per_op = cpu
+            .filter(|_| row.ops > 0 && row.filled.unwrap_or(0) == 0)
+            .map(|cpu| cpu * 1e6 / row.ops as f64);
         vec![
             Value::text(cell.name()),
             Value::text(row.target.clone()),
@@ -296,9 +301,9 @@ fn limits(stored: &Stored, note: &Note) -> String {
     let mut all = Vec::new();
     if blocks < 6 {
         all.push(format!(
-            "Each target ran {blocks} time{}. The same phase of the same engine differs by 1.1x to 1.5x between \
+            "Each target ran {}. The same phase of the same engine differs by 1.1x to 1.5x between \
              runs on a shared machine, so smaller differences here are not findings; a claim needs six runs.",
-            if blocks == 1 { "" } else { "s" }
+            if blocks == 1 { "once".to_owned() } else { format!("{blocks} times") }
         ));
     }
     all.push(
@@ -326,6 +331,15 @@ fn limits(stored: &Stored, note: &Note) -> String {
          The store is loaded once; what D and E insert stays in it."
             .into(),
     );
+    let filled = stored.rows().filter(|row| row.op == ALL && row.filled.unwrap_or(0) > 0);
+    let slow: Vec<&str> = filled.map(|row| row.target.as_str()).collect();
+    if !slow.is_empty() {
+        all.push(format!(
+            "Loading was measured for a limited time; {} had records left then, which were written in batches that \
+             are not part of the rate but of bytes, counters and processor time.",
+            slow.join(", ")
+        ));
+    }
     all.push("Peers run with the same memory budget, filter bits and no compression (\"matched\"), not as tuned by their authors.".into());
     if stored.runs.iter().any(|run| run.manifest.build.profile != "release") {
         all.push("This was not a release build: no time in it means anything.".into());

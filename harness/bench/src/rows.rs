@@ -10,7 +10,7 @@ use crate::process::Usage;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use nori_kv::{EngineStats, stat};
-use nori_workloads::{OpKind, SizeKind};
+use nori_workloads::{OpKind, PhaseKind, SizeKind};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -80,6 +80,8 @@ pub(crate) struct Row {
     pub(crate) cache_hit_ratio: Option<f64>,
     pub(crate) disk_bytes: Option<u64>,
     pub(crate) checked: Option<u64>,
+    /// Records of a load that were written after its time, in batches: part of bytes and counters, not of `ops`.
+    pub(crate) filled: Option<u64>,
     pub(crate) durability: String,
     pub(crate) threads: u32,
     pub(crate) records: u64,
@@ -148,6 +150,7 @@ pub(crate) fn rows_of(
         user_bytes_written: Some(counts.bytes_written),
         user_bytes_read: Some(counts.bytes_read),
         checked: Some(counts.checked),
+        filled: (step.kind() == PhaseKind::Load).then_some(counts.filled),
         cpu_user_s: seen.usage.cpu_user_s,
         cpu_sys_s: seen.usage.cpu_sys_s,
         rss_peak_bytes: seen.rss_peak_bytes,

@@ -117,12 +117,12 @@ fn check_phase(phase: &Phase) -> Result<(), Fault> {
     match phase.kind {
         PhaseKind::Load => require(
             phase.ops.is_none()
-                && phase.duration.is_none()
+                && phase.duration.is_none_or(|span| !span.0.is_zero())
                 && phase.mix.is_empty()
                 && phase.pick.is_none()
                 && phase.scan_length.is_none(),
             "kind",
-            "a load phase inserts all records: it has no ops, duration, mix, pick or scan_length",
+            "a load phase inserts all records: it has no ops, mix, pick or scan_length, and no duration of 0",
         ),
         PhaseKind::Run => check_run(phase),
     }

@@ -129,7 +129,8 @@ pub struct Phase {
     /// Ends after so many operations of all clients together.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ops: Option<u64>,
-    /// Ends after this time.
+    /// Ends after this time. A load that is not done by then goes on in large batches that are not measured, so
+    /// that what follows finds every record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Span>,
     /// Shares of the operations; any sum.

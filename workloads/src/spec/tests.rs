@@ -114,12 +114,13 @@ fn overrides_change_what_they_name_and_scale_the_reserve() {
         threads: Some(3),
         ops: None,
         duration: Some(Span(std::time::Duration::from_secs(3))),
+        load_duration: Some(Span(std::time::Duration::from_secs(9))),
     };
     let w = built_in("ycsb-d").unwrap().workload().unwrap().with(&overrides).unwrap();
     assert_eq!((w.keys.records, w.keys.max_new), (2_000_000, 200_000));
     assert_eq!(w.values.size.bytes, Some(100));
     assert!(w.phases.iter().all(|phase| phase.load.threads == 3));
-    assert_eq!((w.phases[1].ops, w.phases[0].duration), (None, None));
+    assert_eq!((w.phases[1].ops, w.phases[0].duration), (None, overrides.load_duration));
     assert_eq!(w.phases[1].duration, overrides.duration);
     let none = Overrides { threads: Some(0), ..Overrides::default() };
     assert!(w.with(&none).is_err());

@@ -91,6 +91,7 @@ fn workload(name: &str, ops: u64, threads: u32) -> Workload {
         ops: Some(ops),
         threads: Some(threads),
         duration: None,
+        load_duration: None,
     };
     let mut workload = built_in(name).unwrap().workload().unwrap().with(&overrides).unwrap();
     workload.values.check_every = 1;
@@ -177,4 +178,18 @@ fn a_phase_with_a_time_ends_with_it_and_has_an_interval_a_second() {
     let counted: u64 = run.log.intervals().iter().map(|(.., l)| l.total().len()).sum();
     assert_eq!(counted, run.counts.ops_total());
     assert!(run.log.intervals()[1].2.total().len() > 1_000);
+}
+
+#[test]
+fn a_load_past_its_time_is_finished_in_batches_that_are_not_measured() {
+    let mut w = workload("ycsb-c", 2_000, 2);
+    w.keys.records = 200_000;
+    w.phases[0].duration = Some(Span(Duration::from_millis(20)));
+    let (load, run) = load_and_run(MapEngine::default(), &w);
+    let (ops, filled) = (load.counts.ops_total(), load.counts.filled);
+    assert!(ops > 0 && filled > 0 && ops + filled == 200_000, "{ops} and {filled}");
+    assert_eq!(load.log.total().total().len(), ops);
+    assert!((0.02..0.2).contains(&load.seconds), "{}", load.seconds);
+    assert!(load.counts.bytes_inserted > 200_000 * 120, "all bytes count");
+    assert_eq!(run.first_error, None);
 }

@@ -31,7 +31,7 @@ fn the_page_is_whole_and_asks_nothing_of_the_network() {
         "do not say",
         "ycsb-a",
         "p99.9",
-        "Each target ran 1 time.",
+        "Each target ran once.",
     ] {
         assert!(page.contains(words), "the page does not say `{words}`");
     }

@@ -98,7 +98,7 @@ fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("w.toml"), "schema = \"norikv.workload/1\"\nnmae = \"x\"\n").unwrap();
     let cases: [(&[&str], &str); 9] = [
-        (&["run", "ycsb-x", "--engine", "noop"], "did you mean `ycsb-"),
+        (&["run", "ycbs-a", "--engine", "noop"], "did you mean `ycsb-a`?"),
         (
             &["run", "ycsb", "--engine", "noopp"],
             "no engine is called `noopp`; did you mean `noop`?",
