@@ -58,8 +58,8 @@ pub(crate) fn open(
         strategy.restore(state);
     }
     let mut numbers = stored.numbers.clone();
-    numbers.last_seqno = numbers.last_seqno.max(Some(log.last));
     numbers.levels = Some(version.levels.len() as u64);
+    // The manifest's last number is the last one in tables: the log must begin after it.
     if log.sealed.is_empty() {
         numbers.log_number = Some(log.resume.number());
     }
@@ -263,12 +263,17 @@ impl Log {
             Ok(())
         })
         .map_err(|ReplayError(error)| error)?;
-        let sealed = mems.into_iter().map(|(segment, (mem, last))| {
-            let why = Reason::Recovery;
-            Arc::new(Sealed { mem, last, next_segment: segment + 1, why })
-        });
-        let sealed: Vec<_> = sealed.collect();
         let resume = found.resume.unwrap_or(Resume::at(from));
+        // The chain from a segment on can be followed only if that segment exists: numbers have gaps.
+        let mut nexts: Vec<u64> = mems.keys().skip(1).copied().collect();
+        nexts.push(resume.number());
+        let sealed: Vec<_> = mems
+            .into_values()
+            .zip(nexts)
+            .map(|((mem, last), next_segment)| {
+                Arc::new(Sealed { mem, last, next_segment, why: Reason::Recovery })
+            })
+            .collect();
         // A log without operations is not worth going on with.
         let resume = if sealed.is_empty() { Resume::at(resume.number()) } else { resume };
         let kept = if sealed.is_empty() {

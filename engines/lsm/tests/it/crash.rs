@@ -1,0 +1,203 @@
+//! Power failures at file-system events, a kill at every one of them, failing syncs and full disks: recovery yields a prefix
+//! of the batches, with everything that was acknowledged under its class.
+
+use crate::parts::{factory, seeded};
+use nori_env::{Durability, Entropy, FaultFs, FaultPlan, MemFs, PowerLoss, SeededEntropy};
+use nori_kv::{Engine, EngineFactory, ErrorKind, KeyRange, ReadOptions, WriteBatch};
+use nori_observe::NullMeter;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+const DIR: &str = "/crash/store";
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+/// What was written, batch by batch.
+#[derive(Default)]
+struct Story {
+    /// `states[n]`: the rows after `n` batches.
+    states: Vec<Map>,
+    /// The number of batches up to the last one acknowledged under `sync`, and of those acknowledged at all.
+    synced: usize,
+    acknowledged: usize,
+}
+
+fn batch(n: u64, entropy: &SeededEntropy) -> (WriteBatch, Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+    let (mut batch, mut plain) = (WriteBatch::new(), vec![]);
+    for _ in 0..1 + entropy.below(3) {
+        let key = format!("key-{:03}", entropy.below(60)).into_bytes();
+        if entropy.below(5) == 0 {
+            batch.delete(&key);
+            plain.push((key, None));
+        } else {
+            let value = format!("{n}-{}", "v".repeat(entropy.below(150) as usize)).into_bytes();
+            batch.put(&key, &value);
+            plain.push((key, Some(value)));
+        }
+    }
+    (batch, plain)
+}
+
+/// Writes until something fails or `batches` are written; runs jobs in between.
+fn write(fs: &FaultFs, seed: u64, batches: u64) -> Story {
+    let (parts, tasks) = seeded(seed, fs.clone(), Arc::new(NullMeter));
+    let mut story = Story { states: vec![Map::new()], ..Story::default() };
+    let strategy = ["leveled", "tiered"][(seed % 2) as usize];
+    let Ok(engine) = factory(&[("compaction", strategy)]).open(Path::new(DIR), parts) else {
+        return story;
+    };
+    let entropy = SeededEntropy::new(seed);
+    for n in 0..batches {
+        let (batch, plain) = batch(n, &entropy);
+        let class = if entropy.below(6) == 0 { Durability::Sync } else { Durability::Os };
+        let mut state = story.states.last().cloned().unwrap();
+        for (key, value) in plain {
+            match value {
+                Some(value) => state.insert(key, value),
+                None => state.remove(&key),
+            };
+        }
+        story.states.push(state);
+        if engine.write(&batch, class).is_err() {
+            break;
+        }
+        story.acknowledged = story.states.len() - 1;
+        if class == Durability::Sync {
+            story.synced = story.acknowledged;
+        }
+        tasks.run(entropy.below(4));
+    }
+    story
+}
+
+fn rows(engine: &dyn Engine) -> Map {
+    let mut map = Map::new();
+    let mut cursor = engine.cursor(&KeyRange::all(), &ReadOptions::default()).unwrap();
+    while cursor.next().unwrap() {
+        let row = cursor.row().unwrap();
+        map.insert(row.key.to_vec(), row.value.to_vec());
+    }
+    map
+}
+
+/// Opens what is left, twice with writes in between, and checks that it is the state after at least `least` batches.
+fn check(image: MemFs, story: &Story, least: usize, what: &str) {
+    let (parts, _tasks) = seeded(99, image, Arc::new(NullMeter));
+    let factory = factory(&[]);
+    let engine = factory.open(Path::new(DIR), parts.clone());
+    let engine = engine.unwrap_or_else(|error| panic!("{what}: {error}"));
+    let found = rows(&*engine);
+    let prefix = story.states.iter().rposition(|state| *state == found);
+    let prefix =
+        prefix.unwrap_or_else(|| panic!("{what}: the rows are no prefix of what was written"));
+    assert!(prefix >= least, "{what}: {prefix} batches are left of {least}");
+    let mut batch = WriteBatch::new();
+    batch.put(b"after", b"the crash");
+    engine.write(&batch, Durability::Sync).unwrap();
+    drop(engine);
+    let again = factory.open(Path::new(DIR), parts).unwrap();
+    let mut expected = found;
+    expected.insert(b"after".to_vec(), b"the crash".to_vec());
+    assert_eq!(rows(&*again), expected, "{what}: the second recovery differs");
+}
+
+#[test]
+fn a_power_loss_at_any_event_leaves_a_prefix_with_all_that_was_synced() {
+    let mut crashes = 0;
+    for seed in 0..6 {
+        let whole = FaultFs::new(FaultPlan::default());
+        write(&whole, seed, 150);
+        let events = whole.events();
+        assert!(events > 300, "seed {seed}: only {events} events");
+        // Every event near the beginning, then a stride that differs by seed.
+        let later = (60 + seed..events).step_by(7);
+        for at in (1..60).chain(later) {
+            let plan = FaultPlan { crash_at_event: Some(at), ..FaultPlan::default() };
+            let fs = FaultFs::new(plan);
+            let story = write(&fs, seed, 150);
+            let what = format!("seed {seed}, event {at}");
+            for loss in [PowerLoss::LosesAll, PowerLoss::Draws(at), PowerLoss::Draws(at ^ 0xFF)] {
+                check(
+                    fs.after_power_loss(loss),
+                    &story,
+                    story.synced,
+                    &format!("{what}, {loss:?}"),
+                );
+                crashes += 1;
+            }
+            check(fs.after_kill(), &story, story.acknowledged, &format!("{what}, kill"));
+            crashes += 1;
+        }
+    }
+    println!("{crashes} crashes recovered");
+}
+
+#[test]
+fn a_failed_sync_ends_writing_and_loses_nothing_acknowledged() {
+    for seed in 0..4 {
+        let whole = FaultFs::new(FaultPlan::default());
+        write(&whole, seed, 60);
+        for at in 1..=whole.syncs() {
+            let plan = FaultPlan { fail_at_sync: Some(at), ..FaultPlan::default() };
+            let fs = FaultFs::new(plan);
+            let story = write(&fs, seed, 60);
+            let what = format!("seed {seed}, sync {at}");
+            check(fs.after_power_loss(PowerLoss::LosesAll), &story, story.synced, &what);
+            check(fs.after_kill(), &story, story.acknowledged, &what);
+        }
+    }
+}
+
+#[test]
+fn after_a_failed_sync_the_store_reads_but_does_not_write() {
+    let fs = FaultFs::new(FaultPlan::default());
+    let (parts, _tasks) = seeded(1, fs.clone(), Arc::new(NullMeter));
+    let engine = factory(&[]).open(Path::new(DIR), parts).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(b"a", b"1");
+    engine.write(&batch, Durability::Sync).unwrap();
+    let fail_at_sync = Some(fs.syncs() + 1);
+    fs.set_plan(FaultPlan { fail_at_sync, ..FaultPlan::default() });
+    batch.clear();
+    batch.put(b"a", b"2");
+    assert_eq!(engine.write(&batch, Durability::Sync).unwrap_err().kind(), ErrorKind::Io);
+    let error = engine.write(&batch, Durability::Os).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Poisoned);
+    assert!(error.to_string().contains("sync failed on purpose"), "{error}");
+    assert_eq!(engine.get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
+}
+
+#[test]
+fn a_full_disk_is_said_plainly_and_the_store_opens_again() {
+    for capacity in (40..400).step_by(9) {
+        let plan = FaultPlan { capacity_bytes: Some(capacity << 10), ..FaultPlan::default() };
+        let fs = FaultFs::new(plan);
+        let (parts, tasks) = seeded(capacity, fs.clone(), Arc::new(NullMeter));
+        let engine = factory(&[]).open(Path::new(DIR), parts).unwrap();
+        let mut acknowledged = Map::new();
+        let mut error = None;
+        for n in 0..6_000u32 {
+            let (key, value) = (n.to_be_bytes(), [n as u8; 100]);
+            let mut batch = WriteBatch::new();
+            batch.put(&key, &value);
+            if let Err(e) = engine.write(&batch, Durability::Os) {
+                error = Some(e);
+                break;
+            }
+            acknowledged.insert(key.to_vec(), value.to_vec());
+            tasks.run(2);
+        }
+        let error = error.expect("the disk is too small for all of it");
+        let full = matches!(error.kind(), ErrorKind::Full | ErrorKind::Poisoned);
+        assert!(full && error.to_string().contains("no space left"), "{capacity} KiB: {error}");
+        let found = rows(&*engine);
+        assert!(acknowledged.iter().all(|(key, value)| found.get(key) == Some(value)));
+        drop(engine);
+        fs.set_plan(FaultPlan::default());
+        let (parts, _tasks) = seeded(capacity, fs.after_kill(), Arc::new(NullMeter));
+        let engine = factory(&[]).open(Path::new(DIR), parts).unwrap();
+        let found = rows(&*engine);
+        assert!(acknowledged.iter().all(|(key, value)| found.get(key) == Some(value)));
+    }
+}

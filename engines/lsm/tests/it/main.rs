@@ -1,0 +1,10 @@
+//! What `nori-lsm` promises, checked from outside.
+
+#![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
+
+mod crash;
+mod damage;
+mod kill;
+mod matrix;
+mod parts;
+mod sim;

@@ -1,0 +1,220 @@
+//! The engine in a seeded world: the same seed gives the same trace, and a thousand histories agree with the oracle.
+
+use crate::parts::{factory, seeded};
+use nori_env::{Durability, Entropy, MemFs, SeededEntropy, SeededTasks, Tasks, Waited};
+use nori_kv::{Engine, EngineFactory, KeyRange, Parts, ReadOptions, Reader, WriteBatch, stat};
+use nori_model::ModelFactory;
+use nori_observe::{NullMeter, Registry};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const DIR: &str = "/sim/store";
+const SEEDS: u64 = 1_000;
+const OPERATIONS: u64 = 500;
+const KEYS: u64 = 150;
+
+/// A store and the oracle, side by side.
+struct Pair {
+    lsm: Arc<dyn Engine>,
+    model: Arc<dyn Engine>,
+    snapshots: Vec<(Arc<dyn Reader>, Arc<dyn Reader>)>,
+}
+
+struct World {
+    entropy: SeededEntropy,
+    factory: nori_lsm::LsmFactory,
+    oracle: ModelFactory,
+    parts: Parts,
+    tasks: SeededTasks,
+    pair: Option<Pair>,
+    reopened: u64,
+}
+
+impl World {
+    fn new(seed: u64, meter: Arc<Registry>) -> Self {
+        let entropy = SeededEntropy::new(seed ^ 0xA5A5);
+        let pick = |names: &[&'static str]| names[entropy.below(names.len() as u64) as usize];
+        let chosen = [
+            ("memtable", pick(&["bptree", "crossbeam"])),
+            ("compaction", pick(&["leveled", "tiered"])),
+            ("filter", pick(&["none", "blocked-bloom"])),
+            ("cache", pick(&["none", "lru"])),
+            ("codec", pick(&["raw", "lz4"])),
+            ("wal", pick(&["mmap", "pwrite"])),
+        ];
+        let (parts, tasks) = seeded(seed, MemFs::new(), meter);
+        let oracle = ModelFactory::default();
+        let mut world = Self {
+            entropy,
+            factory: factory(&chosen),
+            oracle,
+            parts,
+            tasks,
+            pair: None,
+            reopened: 0,
+        };
+        world.open();
+        world
+    }
+
+    fn open(&mut self) {
+        let lsm = self.factory.open(Path::new(DIR), self.parts.clone()).unwrap();
+        let model = self.oracle.open(Path::new(DIR), self.parts.clone()).unwrap();
+        self.pair = Some(Pair { lsm, model, snapshots: vec![] });
+    }
+
+    fn pair(&self) -> &Pair {
+        self.pair.as_ref().unwrap()
+    }
+
+    fn key(&self) -> Vec<u8> {
+        format!("key-{:04}", self.entropy.below(KEYS)).into_bytes()
+    }
+
+    fn step(&mut self) {
+        match self.entropy.below(200) {
+            0..110 => self.write(),
+            110..150 => self.read(),
+            150..165 => self.scan(),
+            165..180 => {
+                self.tasks.run(self.entropy.below(30));
+            }
+            180..186 => {
+                let pair = self.pair.as_mut().unwrap();
+                pair.snapshots.push((pair.lsm.snapshot().unwrap(), pair.model.snapshot().unwrap()));
+            }
+            186..192 => {
+                let pair = self.pair.as_mut().unwrap();
+                if !pair.snapshots.is_empty() {
+                    pair.snapshots.swap_remove(0);
+                }
+            }
+            192..195 => self.pair().lsm.maintain().unwrap().flush().unwrap(),
+            195..196 => self.pair().lsm.maintain().unwrap().compact(&KeyRange::all()).unwrap(),
+            _ => {
+                self.pair = None;
+                self.reopened += 1;
+                self.open();
+            }
+        }
+    }
+
+    fn write(&self) {
+        let mut batch = WriteBatch::new();
+        for _ in 0..1 + self.entropy.below(4) {
+            if self.entropy.below(4) == 0 {
+                batch.delete(&self.key());
+            } else {
+                let value = vec![self.entropy.next_u64() as u8; self.entropy.below(200) as usize];
+                batch.put(&self.key(), &value);
+            }
+        }
+        let age = Duration::from_millis(5);
+        let class = [
+            Durability::None,
+            Durability::Os,
+            Durability::Group { max_age: age },
+            Durability::Sync,
+        ][self.entropy.below(4) as usize];
+        let seqno = self.pair().lsm.write(&batch, class).unwrap();
+        assert_eq!(seqno, self.pair().model.write(&batch, Durability::None).unwrap());
+    }
+
+    fn readers(&self) -> (&dyn Reader, &dyn Reader) {
+        let pair = self.pair();
+        let n = self.entropy.below(1 + pair.snapshots.len() as u64) as usize;
+        match pair.snapshots.get(n) {
+            Some((lsm, model)) => (&**lsm, &**model),
+            None => (&*pair.lsm, &*pair.model),
+        }
+    }
+
+    fn read(&self) {
+        let (lsm, model) = self.readers();
+        let key = self.key();
+        assert_eq!(lsm.get(&key).unwrap(), model.get(&key).unwrap());
+    }
+
+    fn scan(&self) {
+        let (lsm, model) = self.readers();
+        let range = KeyRange::between(&self.key(), &self.key());
+        let options = ReadOptions::default();
+        let (mut a, mut b) =
+            (lsm.cursor(&range, &options).unwrap(), model.cursor(&range, &options).unwrap());
+        for _ in 0..self.entropy.below(40) {
+            let key = self.key();
+            let moved = match self.entropy.below(8) {
+                0 => (a.seek(&key).unwrap(), b.seek(&key).unwrap()),
+                1 => (a.seek_back(&key).unwrap(), b.seek_back(&key).unwrap()),
+                2..4 => (a.prev().unwrap(), b.prev().unwrap()),
+                _ => (a.next().unwrap(), b.next().unwrap()),
+            };
+            assert_eq!(moved.0, moved.1);
+            assert_eq!(a.row(), b.row());
+        }
+    }
+}
+
+/// What a history leaves to compare: rows, steps of jobs, and every event with its time.
+fn history(seed: u64, operations: u64) -> (Vec<u8>, u64, Vec<nori_observe::VizEvent>, [u64; 3]) {
+    let meter = Arc::new(Registry::default());
+    let mut world = World::new(seed, Arc::clone(&meter));
+    for _ in 0..operations {
+        world.step();
+    }
+    let stats = world.pair().lsm.stats();
+    let number = |name| stats.number(name).unwrap();
+    let counts = [number(stat::FLUSHES), number(stat::COMPACTIONS), world.reopened];
+    let mut rows = Vec::new();
+    let mut cursor = world.pair().lsm.cursor(&KeyRange::all(), &ReadOptions::default()).unwrap();
+    while cursor.next().unwrap() {
+        let row = cursor.row().unwrap();
+        rows.extend_from_slice(row.key);
+        rows.extend_from_slice(row.value);
+    }
+    drop(cursor);
+    let (events, dropped) = meter.drain_events();
+    assert_eq!(dropped, 0);
+    (rows, world.tasks.steps(), events, counts)
+}
+
+#[test]
+fn the_same_seed_gives_the_same_trace() {
+    for seed in 0..5 {
+        let (a, b) = (history(seed, 2_000), history(seed, 2_000));
+        assert!(a.2.len() > 20, "seed {seed}: only {} events", a.2.len());
+        assert!(a == b, "seed {seed} gave two traces");
+    }
+    assert!(history(1, 2_000).2 != history(2, 2_000).2);
+}
+
+#[test]
+fn a_thousand_histories_agree_with_the_oracle() {
+    let mut total = [0; 3];
+    for seed in 0..SEEDS {
+        let (.., counts) = history(seed, OPERATIONS);
+        total.iter_mut().zip(counts).for_each(|(sum, n)| *sum += n);
+    }
+    let [flushes, compactions, reopened] = total;
+    println!(
+        "{SEEDS} histories: {flushes} flushes, {compactions} compactions, {reopened} reopened"
+    );
+    assert!(flushes > SEEDS && compactions > SEEDS / 4 && reopened > SEEDS);
+}
+
+#[test]
+fn a_writer_is_never_left_waiting_without_a_job() {
+    let (parts, tasks) = seeded(3, MemFs::new(), Arc::new(NullMeter));
+    let factory = factory(&[]);
+    let engine = factory.open(Path::new(DIR), parts).unwrap();
+    let mut batch = WriteBatch::new();
+    for n in 0..5_000u32 {
+        batch.clear();
+        batch.put(&n.wrapping_mul(2_654_435_761).to_be_bytes(), &[1; 100]);
+        engine.write(&batch, Durability::Os).unwrap();
+    }
+    assert!(engine.stats().number(stat::STALLS).unwrap() > 0, "the test is to stall");
+    drop(engine);
+    assert_eq!(tasks.wait(&nori_env::Signal::fired()), Waited::Fired);
+}

@@ -1,0 +1,259 @@
+//! The command line.
+
+use crate::experiment::{Experiment, finish};
+use crate::names::{self, Target, parse_bytes, parse_choice, parse_count, steps, targets, usage};
+use crate::plot::thousands;
+use crate::progress::Progress;
+use crate::rows::ALL;
+use crate::stored::Stored;
+use crate::{experiment, list, out, table, worker};
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+use nori_kv::Durability;
+use nori_workloads::{Overrides, Span};
+use norikv_parts::{Choice, EngineRequest, Role, engine, engines};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Records of the quick experiment: enough that a 16 MiB budget is exceeded many times over, and that loading takes
+/// the quickest engine about three seconds.
+const QUICK_RECORDS: u64 = 1_500_000;
+const QUICK_VALUE_BYTES: u64 = 100;
+const QUICK_PHASE: Duration = Duration::from_secs(3);
+const MEMORY_DEFAULT: &str = "16MiB";
+const SEED_DEFAULT: u64 = 42;
+
+#[derive(Parser)]
+#[command(
+    name = "norikv-bench",
+    version,
+    about = "Workloads against storage engines, in tables, plots and a report.",
+    long_about = "Workloads against storage engines, in tables, plots and a report.\n\n\
+                  Without arguments: the quick experiment. YCSB A to F, our engine against its peers, \
+                  in under three minutes; results in results/quick.",
+    disable_help_subcommand = true
+)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// The quick experiment, as without a command, in another size
+    Quick(QuickArgs),
+    /// Everything that has a name: engines, the parts of each seam, workloads
+    List {
+        /// Only this seam
+        seam: Option<String>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// A workload on one or more engines
+    Run(RunArgs),
+    /// Tables, plots and report of a stored experiment, made again from its files
+    Report {
+        /// The experiment's directory
+        dir: PathBuf,
+    },
+    /// Carries out one plan; started by the other commands
+    #[command(hide = true)]
+    Worker { plan: PathBuf },
+}
+
+#[derive(Args)]
+struct QuickArgs {
+    /// Records loaded
+    #[arg(long, value_parser = parse_count, default_value_t = QUICK_RECORDS)]
+    records: u64,
+    /// Length of each phase but the load, as in 500ms or 3s
+    #[arg(long, default_value_t = Span(QUICK_PHASE))]
+    duration: Span,
+    /// Where the results go
+    #[arg(long, default_value = "results/quick")]
+    out: PathBuf,
+    /// Print the rows of the summary as JSON and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct RunArgs {
+    /// A workload file's path, a workload's name, or `ycsb` (load, then A to F)
+    workload: String,
+    /// An engine's name, or `all`; may be given more than once [default: our own]
+    #[arg(long = "engine", value_name = "NAME")]
+    engines: Vec<String>,
+    /// The part to put behind a seam; may be given more than once
+    #[arg(short = 's', value_name = "SEAM=NAME", value_parser = parse_choice)]
+    choices: Vec<Choice>,
+    /// Client threads
+    #[arg(long)]
+    threads: Option<u32>,
+    /// Records loaded
+    #[arg(long, value_parser = parse_count)]
+    records: Option<u64>,
+    /// Operations of each run phase
+    #[arg(long, value_parser = parse_count)]
+    ops: Option<u64>,
+    /// Length of each run phase, in place of a number of operations, as in 500ms or 30s
+    #[arg(long, conflicts_with = "ops")]
+    duration: Option<Span>,
+    /// Bytes of each value
+    #[arg(long, value_parser = parse_bytes)]
+    value_bytes: Option<u64>,
+    /// Memory of the engine, as in 64MiB
+    #[arg(long, value_parser = parse_bytes, default_value = MEMORY_DEFAULT)]
+    memory: u64,
+    /// What an acknowledged write survives: none, os, group:<n>ms, sync
+    #[arg(long, default_value = "os")]
+    durability: String,
+    /// Of the operation streams
+    #[arg(long, default_value_t = SEED_DEFAULT)]
+    seed: u64,
+    /// Where the results go [default: results/WORKLOAD]
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print the rows of the summary as JSON and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does what the command line says.
+pub(crate) fn run() -> Result<()> {
+    match Cli::parse().command {
+        None => quick(&QuickArgs {
+            records: QUICK_RECORDS,
+            duration: Span(QUICK_PHASE),
+            out: "results/quick".into(),
+            json: false,
+        }),
+        Some(Command::Quick(args)) => quick(&args),
+        Some(Command::List { seam, json }) => list::list(seam.as_deref(), json),
+        Some(Command::Run(args)) => run_workload(args),
+        Some(Command::Report { dir }) => report(&dir),
+        Some(Command::Worker { plan }) => worker::work(&plan),
+    }
+}
+
+/// Engines of the quick experiment: ours, and peers with matched settings.
+fn quick_engines() -> Vec<String> {
+    let racing = engines().into_iter().filter(|e| matches!(e.role, Role::Ours | Role::Matched));
+    racing.map(|entry| entry.name.to_owned()).collect()
+}
+
+fn quick(args: &QuickArgs) -> Result<()> {
+    let overrides = Overrides {
+        records: Some(args.records),
+        value_bytes: Some(QUICK_VALUE_BYTES),
+        threads: Some(1),
+        ops: None,
+        duration: Some(args.duration),
+    };
+    let memory_bytes = parse_bytes(MEMORY_DEFAULT).map_err(usage)?;
+    let experiment = Experiment {
+        name: "quick".into(),
+        dir: args.out.clone(),
+        targets: targets(&quick_engines(), &[], memory_bytes)?,
+        steps: steps(names::SUITE, &overrides)?,
+        memory_bytes,
+        durability: Durability::Os.to_string(),
+        seed: SEED_DEFAULT,
+    };
+    carry_out(&experiment, args.json)
+}
+
+fn run_workload(args: RunArgs) -> Result<()> {
+    let durability: Durability =
+        args.durability.parse().map_err(|error| usage(format!("{error}")))?;
+    let overrides = Overrides {
+        records: args.records,
+        value_bytes: args.value_bytes,
+        threads: args.threads,
+        ops: args.ops,
+        duration: args.duration,
+    };
+    let steps = steps(&args.workload, &overrides)?;
+    let mut names = args.engines;
+    let is_all = names.iter().any(|name| name == "all");
+    if names.is_empty() {
+        let ours = engines().into_iter().filter(|entry| entry.role == Role::Ours);
+        names.extend(ours.map(|entry| entry.name.to_owned()));
+    }
+    let name = if args.workload == names::SUITE {
+        args.workload
+    } else {
+        steps.first().map_or_else(|| "run".into(), |step| step.label.clone())
+    };
+    let experiment = Experiment {
+        dir: args.out.unwrap_or_else(|| Path::new("results").join(&name)),
+        targets: offering(targets(&names, &args.choices, args.memory)?, durability, is_all)?,
+        name,
+        steps,
+        memory_bytes: args.memory,
+        durability: durability.to_string(),
+        seed: args.seed,
+    };
+    carry_out(&experiment, args.json)
+}
+
+/// The targets that can do `durability`. One that cannot is left out of `all` with a note, and refused where it
+/// was named.
+fn offering(targets: Vec<Target>, durability: Durability, is_all: bool) -> Result<Vec<Target>> {
+    let mut able = Vec::new();
+    for target in targets {
+        let request = EngineRequest { memory_bytes: 0, choices: &target.choices };
+        if engine(&target.engine)?.build(&request)?.capabilities().offers(durability) {
+            able.push(target);
+            continue;
+        }
+        let what = format!("{} does not offer durability `{durability}`", target.engine);
+        if !is_all {
+            return Err(usage(what));
+        }
+        out::error(&format!("{what}: left out"));
+    }
+    Ok(able)
+}
+
+fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
+    let mut progress = Progress::new(experiment, is_json);
+    let phases = experiment.steps.len();
+    progress.line(&format!(
+        "{}: {} target{} x {phases} phase{}, durability {}, results in {}",
+        experiment.name,
+        experiment.targets.len(),
+        if experiment.targets.len() == 1 { "" } else { "s" },
+        if phases == 1 { "" } else { "s" },
+        experiment.durability,
+        experiment.dir.display(),
+    ));
+    let stored = experiment::run(experiment, &mut progress)?;
+    if is_json {
+        let rows: Vec<_> = stored.rows().collect();
+        out::line(&serde_json::to_string_pretty(&rows)?);
+        return Ok(());
+    }
+    show(&stored, &experiment.dir);
+    Ok(())
+}
+
+fn report(dir: &Path) -> Result<()> {
+    let stored = Stored::read(dir).map_err(|error| usage(format!("{error:#}")))?;
+    finish(&stored, dir)?;
+    show(&stored, dir);
+    Ok(())
+}
+
+fn show(stored: &Stored, dir: &Path) {
+    out::line("");
+    table::tables(stored).iter().for_each(|line| out::line(line));
+    let of_phases = || stored.rows().filter(|row| row.op == ALL);
+    let errors: u64 = of_phases().map(|row| row.errors).sum();
+    let checked: u64 = of_phases().filter_map(|row| row.checked).sum();
+    out::line("");
+    out::line(&format!("{errors} errors; {} values checked, all right", thousands(checked)));
+    out::line(&format!("report  {}", dir.join("report.html").display()));
+    out::line(&format!("data    {}", dir.join("summary.csv").display()));
+}

@@ -1,0 +1,180 @@
+//! The driver against small engines: what it counts, what it catches, what it costs.
+
+use super::*;
+use nori_kv::{
+    Cursor, EngineStats, KeyRange, ReadOptions, Reader, Result as KvResult, Row, SeqNo, WriteBatch,
+};
+use nori_workloads::{Overrides, Span, built_in};
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::{PoisonError, RwLock};
+
+/// Spoils a value before it is kept; whether it is kept.
+type Fault = fn(&[u8], &mut Vec<u8>) -> bool;
+
+/// A map under a lock, which can be told to lose or to spoil values.
+#[derive(Default)]
+struct MapEngine {
+    rows: Arc<RwLock<BTreeMap<Vec<u8>, Vec<u8>>>>,
+    fault: Option<Fault>,
+}
+
+struct MapCursor {
+    rows: Arc<RwLock<BTreeMap<Vec<u8>, Vec<u8>>>>,
+    from: Bound<Vec<u8>>,
+    row: Option<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Reader for MapEngine {
+    fn read(&self, key: &[u8], _: &ReadOptions, sink: &mut dyn FnMut(Row<'_>)) -> KvResult<bool> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let row = rows.get(key);
+        if let Some(value) = row {
+            sink(Row { key, value });
+        }
+        Ok(row.is_some())
+    }
+
+    fn cursor(&self, range: &KeyRange, _: &ReadOptions) -> KvResult<Box<dyn Cursor>> {
+        let from = Bound::Included(range.start.clone());
+        Ok(Box::new(MapCursor { rows: Arc::clone(&self.rows), from, row: None }))
+    }
+}
+
+impl Cursor for MapCursor {
+    fn seek(&mut self, _: &[u8]) -> KvResult<bool> {
+        unreachable!("the driver does not seek")
+    }
+    fn seek_back(&mut self, _: &[u8]) -> KvResult<bool> {
+        unreachable!("the driver does not seek")
+    }
+    fn next(&mut self) -> KvResult<bool> {
+        let rows = self.rows.read().unwrap_or_else(PoisonError::into_inner);
+        let next = rows.range((self.from.clone(), Bound::Unbounded)).next();
+        self.row = next.map(|(key, value)| (key.clone(), value.clone()));
+        if let Some((key, _)) = &self.row {
+            self.from = Bound::Excluded(key.clone());
+        }
+        Ok(self.row.is_some())
+    }
+    fn prev(&mut self) -> KvResult<bool> {
+        unreachable!("the driver does not go back")
+    }
+    fn row(&self) -> Option<Row<'_>> {
+        self.row.as_ref().map(|(key, value)| Row { key, value })
+    }
+}
+
+impl Engine for MapEngine {
+    fn write(&self, batch: &WriteBatch, _: Durability) -> KvResult<SeqNo> {
+        let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
+        for (_, key, value) in batch.iter() {
+            let mut value = value.to_vec();
+            if self.fault.is_none_or(|fault| fault(key, &mut value)) {
+                rows.insert(key.to_vec(), value);
+            }
+        }
+        Ok(SeqNo::ZERO)
+    }
+    fn snapshot(&self) -> KvResult<Arc<dyn Reader>> {
+        unreachable!("the driver takes no snapshot")
+    }
+    fn stats(&self) -> EngineStats {
+        EngineStats::default()
+    }
+}
+
+fn workload(name: &str, ops: u64, threads: u32) -> Workload {
+    let overrides = Overrides {
+        records: Some(2_000),
+        value_bytes: Some(100),
+        ops: Some(ops),
+        threads: Some(threads),
+        duration: None,
+    };
+    let mut workload = built_in(name).unwrap().workload().unwrap().with(&overrides).unwrap();
+    workload.values.check_every = 1;
+    workload
+}
+
+/// Loads and runs; both outcomes.
+fn load_and_run(engine: MapEngine, w: &Workload) -> (PhaseOutcome, PhaseOutcome) {
+    let engine: Arc<dyn Engine> = Arc::new(engine);
+    let mut outcomes = Vec::new();
+    for (phase, base) in [(0, 0), (1, w.keys.records)] {
+        let clients = w.phases[phase].load.threads;
+        let job = PhaseJob {
+            engine: &engine,
+            workload: w,
+            phase,
+            seed: 1,
+            number: phase as u32,
+            durability: Durability::Os,
+            ledger: Arc::new(Ledger::new(base, clients)),
+            checks: true,
+        };
+        outcomes.push(run_phase(&job, &mut |_| {}).unwrap());
+    }
+    let run = outcomes.pop().unwrap();
+    (outcomes.pop().unwrap(), run)
+}
+
+#[test]
+fn every_operation_is_counted_timed_and_checked() {
+    for (name, threads) in [("ycsb-a", 1), ("ycsb-d", 2), ("ycsb-e", 2), ("ycsb-f", 3)] {
+        let w = workload(name, 3_000, threads);
+        let (load, run) = load_and_run(MapEngine::default(), &w);
+        assert_eq!(load.counts.ops[OpKind::Insert as usize], 2_000, "{name}");
+        assert_eq!(run.counts.ops_total(), 3_000, "{name}");
+        assert_eq!(run.log.total().total().len(), 3_000, "{name}");
+        assert_eq!((run.counts.errors_total(), run.first_error), (0, None), "{name}");
+        assert!(run.counts.checked > 1_000, "{name}: {} checked", run.counts.checked);
+        let bytes = load.counts.bytes_inserted;
+        assert!((2_000 * 120..2_000 * 124).contains(&bytes), "{name}: {bytes} bytes");
+        assert!(run.seconds > 0.0);
+    }
+}
+
+#[test]
+fn a_value_that_is_lost_or_spoiled_or_swapped_is_an_error_that_names_the_key() {
+    let lost = |key: &[u8], _: &mut Vec<u8>| key[5] != b'7';
+    let spoiled = |key: &[u8], value: &mut Vec<u8>| {
+        value[50] ^= u8::from(key[5] == b'7');
+        true
+    };
+    let cut = |_: &[u8], value: &mut Vec<u8>| {
+        value.truncate(60);
+        true
+    };
+    let cases: [(Fault, &str); 3] =
+        [(lost, "not there"), (spoiled, "byte 50 is wrong"), (cut, "60 bytes, not 100")];
+    for (fault, words) in cases {
+        for name in ["ycsb-c", "ycsb-e"] {
+            let engine = MapEngine { fault: Some(fault), ..MapEngine::default() };
+            let (_, run) = load_and_run(engine, &workload(name, 3_000, 1));
+            let error = run.first_error.unwrap_or_default();
+            assert!(run.counts.errors_total() > 0, "{name}: {words}");
+            assert!(error.contains(words) && error.contains("user"), "{name}: {error}");
+        }
+    }
+}
+
+#[test]
+fn a_client_gives_up_on_a_broken_store() {
+    let engine = MapEngine { fault: Some(|_, _| false), ..MapEngine::default() };
+    let (_, run) = load_and_run(engine, &workload("ycsb-c", 1_000_000, 1));
+    assert_eq!(run.counts.errors_total(), 101);
+}
+
+#[test]
+fn a_phase_with_a_time_ends_with_it_and_has_an_interval_a_second() {
+    let mut w = workload("ycsb-a", 1, 2);
+    w.phases[1].ops = None;
+    w.phases[1].duration = Some(Span(Duration::from_millis(2_300)));
+    let (_, run) = load_and_run(MapEngine::default(), &w);
+    assert!((2.3..2.6).contains(&run.seconds), "{}", run.seconds);
+    assert_eq!(run.log.intervals().len(), 3);
+    let counted: u64 = run.log.intervals().iter().map(|(.., l)| l.total().len()).sum();
+    assert_eq!(counted, run.counts.ops_total());
+    assert!(run.log.intervals()[1].2.total().len() > 1_000);
+}

@@ -1,0 +1,264 @@
+//! An experiment: the same phases on each target, every run in a fresh process and directory.
+//!
+//! 1. Clear what an earlier experiment of the same name left.
+//! 2. For each target: write a plan, start this same program as a child, and listen to it.
+//! 3. Put the rows of all runs into one `summary.csv`; draw plots; write the report.
+//!
+//! A run that fails does not end the experiment, but the experiment has then failed.
+
+use crate::manifest::utc;
+use crate::names::Target;
+use crate::overhead::{self, Overhead};
+use crate::plan::{RunPlan, Step, file_name, target_name};
+use crate::progress::Progress;
+use crate::rows::{Row, write_rows};
+use crate::stored::Stored;
+use crate::worker::Message;
+use crate::{plot, report};
+use anyhow::{Context, Result, anyhow, bail};
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::SystemTime;
+
+/// What an experiment leaves in its directory, and so what is removed before the next.
+const LEFT_BEHIND: [&str; 6] =
+    ["experiment.json", "summary.csv", "report.html", "runs", "plots", "data"];
+
+/// What is to be run.
+pub(crate) struct Experiment {
+    pub(crate) name: String,
+    pub(crate) dir: PathBuf,
+    pub(crate) targets: Vec<Target>,
+    pub(crate) steps: Vec<Step>,
+    pub(crate) memory_bytes: u64,
+    pub(crate) durability: String,
+    pub(crate) seed: u64,
+}
+
+/// `experiment.json`: what all runs have in common.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Note {
+    pub(crate) schema: String,
+    pub(crate) name: String,
+    pub(crate) started_at: String,
+    pub(crate) argv: Vec<String>,
+    pub(crate) seed: u64,
+    pub(crate) harness: Overhead,
+}
+
+const SCHEMA: &str = "norikv.experiment-result/1";
+
+impl Note {
+    pub(crate) fn read(dir: &Path) -> Result<Self> {
+        let path = dir.join("experiment.json");
+        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+    }
+
+    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
+        let path = dir.join("experiment.json");
+        fs::write(&path, serde_json::to_string_pretty(self)? + "\n")
+            .with_context(|| format!("writing {}", path.display()))
+    }
+
+    /// The command that repeats the experiment, from a checkout.
+    pub(crate) fn command(&self) -> String {
+        let quoted = self.argv.iter().skip(1).map(|word| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
+            if word.chars().all(plain) { word.clone() } else { format!("'{word}'") }
+        });
+        let words: Vec<String> = quoted.collect();
+        if words.is_empty() {
+            "cargo run --release".into()
+        } else {
+            format!("cargo run --release -- {}", words.join(" "))
+        }
+    }
+}
+
+impl Target {
+    /// The name in tables.
+    pub(crate) fn name(&self) -> String {
+        target_name(&self.engine, &self.choices)
+    }
+}
+
+/// Runs everything; the results that were stored.
+pub(crate) fn run(experiment: &Experiment, progress: &mut Progress) -> Result<Stored> {
+    clear(&experiment.dir)?;
+    let argv: Vec<String> = std::env::args().collect();
+    let note = Note {
+        schema: SCHEMA.into(),
+        name: experiment.name.clone(),
+        started_at: utc(SystemTime::now()),
+        argv: argv.clone(),
+        seed: experiment.seed,
+        harness: overhead::measure(experiment.seed)?,
+    };
+    note.write(&experiment.dir)?;
+    let mut failures = Vec::new();
+    for (position, target) in (1..).zip(&experiment.targets) {
+        let plan = plan(experiment, target, position, &argv)?;
+        if let Err(error) = run_child(&plan, progress) {
+            failures.push(format!("{}: {error:#}", plan.target));
+        }
+        progress.run_ended();
+    }
+    // Only empty directories are left in it, unless a child was killed.
+    let _ = fs::remove_dir_all(experiment.dir.join("data"));
+    progress.say("drawing plots, writing the report");
+    let stored = Stored::read(&experiment.dir)?;
+    finish(&stored, &experiment.dir)?;
+    progress.finish();
+    match failures.as_slice() {
+        [] => Ok(stored),
+        [one] => bail!("{one}"),
+        many => bail!("{} runs failed: {}", many.len(), many.join("; ")),
+    }
+}
+
+/// Makes everything that is made from stored runs: the joint summary, the plots, the report.
+pub(crate) fn finish(stored: &Stored, dir: &Path) -> Result<()> {
+    let rows: Vec<Row> = stored.rows().cloned().collect();
+    write_rows(&dir.join("summary.csv"), &rows)?;
+    let plots = plot::draw_all(stored, dir)?;
+    report::write(stored, &Note::read(dir)?, &plots, dir)
+}
+
+/// Makes the directory and removes what an earlier experiment left in it, and nothing else.
+fn clear(dir: &Path) -> Result<()> {
+    fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+    let is_ours = dir.join("experiment.json").exists() || dir.join("runs").exists();
+    for name in LEFT_BEHIND {
+        let path = dir.join(name);
+        if !path.exists() {
+            continue;
+        }
+        if !is_ours {
+            bail!(
+                "{} holds a `{name}` that is not an experiment's; choose another --out",
+                dir.display()
+            );
+        }
+        let removed =
+            if path.is_dir() { fs::remove_dir_all(&path) } else { fs::remove_file(&path) };
+        removed.with_context(|| format!("removing {}", path.display()))?;
+    }
+    Ok(())
+}
+
+fn plan(
+    experiment: &Experiment,
+    target: &Target,
+    position: u32,
+    argv: &[String],
+) -> Result<RunPlan> {
+    let block = 1;
+    let name = target.name();
+    let identity = serde_json::to_vec(&(
+        &name,
+        &experiment.steps,
+        experiment.memory_bytes,
+        &experiment.durability,
+        experiment.seed,
+    ))?;
+    let hash = xxhash_rust::xxh3::xxh3_64(&identity) >> 32;
+    let run_id = format!("{block}-{}-{}-{hash:08x}", file_name(&name), experiment.name);
+    Ok(RunPlan {
+        experiment: experiment.name.clone(),
+        block,
+        position,
+        target: name,
+        engine: target.engine.clone(),
+        choices: target.choices.clone(),
+        memory_bytes: experiment.memory_bytes,
+        durability: experiment.durability.clone(),
+        seed: experiment.seed,
+        steps: experiment.steps.clone(),
+        dir: experiment.dir.join("runs").join(&run_id),
+        data_dir: experiment.dir.join("data").join(&run_id),
+        argv: argv.to_vec(),
+        run_id,
+    })
+}
+
+/// Runs one plan in a child process.
+fn run_child(plan: &RunPlan, progress: &mut Progress) -> Result<()> {
+    fs::create_dir_all(&plan.dir).with_context(|| format!("creating {}", plan.dir.display()))?;
+    let plan_path = plan.dir.join("plan.json");
+    fs::write(&plan_path, serde_json::to_string_pretty(plan)? + "\n")?;
+    let complaints = plan.dir.join("stderr.txt");
+    let program = std::env::current_exe().context("finding this program")?;
+    let mut child = Command::new(program)
+        .arg("worker")
+        .arg(&plan_path)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(File::create(&complaints)?)
+        .spawn()
+        .context("starting a run's process")?;
+    let mut failure = None;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            // An engine may write to standard output itself; what is no message is not for us.
+            let Ok(message) = serde_json::from_str::<Message>(&line?) else { continue };
+            progress.note(plan, &message);
+            if let Message::Failed { why } = message {
+                failure = Some(why);
+            }
+        }
+    }
+    let status = child.wait()?;
+    let said = fs::read_to_string(&complaints).unwrap_or_default();
+    if said.is_empty() {
+        let _ = fs::remove_file(&complaints);
+    }
+    match failure {
+        Some(why) => Err(anyhow!(why)),
+        None if status.success() => Ok(()),
+        None => {
+            // A killed child leaves its store.
+            let _ = fs::remove_dir_all(&plan.data_dir);
+            let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
+            bail!("the run's process ended with {status}: {last}")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_is_not_an_experiments_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("summary.csv"), "mine").unwrap();
+        assert!(clear(dir.path()).is_err());
+        assert_eq!(fs::read_to_string(dir.path().join("summary.csv")).unwrap(), "mine");
+        fs::write(dir.path().join("notes.txt"), "mine too").unwrap();
+        fs::create_dir(dir.path().join("runs")).unwrap();
+        clear(dir.path()).unwrap();
+        assert!(!dir.path().join("summary.csv").exists());
+        assert!(dir.path().join("notes.txt").exists());
+    }
+
+    #[test]
+    fn the_command_to_repeat_is_quoted() {
+        let note = |argv: &[&str]| Note {
+            schema: SCHEMA.into(),
+            name: "x".into(),
+            started_at: String::new(),
+            argv: argv.iter().map(|&word| word.to_owned()).collect(),
+            seed: 1,
+            harness: Overhead { per_op_ns: 1.0, in_service_ns: 1.0 },
+        };
+        assert_eq!(note(&["bench"]).command(), "cargo run --release");
+        assert_eq!(
+            note(&["bench", "run", "my load.toml", "-s", "cache=lru"]).command(),
+            "cargo run --release -- run 'my load.toml' -s cache=lru"
+        );
+    }
+}

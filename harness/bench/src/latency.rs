@@ -1,0 +1,310 @@
+//! Latencies: one histogram per kind of operation, written as interval logs that other tools read.
+//!
+//! Recorded in nanoseconds from 1 ns to 60 s with three digits; a longer one counts as 60 s. A file
+//! `latency/*.hlog` holds one interval a second and kind of operation (HdrHistogram V2, compressed, with
+//! StartTime and BaseTime, `Interval_Max` in milliseconds); a `.hgrm` holds the whole phase as the
+//! percentile table that HdrHistogram's plotter takes. The plots and tables of the report are made from
+//! these files, so what is not in them is not shown.
+
+use anyhow::{Context, Result, bail};
+use hdrhistogram::Histogram;
+use hdrhistogram::serialization::interval_log::{
+    IntervalLogIterator, IntervalLogWriterBuilder, LogEntry, Tag,
+};
+use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
+use nori_workloads::OpKind;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// Longest latency told apart, in nanoseconds.
+const NANOS_MAX: u64 = 60_000_000_000;
+const DIGITS: u8 = 3;
+/// `Interval_Max` is written in milliseconds, as Java's tools expect.
+const NANOS_PER_MILLI: f64 = 1e6;
+/// A percentile is told only if so many samples lie beyond it.
+const SAMPLES_BEYOND_MIN: f64 = 10.0;
+
+/// An empty histogram of nanoseconds.
+pub(crate) fn histogram() -> Histogram<u64> {
+    Histogram::new_with_bounds(1, NANOS_MAX, DIGITS).expect("1 ns to 60 s with 3 digits is legal")
+}
+
+/// Latencies of the kinds of operation.
+#[derive(Clone, Debug)]
+pub(crate) struct Latencies([Histogram<u64>; OpKind::ALL.len()]);
+
+impl Latencies {
+    pub(crate) fn new() -> Self {
+        Self(std::array::from_fn(|_| histogram()))
+    }
+
+    pub(crate) fn record(&mut self, kind: OpKind, nanos: u64) {
+        self.0[kind as usize].saturating_record(nanos.max(1));
+    }
+
+    pub(crate) fn of(&self, kind: OpKind) -> &Histogram<u64> {
+        &self.0[kind as usize]
+    }
+
+    /// Adds what was recorded in `other`.
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(&other.0) {
+            if !theirs.is_empty() {
+                mine.add(theirs).expect("both have the same bounds");
+            }
+        }
+    }
+
+    /// Forgets everything; keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        for histogram in self.0.iter_mut().filter(|histogram| !histogram.is_empty()) {
+            histogram.reset();
+        }
+    }
+
+    /// The kinds of which there is at least one, in the order of tables.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = (OpKind, &Histogram<u64>)> {
+        OpKind::ALL.into_iter().map(|kind| (kind, self.of(kind))).filter(|(_, h)| !h.is_empty())
+    }
+
+    /// All kinds in one.
+    pub(crate) fn total(&self) -> Histogram<u64> {
+        let mut total = histogram();
+        for (_, one) in self.seen() {
+            total.add(one).expect("both have the same bounds");
+        }
+        total
+    }
+}
+
+/// The latency in microseconds below which a share `q` of the samples lies; `None` where fewer than ten
+/// samples lie beyond it, for then it would be an accident.
+pub(crate) fn quantile_us(histogram: &Histogram<u64>, q: f64) -> Option<f64> {
+    let beyond = histogram.len() as f64 * (1.0 - q);
+    // Half a sample of slack: n (1 - q) of exactly 10 must not fail by rounding.
+    (beyond >= SAMPLES_BEYOND_MIN - 0.5).then(|| histogram.value_at_quantile(q) as f64 / 1_000.0)
+}
+
+/// Writes the intervals of one phase.
+pub(crate) struct IntervalLog {
+    /// Lines so far; the file is small (a few KB a second) and written at the end of the phase, so that
+    /// writing it never gets between the operations that are measured.
+    intervals: Vec<(Duration, Duration, Latencies)>,
+    started: SystemTime,
+}
+
+impl IntervalLog {
+    pub(crate) fn new(started: SystemTime) -> Self {
+        Self { intervals: Vec::new(), started }
+    }
+
+    /// Adds an interval that began `start` after the phase.
+    pub(crate) fn push(&mut self, start: Duration, length: Duration, latencies: Latencies) {
+        self.intervals.push((start, length, latencies));
+    }
+
+    /// All intervals in one.
+    pub(crate) fn total(&self) -> Latencies {
+        let mut total = Latencies::new();
+        for (_, _, one) in &self.intervals {
+            total.add(one);
+        }
+        total
+    }
+
+    /// The intervals: start, length, latencies.
+    pub(crate) fn intervals(&self) -> &[(Duration, Duration, Latencies)] {
+        &self.intervals
+    }
+
+    /// Writes `<stem>.hlog` and, per kind of operation, `<stem>.<op>.hgrm`.
+    pub(crate) fn write(&self, dir: &Path, stem: &str) -> Result<()> {
+        std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
+        let path = dir.join(format!("{stem}.hlog"));
+        let mut file = BufWriter::new(
+            File::create(&path).with_context(|| format!("creating {}", path.display()))?,
+        );
+        let mut serializer = V2DeflateSerializer::new();
+        let mut log = IntervalLogWriterBuilder::new()
+            .add_comment("service times of norikv-bench, in nanoseconds; the tag is the operation")
+            .with_start_time(self.started)
+            .with_base_time(self.started)
+            .with_max_value_divisor(NANOS_PER_MILLI)
+            .begin_log_with(&mut file, &mut serializer)?;
+        for (start, length, latencies) in &self.intervals {
+            for (kind, histogram) in latencies.seen() {
+                // `write_histogram` fails on I/O or on a tag with a comma; these have none.
+                log.write_histogram(histogram, *start, *length, Tag::new(kind.name()))
+                    .map_err(|error| anyhow::anyhow!("writing {}: {error:?}", path.display()))?;
+            }
+        }
+        file.flush()?;
+        for (kind, histogram) in self.total().seen() {
+            let path = dir.join(format!("{stem}.{}.service.hgrm", kind.name()));
+            std::fs::write(&path, percentile_table(histogram))
+                .with_context(|| format!("writing {}", path.display()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Reads an `.hlog` back: all its intervals in one.
+pub(crate) fn read_log(path: &Path) -> Result<Latencies> {
+    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+    let mut all = Latencies::new();
+    let mut deserializer = Deserializer::new();
+    for entry in IntervalLogIterator::new(&text) {
+        let Ok(entry) = entry else { bail!("{} is no interval log", path.display()) };
+        let LogEntry::Interval(interval) = entry else { continue };
+        let tag = interval.tag().map(|tag| tag.as_str()).unwrap_or_default();
+        let Some(kind) = OpKind::ALL.into_iter().find(|kind| kind.name() == tag) else {
+            bail!("{} has an interval of unknown operation `{tag}`", path.display());
+        };
+        let histogram: Histogram<u64> = deserializer
+            .deserialize(&mut decode_base64(interval.encoded_histogram())?.as_slice())
+            .map_err(|error| anyhow::anyhow!("{}: {error}", path.display()))?;
+        all.0[kind as usize].add(&histogram).map_err(|error| anyhow::anyhow!("{error:?}"))?;
+    }
+    Ok(all)
+}
+
+/// Standard base64 with padding. Only what an interval log needs.
+fn decode_base64(text: &str) -> Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len() / 4 * 3);
+    let (mut bits, mut held) = (0_u32, 0);
+    for byte in text.trim_end_matches('=').bytes() {
+        let six = match byte {
+            b'A'..=b'Z' => byte - b'A',
+            b'a'..=b'z' => byte - b'a' + 26,
+            b'0'..=b'9' => byte - b'0' + 52,
+            b'+' => 62,
+            b'/' => 63,
+            _ => bail!("byte {byte} is not base64"),
+        };
+        bits = (bits << 6) | u32::from(six);
+        held += 6;
+        if held >= 8 {
+            held -= 8;
+            bytes.push((bits >> held) as u8);
+        }
+    }
+    Ok(bytes)
+}
+
+/// The table of percentiles that HdrHistogram's plotter reads, values in milliseconds.
+fn percentile_table(histogram: &Histogram<u64>) -> String {
+    use std::fmt::Write as _;
+    let mut out = format!(
+        "{:>12} {:>14} {:>10} {:>14}\n\n",
+        "Value", "Percentile", "TotalCount", "1/(1-Percentile)"
+    );
+    let millis = |nanos: f64| nanos / NANOS_PER_MILLI;
+    let mut seen = 0;
+    for step in histogram.iter_quantiles(5) {
+        seen += step.count_since_last_iteration();
+        let (value, q) = (millis(step.value_iterated_to() as f64), step.quantile_iterated_to());
+        // The last row has no fourth field: the plotter takes rows of exactly four.
+        let _ = if q < 1.0 {
+            writeln!(out, "{value:12.3} {q:2.12} {seen:10} {:14.2}", 1.0 / (1.0 - q))
+        } else {
+            writeln!(out, "{value:12.3} {q:2.12} {seen:10}")
+        };
+    }
+    let _ = writeln!(
+        out,
+        "#[Mean    = {:12.3}, StdDeviation   = {:12.3}]",
+        millis(histogram.mean()),
+        millis(histogram.stdev())
+    );
+    let _ = writeln!(
+        out,
+        "#[Max     = {:12.3}, Total count    = {:12}]",
+        millis(histogram.max() as f64),
+        histogram.len()
+    );
+    let _ = writeln!(
+        out,
+        "#[Buckets = {:12}, SubBuckets     = {:12}]",
+        histogram.buckets(),
+        2_u64 << 10
+    );
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> IntervalLog {
+        let mut log = IntervalLog::new(SystemTime::now());
+        for second in 0..3_u64 {
+            let mut one = Latencies::new();
+            for i in 1..=1_000 {
+                one.record(OpKind::Read, i * 1_000);
+                one.record(OpKind::Update, (second + 1) * 5_000);
+            }
+            log.push(Duration::from_secs(second), Duration::from_secs(1), one);
+        }
+        log
+    }
+
+    #[test]
+    fn a_log_read_back_holds_what_was_recorded() {
+        let dir = tempfile::tempdir().unwrap();
+        sample().write(dir.path(), "x").unwrap();
+        let all = read_log(&dir.path().join("x.hlog")).unwrap();
+        assert_eq!(all.of(OpKind::Read).len(), 3_000);
+        assert_eq!(all.of(OpKind::Update).len(), 3_000);
+        assert_eq!(all.of(OpKind::Scan).len(), 0);
+        assert_eq!(*all.of(OpKind::Read), *sample().total().of(OpKind::Read));
+        assert_eq!(all.total().len(), 6_000);
+    }
+
+    #[test]
+    fn a_log_has_both_times_and_its_maxima_in_milliseconds() {
+        let dir = tempfile::tempdir().unwrap();
+        sample().write(dir.path(), "x").unwrap();
+        let text = std::fs::read_to_string(dir.path().join("x.hlog")).unwrap();
+        assert!(text.contains("#[StartTime: ") && text.contains("#[BaseTime: "), "{text}");
+        let line = text.lines().find(|line| line.starts_with("Tag=read,")).unwrap();
+        let max: f64 = line.split(',').nth(3).unwrap().parse().unwrap();
+        assert!((max - 1.0).abs() < 0.01, "1,000,000 ns are 1 ms, not {max}");
+        assert!(line.contains(",HISTFAA"), "V2, compressed: {line}");
+    }
+
+    #[test]
+    fn a_percentile_needs_ten_samples_beyond_it() {
+        let mut h = histogram();
+        for i in 1..=1_000 {
+            h.record(i * 1_000).unwrap();
+        }
+        assert!(quantile_us(&h, 0.99).is_some());
+        assert_eq!(quantile_us(&h, 0.999), None);
+        let p50 = quantile_us(&h, 0.5).unwrap();
+        assert!((p50 - 500.0).abs() < 1.0, "{p50}");
+    }
+
+    #[test]
+    fn only_the_last_row_of_a_percentile_table_lacks_a_field() {
+        let table = percentile_table(sample().total().of(OpKind::Read));
+        let rows: Vec<usize> = table
+            .lines()
+            .skip(2)
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split_whitespace().count())
+            .collect();
+        assert_eq!(rows.last(), Some(&3));
+        assert!(rows.len() > 10 && rows[..rows.len() - 1].iter().all(|n| *n == 4), "{table}");
+    }
+
+    #[test]
+    fn a_latency_beyond_the_range_counts_as_the_longest() {
+        let mut one = Latencies::new();
+        one.record(OpKind::Read, u64::MAX);
+        one.record(OpKind::Read, 0);
+        assert_eq!(one.of(OpKind::Read).len(), 2);
+        assert!(one.of(OpKind::Read).max() >= NANOS_MAX);
+    }
+}

@@ -1,0 +1,66 @@
+//! `norikv-bench`: workloads against engines, in tables, plots and a report.
+//!
+//! Without arguments it races our engine against its peers over YCSB A to F in under three minutes. Everything
+//! it prints is made from files that it leaves behind (`results/README.md` is their schema), and a run
+//! is always a process of its own, so that one engine's memory and threads never touch another's numbers.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `cli`, `names` | what the user asked for |
+//! | `plan`, `experiment`, `progress` | which runs that means; children that carry them out |
+//! | `worker`, `drive` | one run: phases, clients, the measured loop |
+//! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
+//! | `stored`, `table`, `plot`, `report` | what people see, from files alone |
+//!
+//! Exit codes: 0 done, 1 failed, 2 usage (3 to 5 belong to claims, which come later).
+
+mod cli;
+mod drive;
+mod events;
+mod experiment;
+mod latency;
+mod list;
+mod machine;
+mod manifest;
+mod names;
+mod out;
+mod overhead;
+mod plan;
+mod plot;
+mod process;
+mod progress;
+mod report;
+mod rows;
+mod series;
+mod stored;
+mod table;
+#[cfg(test)]
+mod testing;
+mod worker;
+
+use std::process::ExitCode;
+
+/// The command did not make sense; the sentence says what would.
+#[derive(Debug)]
+struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+const FAILED: u8 = 1;
+const USAGE: u8 = 2;
+
+fn main() -> ExitCode {
+    match cli::run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out::error(&format!("norikv-bench: {error:#}"));
+            ExitCode::from(if error.is::<Usage>() { USAGE } else { FAILED })
+        }
+    }
+}

@@ -1,0 +1,191 @@
+//! From the names on a command line to workloads, engines and choices.
+
+use crate::Usage;
+use crate::plan::Step;
+use anyhow::{Context, Result};
+use nori_workloads::{BUILT_IN, Overrides, PhaseKind, Workload, built_in, nearest};
+use norikv_parts::{Choice, EngineRequest, Role, engine, engines};
+use std::path::Path;
+
+/// The name that means: load once, then YCSB A to F.
+pub(crate) const SUITE: &str = "ycsb";
+
+pub(crate) fn usage(what: impl Into<String>) -> anyhow::Error {
+    anyhow::Error::new(Usage(what.into()))
+}
+
+/// The phases that a name or a path stands for.
+pub(crate) fn steps(name: &str, overrides: &Overrides) -> Result<Vec<Step>> {
+    if name == SUITE {
+        return suite(overrides);
+    }
+    let workload = match built_in(name) {
+        Some(file) => file.workload().map_err(|error| usage(error.to_string()))?,
+        None if name.ends_with(".toml") || Path::new(name).is_file() => {
+            let text = std::fs::read_to_string(name)
+                .map_err(|error| usage(format!("workload {name} cannot be read: {error}")))?;
+            Workload::parse(name, &text).map_err(|error| usage(error.to_string()))?
+        }
+        None => {
+            let known = BUILT_IN.iter().map(|file| file.name).chain([SUITE]);
+            let hint = nearest(name, known);
+            let hint = hint.map_or(String::new(), |known| format!("; did you mean `{known}`?"));
+            return Err(usage(format!("no workload is called `{name}`{hint}")));
+        }
+    };
+    let workload = with(workload, overrides)?;
+    let phases = 0..workload.phases.len();
+    let step = |phase| Step { label: workload.name.clone(), workload: workload.clone(), phase };
+    Ok(phases.map(step).collect())
+}
+
+/// One load, then what each built-in workload runs, on the same store.
+fn suite(overrides: &Overrides) -> Result<Vec<Step>> {
+    let mut steps = Vec::new();
+    for file in BUILT_IN {
+        let workload = with(file.workload().context("a built-in workload is broken")?, overrides)?;
+        for (phase, kind) in workload.phases.iter().map(|phase| phase.kind).enumerate() {
+            let is_load = kind == PhaseKind::Load;
+            if is_load && !steps.is_empty() {
+                continue;
+            }
+            let label = if is_load { SUITE } else { file.name }.to_owned();
+            steps.push(Step { label, workload: workload.clone(), phase });
+        }
+    }
+    Ok(steps)
+}
+
+fn with(workload: Workload, overrides: &Overrides) -> Result<Workload> {
+    workload.with(overrides).map_err(|error| usage(error.what))
+}
+
+/// An engine and the parts chosen for it.
+#[derive(Clone, Debug)]
+pub(crate) struct Target {
+    pub(crate) engine: String,
+    pub(crate) choices: Vec<Choice>,
+}
+
+/// The targets that the names stand for; `all` is both rows of every engine but oracles and probes. Choices go to
+/// every engine that has the seam; one that none has is an error.
+pub(crate) fn targets(
+    names: &[String],
+    choices: &[Choice],
+    memory_bytes: u64,
+) -> Result<Vec<Target>> {
+    let mut wanted: Vec<&str> = Vec::new();
+    for name in names {
+        if name == "all" {
+            let all = engines().into_iter();
+            let real = all.filter(|entry| !matches!(entry.role, Role::Oracle | Role::Probe));
+            wanted.extend(real.map(|entry| entry.name));
+        } else {
+            wanted.push(engine(name).map_err(|error| usage(error.to_string()))?.name);
+        }
+    }
+    let mut seen = Vec::new();
+    wanted.retain(|name| {
+        let is_new = !seen.contains(name);
+        seen.push(name);
+        is_new
+    });
+    let mut targets = Vec::new();
+    let mut used = vec![false; choices.len()];
+    let mut refusal = None;
+    for name in wanted {
+        let entry = engine(name)?;
+        let mut fitting = Vec::new();
+        for (choice, used) in choices.iter().zip(&mut used) {
+            let one = EngineRequest { memory_bytes, choices: std::slice::from_ref(choice) };
+            match entry.build(&one) {
+                Ok(_) => {
+                    fitting.push(choice.clone());
+                    *used = true;
+                }
+                // Ours decides what the message says: peers have few seams.
+                Err(error) if entry.role == Role::Ours => refusal = Some(error),
+                Err(error) => refusal = refusal.or(Some(error)),
+            }
+        }
+        targets.push(Target { engine: name.to_owned(), choices: fitting });
+    }
+    if let (true, Some(refusal)) = (used.contains(&false), refusal) {
+        return Err(usage(refusal.to_string()));
+    }
+    if targets.is_empty() {
+        return Err(usage("name an engine: --engine NAME (`norikv-bench list engine` shows them)"));
+    }
+    Ok(targets)
+}
+
+/// `compaction=tiered`.
+pub(crate) fn parse_choice(text: &str) -> Result<Choice, String> {
+    match text.split_once('=') {
+        Some((seam, part)) if !seam.is_empty() && !part.is_empty() => {
+            Ok((seam.to_owned(), part.to_owned()))
+        }
+        _ => Err(format!("`{text}` is not seam=name")),
+    }
+}
+
+/// A number of bytes with or without a unit: `16MiB`, `4096`.
+pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
+    let digits =
+        text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_').len();
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = parse_count(number)?;
+    let unit = match unit.trim() {
+        "" | "B" => 1,
+        "KiB" | "K" | "k" => 1 << 10,
+        "MiB" | "M" | "m" => 1 << 20,
+        "GiB" | "G" | "g" => 1 << 30,
+        other => return Err(format!("`{other}` is no unit of bytes: KiB, MiB or GiB")),
+    };
+    number.checked_mul(unit).ok_or_else(|| format!("`{text}` is too many bytes"))
+}
+
+/// A number in which `_` may stand between digits.
+pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
+    text.replace('_', "").parse().map_err(|_| format!("`{text}` is not a number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_suite_loads_once_and_inserts_last() {
+        let steps = steps(SUITE, &Overrides::default()).unwrap();
+        let names: Vec<&str> = steps.iter().map(|step| step.label.as_str()).collect();
+        assert_eq!(names, ["ycsb", "ycsb-a", "ycsb-b", "ycsb-c", "ycsb-f", "ycsb-d", "ycsb-e"]);
+        assert_eq!(steps.iter().filter(|step| step.kind() == PhaseKind::Load).count(), 1);
+    }
+
+    #[test]
+    fn misspelt_names_are_one_line_with_the_nearest_name() {
+        let error = steps("ycbs-a", &Overrides::default()).unwrap_err();
+        assert_eq!(error.to_string(), "no workload is called `ycbs-a`; did you mean `ycsb-a`?");
+        assert!(error.is::<Usage>());
+        let error = targets(&["nop".into()], &[], 1 << 20).unwrap_err();
+        assert_eq!(error.to_string(), "no engine is called `nop`; did you mean `noop`?");
+        let choice = ("compacton".to_owned(), "tiered".to_owned());
+        let error = targets(&["noop".into()], &[choice], 1 << 20).unwrap_err();
+        assert_eq!(error.to_string(), "noop has no `compacton` to choose");
+        assert!(error.is::<Usage>());
+    }
+
+    #[test]
+    fn an_engine_named_twice_runs_once() {
+        let names = ["noop".to_owned(), "noop".to_owned()];
+        assert_eq!(targets(&names, &[], 1 << 20).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn bytes_have_units() {
+        assert_eq!(parse_bytes("16MiB"), Ok(16 << 20));
+        assert_eq!(parse_bytes("4_096"), Ok(4_096));
+        assert!(parse_bytes("16MB").is_err() && parse_bytes("").is_err());
+        assert!(parse_bytes("99999999999999GiB").is_err());
+    }
+}

@@ -1,0 +1,82 @@
+//! What a run is to do: everything a fresh process needs to do it, as one JSON file.
+//!
+//! The unit of replication is a whole run in a fresh process and directory. So the process that the
+//! user started makes the plans, and a child of the same program carries each of them out.
+
+use nori_workloads::{PhaseKind, Workload};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// One run: one target, one or more phases on one store.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct RunPlan {
+    pub(crate) run_id: String,
+    pub(crate) experiment: String,
+    /// Which of the interleaved repetitions, from 1.
+    pub(crate) block: u32,
+    /// Which run of its block, from 1.
+    pub(crate) position: u32,
+    /// The target's name in tables: the engine, and what was chosen for it.
+    pub(crate) target: String,
+    pub(crate) engine: String,
+    pub(crate) choices: Vec<(String, String)>,
+    pub(crate) memory_bytes: u64,
+    pub(crate) durability: String,
+    pub(crate) seed: u64,
+    pub(crate) steps: Vec<Step>,
+    /// Where the results go.
+    pub(crate) dir: PathBuf,
+    /// Where the store is; removed after the run.
+    pub(crate) data_dir: PathBuf,
+    /// The command that started it all.
+    pub(crate) argv: Vec<String>,
+}
+
+/// One phase of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Step {
+    /// The workload's name in tables. A load that several workloads share has the name of the suite.
+    pub(crate) label: String,
+    pub(crate) workload: Workload,
+    /// Which of the workload's phases.
+    pub(crate) phase: usize,
+}
+
+impl Step {
+    pub(crate) fn kind(&self) -> PhaseKind {
+        self.workload.phases[self.phase].kind
+    }
+
+    /// The stem of this step's files.
+    pub(crate) fn stem(&self, number: usize) -> String {
+        format!("{number:02}-{}-{}", self.label, self.kind().name())
+    }
+}
+
+/// The target's name: the engine and what was chosen for it.
+pub(crate) fn target_name(engine: &str, choices: &[(String, String)]) -> String {
+    let mut name = engine.to_owned();
+    for (seam, part) in choices {
+        name.push_str(&format!("+{seam}={part}"));
+    }
+    name
+}
+
+/// A name for a directory: letters, digits and `-_.+=` stay.
+pub(crate) fn file_name(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.+=".contains(c);
+    name.chars().map(|c| if plain(c) { c } else { '-' }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_targets_name_tells_its_choices_and_its_directory_is_harmless() {
+        let choices = [("compaction".to_owned(), "tiered".to_owned())];
+        assert_eq!(target_name("nori-lsm", &choices), "nori-lsm+compaction=tiered");
+        assert_eq!(target_name("fjall", &[]), "fjall");
+        assert_eq!(file_name("fjall:default/../x"), "fjall-default-..-x");
+    }
+}

@@ -1,0 +1,62 @@
+//! The report needs nothing but itself and says what it must.
+
+use super::*;
+use crate::plot::draw_all;
+
+fn page() -> String {
+    let dir = tempfile::tempdir().unwrap();
+    crate::testing::small_experiment(dir.path());
+    let stored = Stored::read(dir.path()).unwrap();
+    let plots = draw_all(&stored, dir.path()).unwrap();
+    write(&stored, &Note::read(dir.path()).unwrap(), &plots, dir.path()).unwrap();
+    std::fs::read_to_string(dir.path().join("report.html")).unwrap()
+}
+
+#[test]
+fn the_page_is_whole_and_asks_nothing_of_the_network() {
+    let page = page();
+    assert!(!page.contains("{{") || page.matches("{{").count() == 0);
+    for outside in ["src=", "@import", "url(", "fetch(", "href=\"http", "href=\"//"] {
+        assert!(!page.contains(outside), "the page contains `{outside}`");
+    }
+    // The name spaces of SVG are names, not requests.
+    for (at, _) in page.match_indices("http://") {
+        assert!(page[at..].starts_with("http://www.w3.org/"), "{}", &page[at..at + 40]);
+    }
+    assert!(!page.contains("https://"));
+    for words in [
+        "(best)",
+        "<h2>Reproduce</h2>",
+        "cargo run --release",
+        "do not say",
+        "ycsb-a",
+        "p99.9",
+        "Each target ran 1 time.",
+    ] {
+        assert!(page.contains(words), "the page does not say `{words}`");
+    }
+    assert_eq!(page.matches("<figure>").count(), 5);
+    assert!(page.find("id=\"verdicts\"") < page.find("Reproduce"), "the table comes first");
+}
+
+#[test]
+fn the_data_of_the_page_are_the_rows() {
+    let page = page();
+    let (_, after) = page.split_once("id=\"rows\">").unwrap();
+    let (data, _) = after.split_once("</script>").unwrap();
+    let rows: Vec<Row> = serde_json::from_str(data).unwrap();
+    assert!(rows.iter().any(|row| row.workload == "ycsb-a" && row.op == "read"));
+}
+
+#[test]
+fn a_name_with_markup_stays_a_name() {
+    let page = page();
+    assert!(page.contains("noop+cache=&lt;none&gt;") && !page.contains("cache=<none>\"</td>"));
+    assert!(!page.contains("<none>"));
+}
+
+#[test]
+fn parts_are_put_in_once() {
+    let parts = [("a", "{{b}}".to_owned()), ("b", "no".to_owned())];
+    assert_eq!(fill("x {{a}} y {{c}}", &parts), "x {{b}} y ");
+}

@@ -1,0 +1,284 @@
+//! `summary.csv`: one row per run, phase and kind of operation, and one for all kinds together.
+//!
+//! What was not measured is an empty cell, never a guess. What belongs to the whole phase (memory, engine
+//! counters, disk) stands in the row `all` only, so that no sum over rows counts it twice.
+
+use crate::drive::PhaseOutcome;
+use crate::latency::quantile_us;
+use crate::plan::{RunPlan, Step};
+use crate::process::Usage;
+use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
+use nori_kv::{EngineStats, stat};
+use nori_workloads::{OpKind, SizeKind};
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The kind under which a row holds all kinds together.
+pub(crate) const ALL: &str = "all";
+
+/// One row. The order of the fields is the order of the columns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Row {
+    pub(crate) run_id: String,
+    pub(crate) experiment: String,
+    pub(crate) block: u32,
+    pub(crate) position: u32,
+    pub(crate) target: String,
+    pub(crate) workload: String,
+    pub(crate) phase: String,
+    pub(crate) op: String,
+    pub(crate) model: String,
+    pub(crate) offered_rate: Option<f64>,
+    pub(crate) seconds: f64,
+    pub(crate) ops: u64,
+    pub(crate) errors: u64,
+    pub(crate) ops_per_s: f64,
+    pub(crate) user_bytes_written: Option<u64>,
+    pub(crate) user_bytes_read: Option<u64>,
+    pub(crate) svc_mean_us: Option<f64>,
+    pub(crate) svc_p50_us: Option<f64>,
+    pub(crate) svc_p90_us: Option<f64>,
+    pub(crate) svc_p99_us: Option<f64>,
+    pub(crate) svc_p999_us: Option<f64>,
+    pub(crate) svc_p9999_us: Option<f64>,
+    pub(crate) svc_max_us: Option<f64>,
+    pub(crate) rsp_mean_us: Option<f64>,
+    pub(crate) rsp_p50_us: Option<f64>,
+    pub(crate) rsp_p90_us: Option<f64>,
+    pub(crate) rsp_p99_us: Option<f64>,
+    pub(crate) rsp_p999_us: Option<f64>,
+    pub(crate) rsp_p9999_us: Option<f64>,
+    pub(crate) rsp_max_us: Option<f64>,
+    pub(crate) sched_lag_p99_us: Option<f64>,
+    pub(crate) stall_count: Option<u64>,
+    pub(crate) stall_ms: Option<f64>,
+    pub(crate) wa_stop: Option<f64>,
+    pub(crate) wa_settled: Option<f64>,
+    pub(crate) wa_wal: Option<f64>,
+    pub(crate) wa_device: Option<f64>,
+    pub(crate) ra_point_blocks: Option<f64>,
+    pub(crate) ra_point_physical: Option<f64>,
+    pub(crate) runs_probed_per_get: Option<f64>,
+    pub(crate) filter_fpr: Option<f64>,
+    pub(crate) sa_stop: Option<f64>,
+    pub(crate) sa_settled: Option<f64>,
+    pub(crate) sa_peak: Option<f64>,
+    pub(crate) flushes: Option<u64>,
+    pub(crate) flush_bytes: Option<u64>,
+    pub(crate) compactions: Option<u64>,
+    pub(crate) compaction_read_bytes: Option<u64>,
+    pub(crate) compaction_write_bytes: Option<u64>,
+    /// Bytes that were written into levels 2 and deeper.
+    pub(crate) deep_write_bytes: Option<u64>,
+    pub(crate) cpu_user_s: Option<f64>,
+    pub(crate) cpu_sys_s: Option<f64>,
+    pub(crate) rss_peak_bytes: Option<u64>,
+    pub(crate) io_write_bytes: Option<u64>,
+    pub(crate) io_read_bytes: Option<u64>,
+    pub(crate) fsyncs: Option<u64>,
+    pub(crate) cache_hit_ratio: Option<f64>,
+    pub(crate) disk_bytes: Option<u64>,
+    pub(crate) checked: Option<u64>,
+    pub(crate) durability: String,
+    pub(crate) threads: u32,
+    pub(crate) records: u64,
+    pub(crate) value_bytes: Option<u64>,
+    pub(crate) memory_bytes: u64,
+}
+
+impl Row {
+    fn set_latencies(&mut self, histogram: &Histogram<u64>) {
+        let micros = |nanos: f64| nanos / 1_000.0;
+        self.svc_mean_us = Some(micros(histogram.mean()));
+        self.svc_p50_us = quantile_us(histogram, 0.5);
+        self.svc_p90_us = quantile_us(histogram, 0.9);
+        self.svc_p99_us = quantile_us(histogram, 0.99);
+        self.svc_p999_us = quantile_us(histogram, 0.999);
+        self.svc_p9999_us = quantile_us(histogram, 0.9999);
+        self.svc_max_us = Some(micros(histogram.max() as f64));
+    }
+}
+
+/// What was seen of the process and the engine during a phase.
+pub(crate) struct Seen {
+    pub(crate) usage: Usage,
+    pub(crate) rss_peak_bytes: Option<u64>,
+    pub(crate) disk_bytes: Option<u64>,
+    /// Bytes of keys and values of all live entries, where that is known.
+    pub(crate) live_bytes: Option<u64>,
+    pub(crate) before: EngineStats,
+    pub(crate) after: EngineStats,
+}
+
+/// The rows of one phase: `all`, then each kind of operation that was done.
+pub(crate) fn rows_of(
+    plan: &RunPlan,
+    step: &Step,
+    outcome: &PhaseOutcome,
+    seen: &Seen,
+) -> Vec<Row> {
+    let latencies = outcome.log.total();
+    let rate = |ops: u64| if outcome.seconds > 0.0 { ops as f64 / outcome.seconds } else { 0.0 };
+    let phase = &step.workload.phases[step.phase];
+    let size = step.workload.values.size;
+    let base = Row {
+        run_id: plan.run_id.clone(),
+        experiment: plan.experiment.clone(),
+        block: plan.block,
+        position: plan.position,
+        target: plan.target.clone(),
+        workload: step.label.clone(),
+        phase: step.kind().name().into(),
+        model: phase.load.model.name().into(),
+        seconds: outcome.seconds,
+        durability: plan.durability.clone(),
+        threads: phase.load.threads,
+        records: step.workload.keys.records,
+        value_bytes: if size.dist == SizeKind::Constant { size.bytes } else { None },
+        memory_bytes: plan.memory_bytes,
+        ..Row::default()
+    };
+    let counts = &outcome.counts;
+    let mut all = Row {
+        op: ALL.into(),
+        ops: counts.ops_total(),
+        errors: counts.errors_total(),
+        ops_per_s: rate(counts.ops_total()),
+        user_bytes_written: Some(counts.bytes_written),
+        user_bytes_read: Some(counts.bytes_read),
+        checked: Some(counts.checked),
+        cpu_user_s: seen.usage.cpu_user_s,
+        cpu_sys_s: seen.usage.cpu_sys_s,
+        rss_peak_bytes: seen.rss_peak_bytes,
+        io_write_bytes: seen.usage.io_write_bytes,
+        io_read_bytes: seen.usage.io_read_bytes,
+        disk_bytes: seen.disk_bytes,
+        sa_stop: quotient(seen.disk_bytes, seen.live_bytes),
+        wa_device: quotient(seen.usage.io_write_bytes, Some(counts.bytes_written)),
+        ..base.clone()
+    };
+    all.set_latencies(&latencies.total());
+    let scans = counts.ops[OpKind::Scan as usize] > 0;
+    engine_columns(&mut all, seen, counts.bytes_written, scans);
+    let mut rows = vec![all];
+    for kind in OpKind::ALL {
+        let (ops, errors) = (counts.ops[kind as usize], counts.errors[kind as usize]);
+        if ops == 0 {
+            continue;
+        }
+        let op = kind.name().into();
+        let mut row = Row { op, ops, errors, ops_per_s: rate(ops), ..base.clone() };
+        row.set_latencies(latencies.of(kind));
+        rows.push(row);
+    }
+    rows
+}
+
+/// The columns that come from the engine's own counters.
+fn engine_columns(row: &mut Row, seen: &Seen, user_bytes: u64, has_scans: bool) {
+    let delta = |name| seen.after.number(name)?.checked_sub(seen.before.number(name)?);
+    row.stall_count = delta(stat::STALLS);
+    row.stall_ms = delta(stat::STALL_MICROS).map(|micros| micros as f64 / 1_000.0);
+    row.flushes = delta(stat::FLUSHES);
+    row.flush_bytes = delta(stat::FLUSH_BYTES);
+    row.compactions = delta(stat::COMPACTIONS);
+    row.compaction_read_bytes = delta(stat::COMPACTION_BYTES_READ);
+    row.compaction_write_bytes = delta(stat::COMPACTION_BYTES_WRITTEN);
+    row.fsyncs = delta(stat::WAL_SYNCS);
+    let tables = add(row.flush_bytes, row.compaction_write_bytes);
+    row.wa_stop = quotient(tables, Some(user_bytes));
+    row.wa_wal = quotient(add(tables, delta(stat::WAL_BYTES)), Some(user_bytes));
+    row.cache_hit_ratio = quotient(delta(stat::CACHE_HITS), delta(stat::BLOCKS_FETCHED));
+    let negatives = delta(stat::FILTER_NEGATIVES);
+    let false_positives = delta(stat::FILTER_FALSE_POSITIVES);
+    row.filter_fpr = quotient(false_positives, add(negatives, false_positives));
+    // A scan fetches blocks too, so blocks per point read can be told only where nothing scanned.
+    if !has_scans {
+        let reads = delta(stat::POINT_READS);
+        row.ra_point_blocks = quotient(delta(stat::BLOCKS_FETCHED), reads);
+        row.ra_point_physical = quotient(delta(stat::CACHE_MISSES), reads);
+        row.runs_probed_per_get = quotient(delta(stat::RUNS_PROBED), reads);
+    }
+    let deep =
+        |stats: &EngineStats| stats.levels.iter().skip(2).map(|l| l.bytes_written).sum::<u64>();
+    if !seen.after.levels.is_empty() {
+        row.deep_write_bytes = deep(&seen.after).checked_sub(deep(&seen.before));
+    }
+}
+
+fn add(a: Option<u64>, b: Option<u64>) -> Option<u64> {
+    Some(a? + b?)
+}
+
+/// `a / b` where both are known and `b` is not 0.
+fn quotient(a: Option<u64>, b: Option<u64>) -> Option<f64> {
+    let (a, b) = (a?, b?);
+    (b > 0).then(|| a as f64 / b as f64)
+}
+
+/// Writes rows under a heading of column names.
+pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> Result<()> {
+    let mut writer =
+        csv::Writer::from_path(path).with_context(|| format!("creating {}", path.display()))?;
+    for row in rows {
+        writer.serialize(row)?;
+    }
+    writer.flush().with_context(|| format!("writing {}", path.display()))
+}
+
+/// Reads what [`write_rows`] wrote.
+pub(crate) fn read_rows(path: &Path) -> Result<Vec<Row>> {
+    let mut reader =
+        csv::Reader::from_path(path).with_context(|| format!("reading {}", path.display()))?;
+    reader.deserialize().collect::<Result<_, _>>().with_context(|| path.display().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_they_were_and_empty_stays_empty() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("summary.csv");
+        let row = Row {
+            run_id: "1-noop".into(),
+            target: "a, \"b\"".into(),
+            ops: 7,
+            wa_stop: Some(2.5),
+            ..Row::default()
+        };
+        write_rows(&path, &[row.clone(), Row::default()]).unwrap();
+        assert_eq!(read_rows(&path).unwrap(), [row, Row::default()]);
+        let heading = std::fs::read_to_string(&path).unwrap();
+        let heading = heading.lines().next().unwrap();
+        assert!(heading.starts_with(
+            "run_id,experiment,block,position,target,workload,phase,op,model,offered_rate,seconds,\
+             ops,errors,ops_per_s,user_bytes_written"
+        ));
+    }
+
+    #[test]
+    fn engine_columns_are_differences_and_stay_empty_where_unknown() {
+        let stats = |numbers: &[(&'static str, u64)]| EngineStats {
+            numbers: numbers.to_vec(),
+            levels: Vec::new(),
+        };
+        let mut row = Row::default();
+        let seen = Seen {
+            usage: Usage::default(),
+            rss_peak_bytes: None,
+            disk_bytes: None,
+            live_bytes: None,
+            before: stats(&[(stat::FLUSH_BYTES, 100), (stat::COMPACTION_BYTES_WRITTEN, 50)]),
+            after: stats(&[(stat::FLUSH_BYTES, 300), (stat::COMPACTION_BYTES_WRITTEN, 450)]),
+        };
+        engine_columns(&mut row, &seen, 200, false);
+        assert_eq!((row.flush_bytes, row.compaction_write_bytes), (Some(200), Some(400)));
+        assert_eq!(row.wa_stop, Some(3.0));
+        assert_eq!((row.wa_wal, row.stall_ms, row.ra_point_blocks), (None, None, None));
+        engine_columns(&mut row, &seen, 0, false);
+        assert_eq!(row.wa_stop, None, "nothing was written, so nothing was amplified");
+    }
+}

@@ -1,0 +1,162 @@
+//! The program as its user meets it: arguments in, files, lines and exit codes out.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn bench(args: &[&str], dir: &Path) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_norikv-bench"))
+        .args(args)
+        .current_dir(dir)
+        .output()
+        .expect("the program was built with its tests")
+}
+
+fn said(output: &[u8]) -> String {
+    String::from_utf8_lossy(output).into_owned()
+}
+
+#[test]
+fn a_run_leaves_everything_the_schema_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = [
+        "run",
+        "ycsb",
+        "--engine",
+        "noop",
+        "--records",
+        "20_000",
+        "--ops",
+        "20_000",
+        "--value-bytes",
+        "100",
+        "--threads",
+        "2",
+        "--out",
+        "out",
+    ];
+    let output = bench(&args, dir.path());
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    let out = dir.path().join("out");
+    let summary = fs::read_to_string(out.join("summary.csv")).unwrap();
+    let mut lines = summary.lines();
+    let heading: Vec<&str> = lines.next().unwrap().split(',').collect();
+    let column = |name: &str| heading.iter().position(|column| *column == name).unwrap();
+    let (workload, phase, op) = (column("workload"), column("phase"), column("op"));
+    let mut all: Vec<(String, String)> = lines
+        .map(|line| line.split(',').collect::<Vec<_>>())
+        .filter(|cells| cells[op] == "all")
+        .map(|cells| (cells[workload].to_owned(), cells[phase].to_owned()))
+        .collect();
+    all.sort();
+    let runs = ["ycsb-a", "ycsb-b", "ycsb-c", "ycsb-d", "ycsb-e", "ycsb-f"];
+    let mut expected: Vec<_> = runs.map(|name| (name.to_owned(), "run".to_owned())).into();
+    expected.insert(0, ("ycsb".into(), "load".into()));
+    assert_eq!(all, expected);
+    let run = fs::read_dir(out.join("runs")).unwrap().next().unwrap().unwrap().path();
+    for file in [
+        "manifest.json",
+        "summary.csv",
+        "intervals.csv",
+        "engine.csv",
+        "events.jsonl",
+        "latency/00-ycsb-load.hlog",
+        "latency/01-ycsb-a-run.read.service.hgrm",
+    ] {
+        assert!(run.join(file).exists(), "{file} is missing");
+    }
+    for file in [
+        "report.html",
+        "experiment.json",
+        "plots/ycsb-a-latency.svg",
+        "plots/ycsb-a-throughput.png",
+    ] {
+        assert!(out.join(file).exists(), "{file} is missing");
+    }
+    assert!(!out.join("data").exists(), "the store was left behind");
+    let text = said(&output.stdout);
+    assert!(text.contains("operations a second") && text.contains("0 errors"), "{text}");
+    assert!(!text.contains('\u{1b}'), "no terminal, no escapes: {text}");
+}
+
+#[test]
+fn a_stored_experiment_is_drawn_again_from_its_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let args =
+        ["run", "ycsb-c", "--engine", "noop", "--records", "5000", "--ops", "5000", "--out", "x"];
+    assert!(bench(&args, dir.path()).status.success());
+    fs::remove_dir_all(dir.path().join("x/plots")).unwrap();
+    fs::remove_file(dir.path().join("x/report.html")).unwrap();
+    let output = bench(&["report", "x"], dir.path());
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    assert!(dir.path().join("x/report.html").exists());
+    assert!(dir.path().join("x/plots/ycsb-c-latency.png").exists());
+}
+
+#[test]
+fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("w.toml"), "schema = \"norikv.workload/1\"\nnmae = \"x\"\n").unwrap();
+    let cases: [(&[&str], &str); 9] = [
+        (&["run", "ycsb-x", "--engine", "noop"], "did you mean `ycsb-"),
+        (
+            &["run", "ycsb", "--engine", "noopp"],
+            "no engine is called `noopp`; did you mean `noop`?",
+        ),
+        (&["run", "ycsb", "--engine", "noop", "-s", "cash=lru"], "`cash`"),
+        (
+            &["run", "w.toml", "--engine", "noop"],
+            "w.toml:2: unknown field `nmae`; did you mean `name`?",
+        ),
+        (&["run", "no.toml", "--engine", "noop"], "no.toml cannot be read"),
+        (&["run", "ycsb", "--engine", "noop", "--durability", "fsync"], "none, os, group:<n>ms"),
+        (
+            &["run", "ycsb", "-s", "memtable=bptre"],
+            "no memtable is called `bptre`; did you mean `bptree`?",
+        ),
+        (&["run", "ycsb", "--engine", "nori-model"], "nori-model does not offer durability `os`"),
+        (&["list", "enigne"], "did you mean `engine`?"),
+    ];
+    for (args, words) in cases {
+        let output = bench(args, dir.path());
+        let message = said(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
+        assert!(message.contains(words), "{args:?}: {message}");
+        assert_eq!(message.trim_end().lines().count(), 1, "{args:?}: {message}");
+    }
+    assert!(!dir.path().join("results").exists(), "nothing was started");
+}
+
+#[test]
+fn everything_with_a_name_is_listed_with_one_line() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = said(&bench(&["list"], dir.path()).stdout);
+    for name in ["engine:", "noop", "workload:", "ycsb-a", "ycsb-f"] {
+        assert!(text.contains(name), "{name} is not in:\n{text}");
+    }
+    let json = bench(&["list", "engine", "--json"], dir.path());
+    let groups: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(groups[0]["seam"], "engine");
+    assert!(groups[0]["parts"].as_array().unwrap().iter().all(|part| part["about"].is_string()));
+}
+
+#[test]
+fn json_prints_the_rows_and_nothing_else() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = [
+        "run",
+        "ycsb-a",
+        "--engine",
+        "noop",
+        "--records",
+        "2000",
+        "--ops",
+        "2000",
+        "--json",
+        "--out",
+        "o",
+    ];
+    let rows: serde_json::Value = serde_json::from_slice(&bench(&args, dir.path()).stdout).unwrap();
+    assert_eq!(rows[0]["op"], "all");
+    assert_eq!(rows[0]["ops"], 2000);
+}

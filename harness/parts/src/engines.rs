@@ -1,0 +1,183 @@
+//! The registry of engines.
+
+use crate::{NoopFactory, PartsError};
+use nori_kv::EngineFactory;
+use nori_lsm::{Components, LsmFactory, Settings, UnknownPart};
+use nori_model::ModelFactory;
+use std::sync::Arc;
+
+/// What an engine is for, which decides which groups of targets it belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// What this project is about.
+    Ours,
+    /// Somebody else's engine, with the same memory, filter bits and no compression.
+    Matched,
+    /// Somebody else's engine as it is shipped.
+    Shipped,
+    /// Obviously right and not meant to be quick.
+    Oracle,
+    /// Stores nothing; for measuring the harness. Answers of it are not checked.
+    Probe,
+}
+
+/// A part chosen for a seam, or a setting: `("compaction", "tiered")`.
+pub type Choice = (String, String);
+
+/// What an engine is to be built with.
+#[derive(Clone, Debug)]
+pub struct EngineRequest<'a> {
+    /// Bytes for memtables, caches, filters and indexes together.
+    pub memory_bytes: u64,
+    /// Parts and settings that differ from the engine's own defaults.
+    pub choices: &'a [Choice],
+}
+
+/// An engine by name.
+#[derive(Clone, Copy, Debug)]
+pub struct EngineEntry {
+    /// The name in files, command lines and tables.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// What it is for.
+    pub role: Role,
+}
+
+impl EngineEntry {
+    /// Builds the engine's factory.
+    ///
+    /// # Errors
+    ///
+    /// If a choice names a seam that the engine does not have or a part that does not exist.
+    pub fn build(&self, request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory>, PartsError> {
+        match self.role {
+            Role::Ours => return lsm(request),
+            Role::Matched | Role::Shipped | Role::Oracle | Role::Probe => {}
+        }
+        if let Some((seam, _)) = request.choices.first() {
+            return Err(PartsError::no_choice(self.name, seam, []));
+        }
+        match self.role {
+            Role::Oracle => Ok(Arc::new(ModelFactory::default())),
+            Role::Probe => Ok(Arc::new(NoopFactory)),
+            _ => nori_adapters::factory(self.name, request.memory_bytes)
+                .ok_or_else(|| PartsError::unknown("engine", self.name, [])),
+        }
+    }
+}
+
+/// Our engine with the budget and the parts asked for.
+fn lsm(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory>, PartsError> {
+    let mut components = Components::default();
+    for (seam, part) in request.choices {
+        components.set(seam, part).map_err(|unknown| match unknown {
+            UnknownPart::Seam { given } => PartsError::no_choice(LSM, &given, nori_lsm::SEAMS),
+            UnknownPart::Part { seam, given } => {
+                let known = Components::list().into_iter().filter(|line| line.seam == seam);
+                PartsError::unknown(seam, &given, known.map(|line| line.name))
+            }
+        })?;
+    }
+    let settings = Settings::for_memory(request.memory_bytes);
+    Ok(Arc::new(LsmFactory { settings, components }))
+}
+
+const LSM: &str = "nori-lsm";
+
+/// Every engine, ours first.
+pub fn engines() -> Vec<EngineEntry> {
+    let ours = EngineEntry {
+        name: LSM,
+        about: "our log-structured engine; every other seam listed here is a part of it",
+        role: Role::Ours,
+    };
+    let peers = nori_adapters::ROWS.iter().map(|row| {
+        let is_shipped = row.name.ends_with(":default");
+        let role = if is_shipped { Role::Shipped } else { Role::Matched };
+        EngineEntry { name: row.name, about: row.about, role }
+    });
+    let model = EngineEntry {
+        name: "nori-model",
+        about: "the oracle of the tests: an ordered map that forgets nothing; durability none",
+        role: Role::Oracle,
+    };
+    let noop = EngineEntry {
+        name: "noop",
+        about: "stores nothing and answers at once: what the harness itself costs",
+        role: Role::Probe,
+    };
+    std::iter::once(ours).chain(peers).chain([model, noop]).collect()
+}
+
+/// The engine called `name`.
+///
+/// # Errors
+///
+/// If there is none, with the nearest name there is.
+pub fn engine(name: &str) -> Result<EngineEntry, PartsError> {
+    let all = engines();
+    let found = all.iter().find(|entry| entry.name == name).copied();
+    let known = all.iter().map(|entry| entry.name);
+    found.ok_or_else(|| PartsError::unknown("engine", name, known))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn names_are_unique_and_every_engine_builds_with_its_defaults() {
+        let mut names = HashSet::new();
+        for entry in engines() {
+            assert!(names.insert(entry.name), "{} twice", entry.name);
+            assert!(!entry.about.is_empty() && !entry.about.contains('\n'));
+            let request = EngineRequest { memory_bytes: 16 << 20, choices: &[] };
+            entry.build(&request).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
+        }
+    }
+
+    #[test]
+    fn a_misspelt_engine_is_an_error_with_the_nearest_name() {
+        let error = engine("nop").err().unwrap().to_string();
+        assert_eq!(error, "no engine is called `nop`; did you mean `noop`?");
+        let error = engine("zzzzz").err().unwrap().to_string();
+        assert_eq!(error, "no engine is called `zzzzz`");
+    }
+
+    #[test]
+    fn a_choice_the_engine_does_not_have_is_refused() {
+        let choices = [("compaction".to_owned(), "tiered".to_owned())];
+        let request = EngineRequest { memory_bytes: 1 << 20, choices: &choices };
+        let error = engine("noop").unwrap().build(&request).err().unwrap().to_string();
+        assert_eq!(error, "noop has no `compaction` to choose");
+    }
+
+    #[test]
+    fn every_part_of_every_seam_can_be_chosen_and_shows_in_the_settings() {
+        for line in Components::list() {
+            let choices = [(line.seam.to_owned(), line.name.to_owned())];
+            let request = EngineRequest { memory_bytes: 16 << 20, choices: &choices };
+            let factory = engine(LSM).unwrap().build(&request).unwrap();
+            assert!(factory.settings().contains(&choices[0]), "{choices:?}");
+        }
+    }
+
+    #[test]
+    fn a_misspelt_seam_or_part_is_an_error_with_the_nearest_name() {
+        let error = |seam: &str, part: &str| {
+            let choices = [(seam.to_owned(), part.to_owned())];
+            let request = EngineRequest { memory_bytes: 16 << 20, choices: &choices };
+            engine(LSM).unwrap().build(&request).err().unwrap().to_string()
+        };
+        assert_eq!(
+            error("compactoin", "tiered"),
+            "nori-lsm has no `compactoin` to choose; did you mean `compaction`?"
+        );
+        assert_eq!(
+            error("compaction", "teired"),
+            "no compaction is called `teired`; did you mean `tiered`?"
+        );
+    }
+}

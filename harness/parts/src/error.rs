@@ -1,0 +1,61 @@
+//! Why a choice of parts is refused.
+
+/// A choice that cannot be built. The caller's file or command line has to be mended.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PartsError {
+    /// No part of that seam bears the name.
+    #[error("no {seam} is called `{name}`{}", hint(nearest.as_deref()))]
+    UnknownName {
+        /// The seam that was asked.
+        seam: String,
+        /// The name that was given.
+        name: String,
+        /// The known name most like it.
+        nearest: Option<String>,
+    },
+    /// The engine has no such seam.
+    #[error("{engine} has no `{seam}` to choose{}", hint(nearest.as_deref()))]
+    NoSuchChoice {
+        /// The engine.
+        engine: String,
+        /// The seam or setting that was given.
+        seam: String,
+        /// What it has that is most like it.
+        nearest: Option<String>,
+    },
+    /// The value does not fit.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+fn hint(nearest: Option<&str>) -> String {
+    nearest.map_or(String::new(), |name| format!("; did you mean `{name}`?"))
+}
+
+impl PartsError {
+    /// No part of `seam` is called `name`; `known` are the names there are.
+    pub fn unknown<'a>(seam: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
+        let nearest = nearest(name, known).map(str::to_owned);
+        Self::UnknownName { seam: seam.into(), name: name.into(), nearest }
+    }
+
+    /// `engine` has nothing called `seam` to choose; `known` is what it has.
+    pub fn no_choice<'a>(
+        engine: &str,
+        seam: &str,
+        known: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let nearest = nearest(seam, known).map(str::to_owned);
+        Self::NoSuchChoice { engine: engine.into(), seam: seam.into(), nearest }
+    }
+}
+
+/// The name most like `wrong`, if one is like it at all.
+fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let likeness = |name| {
+        let score = strsim::jaro_winkler(wrong, name);
+        (strsim::osa_distance(wrong, name) == 1 || score > 0.7).then_some((score, name))
+    };
+    let alike = names.into_iter().filter_map(likeness);
+    alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+}

@@ -1,0 +1,20 @@
+//! The registries: one per seam, from names to parts.
+//!
+//! A server's configuration, an experiment file, and the bench's command line choose parts by name;
+//! this is where a name is looked up, and the only place that knows all engines. Promises:
+//!
+//! * What [`seams`] lists can be chosen, and what can be chosen is listed.
+//! * A name that is not known is an error with the nearest known one; so is a choice that the chosen
+//!   engine does not have. Nothing is ignored.
+//!
+//! Left to others: what the parts do.
+
+mod engines;
+mod error;
+mod noop;
+mod seams;
+
+pub use engines::{Choice, EngineEntry, EngineRequest, Role, engine, engines};
+pub use error::PartsError;
+pub use noop::NoopFactory;
+pub use seams::{Part, Seam, seam, seams};

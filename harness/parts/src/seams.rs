@@ -1,0 +1,80 @@
+//! Every seam and what can stand behind it, as `norikv-bench list` shows it.
+
+use crate::{PartsError, engines};
+
+/// A place where one part can be exchanged for another.
+#[derive(Clone, Debug)]
+pub struct Seam {
+    /// The name in files and command lines.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// What can stand there.
+    pub parts: Vec<Part>,
+}
+
+/// Something that can stand behind a seam.
+#[derive(Clone, Copy, Debug)]
+pub struct Part {
+    /// The name in files and command lines.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+}
+
+/// What stands behind each seam of our engine, in its order.
+const ABOUT: [(&str, &str); 7] = [
+    ("memtable", "where writes wait in memory"),
+    ("filter", "tells of a table that it does not hold a key"),
+    ("filter_budget", "how filter bits are spread over the levels"),
+    ("compaction", "decides which tables are merged when"),
+    ("cache", "which blocks stay in memory"),
+    ("codec", "how blocks are stored"),
+    ("wal", "how the log is written"),
+];
+
+/// Every seam.
+pub fn seams() -> Vec<Seam> {
+    let engine = engines().into_iter().map(|entry| Part { name: entry.name, about: entry.about });
+    let mut seams = vec![Seam { name: "engine", about: "a whole store", parts: engine.collect() }];
+    let lines = nori_lsm::Components::list();
+    for name in nori_lsm::SEAMS {
+        let about = ABOUT.iter().find(|(seam, _)| *seam == name).map_or("", |(_, about)| about);
+        let of_seam = lines.iter().filter(|line| line.seam == name);
+        let parts = of_seam.map(|line| Part { name: line.name, about: line.about }).collect();
+        seams.push(Seam { name, about, parts });
+    }
+    seams
+}
+
+/// The seam called `name`.
+///
+/// # Errors
+///
+/// If there is none, with the nearest name there is.
+pub fn seam(name: &str) -> Result<Seam, PartsError> {
+    let all = seams();
+    let known: Vec<&str> = all.iter().map(|seam| seam.name).collect();
+    let error = PartsError::unknown("seam", name, known);
+    all.into_iter().find(|seam| seam.name == name).ok_or(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_seam_has_a_line_and_parts_with_a_line_each() {
+        let all = seams();
+        assert_eq!(all.len(), 1 + ABOUT.len());
+        for seam in all {
+            assert!(!seam.about.is_empty(), "{} is not described", seam.name);
+            assert!(!seam.parts.is_empty(), "{} has no part", seam.name);
+            for part in seam.parts {
+                let one_line = !part.about.is_empty() && !part.about.contains('\n');
+                assert!(one_line, "{} {}", seam.name, part.name);
+            }
+        }
+        assert!(seam("memtabel").unwrap_err().to_string().ends_with("did you mean `memtable`?"));
+    }
+}

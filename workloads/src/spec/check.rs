@@ -1,0 +1,175 @@
+//! What a workload file must say beyond having the right fields.
+
+use super::SCHEMA;
+use super::shape::{Distribution, KeyFormat, Phase, PhaseKind, Pick, SizeKind, Sizes, Workload};
+
+/// Values longer than this are refused: no engine here takes them.
+const VALUE_BYTES_MAX: u64 = 1 << 26;
+/// More keys than this cannot be numbered with room to spare for inserts of every client.
+const RECORDS_MAX: u64 = 1 << 40;
+const THREADS_MAX: u32 = 1_024;
+const PREFIX_BYTES_MAX: usize = 64;
+const ZERO_PAD_MAX: u32 = 64;
+
+/// A rule that is broken, and the word by which its line is found.
+pub(super) struct Fault {
+    /// The word in the file that the rule is about.
+    word: &'static str,
+    /// Which of the `[[phase]]` tables it is in, if any.
+    phase: Option<usize>,
+    pub(super) what: String,
+}
+
+impl Fault {
+    fn new(word: &'static str, what: impl Into<String>) -> Self {
+        Self { word, phase: None, what: what.into() }
+    }
+
+    /// Where in the text the word is; the start of its table if the word is what lacks.
+    pub(super) fn offset(&self, text: &str) -> usize {
+        let table = match self.phase {
+            Some(index) => {
+                text.match_indices("[[phase]]").nth(index).map_or(0, |(offset, _)| offset)
+            }
+            None => 0,
+        };
+        let rest = &text[table..];
+        let mut offset = table;
+        for line in rest.split_inclusive('\n') {
+            let key = line.trim_start().trim_start_matches('[');
+            if key.starts_with(self.word)
+                && !key[self.word.len()..].starts_with(|c: char| c.is_alphanumeric() || c == '_')
+            {
+                return offset;
+            }
+            offset += line.len();
+        }
+        table
+    }
+}
+
+fn require(holds: bool, word: &'static str, what: impl Into<String>) -> Result<(), Fault> {
+    if holds { Ok(()) } else { Err(Fault::new(word, what)) }
+}
+
+/// Checks the whole workload.
+pub(super) fn check(workload: &Workload) -> Result<(), Fault> {
+    let schema = &workload.schema;
+    require(schema == SCHEMA, "schema", format!("schema `{schema}` is not `{SCHEMA}`"))?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+    require(
+        !workload.name.is_empty() && workload.name.chars().all(plain),
+        "name",
+        "name must be letters, digits, `-`, `_` and `.`: it becomes part of file names",
+    )?;
+    let keys = &workload.keys;
+    require(
+        (1..=RECORDS_MAX).contains(&keys.records),
+        "records",
+        format!("records must be 1 to {RECORDS_MAX}"),
+    )?;
+    require(
+        keys.max_new <= RECORDS_MAX,
+        "max_new",
+        format!("max_new must be at most {RECORDS_MAX}"),
+    )?;
+    if let KeyFormat::Ycsb { prefix, zero_pad } = &keys.format {
+        require(
+            prefix.len() <= PREFIX_BYTES_MAX && *zero_pad <= ZERO_PAD_MAX,
+            "format",
+            format!(
+                "prefix has at most {PREFIX_BYTES_MAX} bytes, zero_pad is at most {ZERO_PAD_MAX}"
+            ),
+        )?;
+    }
+    check_sizes(workload.values.size)?;
+    require(!workload.phases.is_empty(), "phase", "a workload has at least one [[phase]]")?;
+    for (index, phase) in workload.phases.iter().enumerate() {
+        check_phase(phase).map_err(|fault| Fault { phase: Some(index), ..fault })?;
+    }
+    Ok(())
+}
+
+fn check_sizes(sizes: Sizes) -> Result<(), Fault> {
+    let longest = match (sizes.dist, sizes.bytes, sizes.min, sizes.max) {
+        (SizeKind::Constant, Some(bytes), None, None) => bytes,
+        (SizeKind::Uniform, None, Some(min), Some(max)) if min <= max => max,
+        (SizeKind::Constant, ..) => {
+            return Err(Fault::new("size", "a constant size has `bytes` and nothing else"));
+        }
+        (SizeKind::Uniform, ..) => {
+            return Err(Fault::new("size", "a uniform size has `min` and `max`, min <= max"));
+        }
+    };
+    require(
+        longest <= VALUE_BYTES_MAX,
+        "size",
+        format!("values have at most {VALUE_BYTES_MAX} bytes"),
+    )
+}
+
+fn check_phase(phase: &Phase) -> Result<(), Fault> {
+    require(
+        (1..=THREADS_MAX).contains(&phase.load.threads),
+        "load",
+        format!("threads must be 1 to {THREADS_MAX}"),
+    )?;
+    match phase.kind {
+        PhaseKind::Load => require(
+            phase.ops.is_none()
+                && phase.duration.is_none()
+                && phase.mix.is_empty()
+                && phase.pick.is_none()
+                && phase.scan_length.is_none(),
+            "kind",
+            "a load phase inserts all records: it has no ops, duration, mix, pick or scan_length",
+        ),
+        PhaseKind::Run => check_run(phase),
+    }
+}
+
+fn check_run(phase: &Phase) -> Result<(), Fault> {
+    match (phase.ops, phase.duration) {
+        (Some(ops), None) => require(ops > 0, "ops", "ops must be above 0")?,
+        (None, Some(span)) => require(!span.0.is_zero(), "duration", "duration must be above 0")?,
+        _ => return Err(Fault::new("kind", "a run phase has either ops or duration")),
+    }
+    let mix = &phase.mix;
+    let shares = [mix.read, mix.update, mix.insert, mix.rmw, mix.scan];
+    require(
+        shares.iter().all(|share| share.is_finite() && *share >= 0.0),
+        "mix",
+        "shares of the mix must be 0 or more",
+    )?;
+    require(shares.iter().sum::<f64>() > 0.0, "mix", "a run phase has a mix")?;
+    let names_keys = shares.iter().sum::<f64>() > mix.insert;
+    require(phase.pick.is_some() || !names_keys, "kind", "this mix needs a pick")?;
+    require(
+        phase.scan_length.is_some() == (mix.scan > 0.0),
+        "mix",
+        "scan and scan_length go together",
+    )?;
+    if let Some(lengths) = phase.scan_length {
+        require(
+            1 <= lengths.min && lengths.min <= lengths.max,
+            "scan_length",
+            "scan_length has 1 <= min <= max",
+        )?;
+    }
+    phase.pick.map_or(Ok(()), check_pick)
+}
+
+fn check_pick(pick: Pick) -> Result<(), Fault> {
+    let Some(theta) = pick.theta else { return Ok(()) };
+    let (holds, what) = match pick.dist {
+        Distribution::Uniform => (false, "uniform has no theta"),
+        Distribution::YcsbZipfian => {
+            (false, "ycsb_zipfian has no theta: it is 0.99 in YCSB; use zipfian for others")
+        }
+        Distribution::Zipfian => (theta.is_finite() && theta >= 0.0, "theta must be 0 or more"),
+        Distribution::Latest => {
+            (theta > 0.0 && theta < 1.0, "theta of latest must be above 0 and below 1")
+        }
+    };
+    require(holds, "pick", what)
+}

@@ -1,0 +1,299 @@
+//! The fields of a workload file.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
+use std::time::Duration;
+
+/// One workload file.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Workload {
+    /// [`SCHEMA`](super::SCHEMA).
+    pub schema: String,
+    /// The name it goes by in tables.
+    pub name: String,
+    /// One sentence for people.
+    #[serde(default)]
+    pub about: String,
+    /// The keys.
+    pub keys: Keys,
+    /// The values.
+    pub values: Values,
+    /// What is done, in order.
+    #[serde(rename = "phase")]
+    pub phases: Vec<Phase>,
+}
+
+/// The keys of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// Loaded before anything else, numbered from 0. `>= 1`.
+    pub records: u64,
+    /// Key numbers kept for inserts. Fixed in advance, so that the hot keys of a phase that runs for
+    /// a time do not depend on how quick the store is.
+    #[serde(default)]
+    pub max_new: u64,
+    /// Whether keys lie in the order of their numbers.
+    #[serde(default)]
+    pub order: KeyOrder,
+    /// How a number is written.
+    #[serde(default)]
+    pub format: KeyFormat,
+}
+
+/// Where a key number lies among the keys.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyOrder {
+    /// Anywhere: the key holds [`fnv64`](crate::fnv64) of the number.
+    #[default]
+    Hashed,
+    /// After the key of the number before.
+    Ordered,
+}
+
+/// How a key is written.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum KeyFormat {
+    /// A prefix and decimal digits, as YCSB does.
+    Ycsb {
+        /// At most 64 bytes.
+        prefix: String,
+        /// Digits at least, zeros in front. At most 64.
+        zero_pad: u32,
+    },
+    /// Eight bytes, most significant first.
+    Be64,
+}
+
+impl Default for KeyFormat {
+    fn default() -> Self {
+        Self::Ycsb { prefix: "user".into(), zero_pad: 1 }
+    }
+}
+
+/// The values of a workload.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Values {
+    /// What an update writes.
+    pub record: RecordModel,
+    /// How long values are.
+    pub size: Sizes,
+    /// Every how many reads of a client one is checked. 0: none.
+    pub check_every: u64,
+}
+
+/// What a record is to the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordModel {
+    /// One value. An update writes all of it (YCSB's own client writes one field of ten).
+    Blob,
+}
+
+/// Lengths of values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Sizes {
+    /// Which of the other fields are meant.
+    pub dist: SizeKind,
+    /// For `constant`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bytes: Option<u64>,
+    /// For `uniform`: the shortest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub min: Option<u64>,
+    /// For `uniform`: the longest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max: Option<u64>,
+}
+
+/// How lengths of values are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum SizeKind {
+    /// All the same.
+    Constant,
+    /// Every length from `min` to `max` equally often.
+    Uniform,
+}
+
+/// One phase.
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// Loading, or the mix.
+    pub kind: PhaseKind,
+    /// Ends after so many operations of all clients together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops: Option<u64>,
+    /// Ends after this time.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub duration: Option<Span>,
+    /// Shares of the operations; any sum.
+    #[serde(default, skip_serializing_if = "Mix::is_empty")]
+    pub mix: Mix,
+    /// Which existing keys are named.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pick: Option<Pick>,
+    /// Entries that a scan reads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub scan_length: Option<Lengths>,
+    /// How operations are sent.
+    pub load: Load,
+}
+
+/// What a phase does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PhaseKind {
+    /// Inserts every record once, in the order of key numbers.
+    Load,
+    /// Runs the mix.
+    Run,
+}
+
+impl PhaseKind {
+    /// Its name in files and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Run => "run",
+        }
+    }
+}
+
+/// Shares of the operations.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mix {
+    /// Reads of a key that exists.
+    pub read: f64,
+    /// New values for a key that exists.
+    pub update: f64,
+    /// New keys.
+    pub insert: f64,
+    /// A read of a key that exists, then a new value for it.
+    pub rmw: f64,
+    /// Reads of some entries in order, from a key that exists.
+    pub scan: f64,
+}
+
+impl Mix {
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// Which existing keys are named.
+#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pick {
+    /// The distribution.
+    pub dist: Distribution,
+    /// Skew of `zipfian` (any) and `latest` (below 1). 0.99 if absent. Not for the others.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub theta: Option<f64>,
+}
+
+impl Pick {
+    /// The skew in force.
+    pub fn theta(&self) -> f64 {
+        self.theta.unwrap_or(crate::pick::YCSB_THETA)
+    }
+}
+
+/// How picked keys are spread.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Distribution {
+    /// Every key equally often.
+    Uniform,
+    /// Key number `i` in proportion to `(i + 1)^-theta`.
+    Zipfian,
+    /// What YCSB calls zipfian: ranks of 10^10 + 1 items, hashed and folded.
+    YcsbZipfian,
+    /// Near the newest acknowledged insert.
+    Latest,
+}
+
+/// Numbers of entries, each from `min` to `max` equally often.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lengths {
+    /// The smallest. `>= 1`.
+    pub min: u32,
+    /// The largest. `>= min`.
+    pub max: u32,
+}
+
+/// How operations are sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Load {
+    /// The model.
+    pub model: LoadModel,
+    /// Client threads. `>= 1`.
+    pub threads: u32,
+}
+
+/// When the next operation is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LoadModel {
+    /// As soon as the one before has ended.
+    Closed,
+}
+
+impl LoadModel {
+    /// Its name in files and tables.
+    pub fn name(self) -> &'static str {
+        "closed"
+    }
+}
+
+/// A length of time, written `"500ms"`, `"60s"` or `"2m"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span(pub Duration);
+
+impl std::str::FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+        let (number, unit) = text.split_at(digits);
+        let number: u64 =
+            number.parse().map_err(|_| format!("`{text}` is no time; write `500ms` or `60s`"))?;
+        match unit {
+            "ms" => Ok(Self(Duration::from_millis(number))),
+            "s" => Ok(Self(Duration::from_secs(number))),
+            "m" => Ok(Self(Duration::from_secs(number.saturating_mul(60)))),
+            _ => Err(format!("`{text}` has no unit of time; write `500ms`, `60s` or `2m`")),
+        }
+    }
+}
+
+impl std::fmt::Display for Span {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let millis = self.0.as_millis();
+        if millis.is_multiple_of(1_000) {
+            write!(f, "{}s", millis / 1_000)
+        } else {
+            write!(f, "{millis}ms")
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(D::Error::custom)
+    }
+}
+
+impl Serialize for Span {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
