@@ -7,6 +7,9 @@ use nori_memtable::MemtableFactory;
 use nori_sstable::{CachePolicy, Codec};
 use std::sync::Arc;
 
+/// Makes a strategy for a tree's shape.
+pub type StrategyMaker = fn(&Shape) -> Box<dyn Strategy>;
+
 /// One of each seam.
 #[derive(Clone)]
 pub struct Components {
@@ -17,7 +20,7 @@ pub struct Components {
     /// Distributes filter bits over the levels.
     pub filter_budget: Arc<dyn FilterBudget>,
     /// Makes the compaction strategy for a shape.
-    pub strategy: fn(Shape) -> Box<dyn Strategy>,
+    pub strategy: StrategyMaker,
     /// Makes the cache's policy for a capacity in bytes.
     pub cache: fn(usize) -> Box<dyn CachePolicy>,
     /// How blocks are stored.
@@ -75,8 +78,15 @@ const WALS: [(&str, SegmentKind, &str); 2] = [
 ];
 
 /// The names of [`Components::default`], in the order of [`SEAMS`].
-const DEFAULTS: [&str; 7] =
-    [nori_memtable::DEFAULT, "blocked-bloom", "uniform", "leveled", "lru", "raw", "mmap"];
+const DEFAULTS: [&str; 7] = [
+    nori_memtable::DEFAULT,
+    "blocked-bloom",
+    "uniform",
+    nori_compaction::DEFAULT,
+    "lru",
+    "raw",
+    "mmap",
+];
 
 impl Default for Components {
     fn default() -> Self {
@@ -84,7 +94,7 @@ impl Default for Components {
             memtable: nori_memtable::memtable(DEFAULTS[0]).expect("the default is registered"),
             filter: nori_filter::policy(DEFAULTS[1]).expect("the default is registered"),
             filter_budget: nori_filter::budget(DEFAULTS[2]).expect("the default is registered"),
-            strategy: nori_compaction::strategy(DEFAULTS[3]).expect("the default is registered"),
+            strategy: strategy(DEFAULTS[3]).expect("the default is registered"),
             cache: cache(DEFAULTS[4]).expect("the default is registered"),
             codec: nori_sstable::codec(DEFAULTS[5]).expect("the default is registered"),
             wal: SegmentKind::Mapped,
@@ -126,7 +136,7 @@ impl Components {
             "filter_budget" => {
                 self.filter_budget = nori_filter::budget(name).ok_or_else(unknown)?;
             }
-            "compaction" => self.strategy = nori_compaction::strategy(name).ok_or_else(unknown)?,
+            "compaction" => self.strategy = strategy(name).ok_or_else(unknown)?,
             "cache" => self.cache = cache(name).ok_or_else(unknown)?,
             "codec" => self.codec = nori_sstable::codec(name).ok_or_else(unknown)?,
             _ => {
@@ -142,6 +152,10 @@ impl Components {
     pub fn names(&self) -> impl Iterator<Item = (&'static str, &'static str)> {
         SEAMS.into_iter().zip(self.names)
     }
+}
+
+fn strategy(name: &str) -> Option<StrategyMaker> {
+    nori_compaction::strategies().iter().find(|entry| entry.name == name).map(|entry| entry.make)
 }
 
 fn cache(name: &str) -> Option<fn(usize) -> Box<dyn CachePolicy>> {

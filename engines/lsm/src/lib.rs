@@ -32,7 +32,7 @@ mod stall;
 mod version;
 mod write;
 
-pub use components::{Components, PartLine, SEAMS, UnknownPart};
+pub use components::{Components, PartLine, SEAMS, StrategyMaker, UnknownPart};
 pub use engine::LsmFactory;
 pub use settings::{
     BLOCK_BYTES, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MIN, MEMTABLES_SEALED_MAX,

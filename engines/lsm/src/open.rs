@@ -51,7 +51,7 @@ pub(crate) fn open(
     let log = Log::replay(fs, dir, &stored, &components)?;
     log.make_safe(fs, dir)?;
 
-    let mut strategy = (components.strategy)(settings.shape());
+    let mut strategy = (components.strategy)(&settings.shape());
     if let Some((name, state)) = &stored.numbers.strategy
         && name == strategy.name()
     {

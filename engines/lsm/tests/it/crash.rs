@@ -23,7 +23,10 @@ struct Story {
     acknowledged: usize,
 }
 
-fn batch(n: u64, entropy: &SeededEntropy) -> (WriteBatch, Vec<(Vec<u8>, Option<Vec<u8>>)>) {
+/// What a batch does, plainly: keys with their new values, `None` for a delete.
+type Plain = Vec<(Vec<u8>, Option<Vec<u8>>)>;
+
+fn batch(n: u64, entropy: &SeededEntropy) -> (WriteBatch, Plain) {
     let (mut batch, mut plain) = (WriteBatch::new(), vec![]);
     for _ in 0..1 + entropy.below(3) {
         let key = format!("key-{:03}", entropy.below(60)).into_bytes();

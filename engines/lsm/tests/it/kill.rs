@@ -8,11 +8,6 @@
 //!
 //! `NORI_KILLS` sets the number of rounds.
 
-#![expect(
-    clippy::disallowed_methods,
-    reason = "a killed process is real: files, time and threads of the machine"
-)]
-
 use crate::parts::{factory, tiny};
 use nori_env::{Durability, Entropy, OsEntropy};
 use nori_kv::{Engine, EngineFactory, Parts, WriteBatch};
