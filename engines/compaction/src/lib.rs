@@ -1,9 +1,9 @@
 //! Compaction strategies from parts: what to merge, where to, and why.
 //!
 //! A [`Strategy`] looks at a [`TreeView`] (metadata of tables, nothing else) and answers with
-//! [`Plan`]s. It is pure: no files, no clock, no locks. The engine [validates](validate()) each plan when it is
+//! [`Plan`]s. It is pure: no files, no clock, no locks. The engine [`validate`](validate())s each plan when it is
 //! made and again when its outputs are installed, so a wrong strategy makes a refused plan and never
-//! a damaged tree; [`apply()`] is the edit itself.
+//! a damaged tree; [`apply`](apply()) is the edit itself.
 //!
 //! Strategies are composed ([`Composed`]) from a [`Layout`] (the shape to keep), rules of a
 //! [`Trigger`] (when), a [`Granularity`] (how much) and a [`Movement`] (which first), and a

@@ -86,7 +86,7 @@ pub struct Extent {
 /// How much to compact at once.
 ///
 /// # Contract
-/// A pure function. The extent keeps the probe order (the rules of [`crate::validate()`]); `None` if
+/// A pure function. The extent keeps the probe order (the rules of [`validate`](crate::validate())); `None` if
 /// that cannot be done now, as when part of it is busy.
 pub trait Granularity: Send + Sync {
     /// Makes a whole of a seed of `pressure`.

@@ -6,7 +6,7 @@
 //! with that one number, and reads only the tables that said yes.
 //!
 //! Two seams live here: [`FilterPolicy`] (which data structure) and [`FilterBudget`] (how many bits
-//! each level gets). Both are chosen by name: [`policy()`], [`budget()`]; the tables [`policies`] and
+//! each level gets). Both are chosen by name: [`policy`](policy()), [`budget`](budget()); the tables [`policies`] and
 //! [`budgets`] list what ships. [`conformance`] is the suite every implementation runs.
 //!
 //! Left to others: where a filter is stored, its checksum, its place in the memory budget.

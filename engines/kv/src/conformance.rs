@@ -1,4 +1,4 @@
-//! The laws of [`Reader`], [`Cursor`](crate::Cursor), [`Engine`], [`Maintain`](crate::Maintain),
+//! The laws of [`Reader`](crate::Reader), [`Cursor`](crate::Cursor), [`Engine`](crate::Engine), [`Maintain`](crate::Maintain),
 //! [`Replicated`](crate::Replicated) and [`EngineFactory`], as a suite that every implementation runs.
 //!
 //! 1. A [`Law`] is one promise of a `# Contract` section, with the features it is about.

@@ -5,7 +5,7 @@
 //! 2. [`Wal::sync`] makes everything appended so far safe; callers that arrive while one runs share the next.
 //! 3. [`Wal::rotate`] seals the segment and goes on in the one that is ready. Sealed segments are
 //!    removed by [`Wal::remove_below`] once their operations live elsewhere.
-//! 4. [`replay`] reads back a prefix of what was appended, and tells a torn tail from damage: every group says
+//! 4. [`replay`](replay()) reads back a prefix of what was appended, and tells a torn tail from damage: every group says
 //!    up to which **position** the log was safe when it was written, so a bad group before a promised position
 //!    is damage, and any other is the tail.
 //!

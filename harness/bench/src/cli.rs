@@ -112,7 +112,7 @@ struct RunArgs {
     /// Memory of the engine, as in 64MiB
     #[arg(long, value_parser = parse_bytes, default_value = MEMORY_DEFAULT)]
     memory: u64,
-    /// What an acknowledged write survives: none, os, group:<n>ms, sync
+    /// What an acknowledged write survives: none, os, group:5ms (or any number), sync
     #[arg(long, default_value = "os")]
     durability: String,
     /// Of the operation streams

@@ -3,7 +3,7 @@
 //! A server's configuration, an experiment file, and the bench's command line choose parts by name;
 //! this is where a name is looked up, and the only place that knows all engines. Promises:
 //!
-//! * What [`seams`] lists can be chosen, and what can be chosen is listed.
+//! * What [`seams`](seams()) lists can be chosen, and what can be chosen is listed.
 //! * A name that is not known is an error with the nearest known one; so is a choice that the chosen
 //!   engine does not have. Nothing is ignored.
 //!

@@ -23,11 +23,27 @@ pub(crate) fn run(tests: Tests) -> Result<bool> {
     };
     note("fmt", passes(cargo().args(["fmt", "--all", "--check"]))?);
     note("tidy", tidy::run(tidy::Ratchet::Check)?);
-    let clippy = ["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"];
+    let clippy = [
+        "clippy",
+        "--workspace",
+        "--all-targets",
+        "--keep-going",
+        "--quiet",
+        "--",
+        "-D",
+        "warnings",
+    ];
     note("clippy", passes(cargo().args(clippy))?);
     // Private items too: headers of crates lead their readers to modules, and those links must not rot.
     let mut doc = cargo();
-    doc.args(["doc", "--workspace", "--no-deps", "--document-private-items", "--quiet"]);
+    doc.args([
+        "doc",
+        "--quiet",
+        "--workspace",
+        "--no-deps",
+        "--document-private-items",
+        "--keep-going",
+    ]);
     doc.env("RUSTDOCFLAGS", "-D warnings");
     note("doc", passes(&mut doc)?);
     if tests == Tests::Run {
