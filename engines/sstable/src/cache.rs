@@ -164,7 +164,9 @@ impl Cache {
         let mut homes = self.homes.lock();
         self.policy.resize(capacity_bytes, &mut victims);
         self.epoch_bytes.store(capacity_bytes / EPOCHS_PER_TURNOVER, Ordering::Relaxed);
-        self.evict(&mut homes, &victims);
+        let emptied = homes.evict(&victims);
+        drop(homes);
+        drop(emptied);
     }
 
     /// Takes note that `frame` was read from its slot.
@@ -188,14 +190,27 @@ impl Cache {
         }
         let id = homes.free.pop().unwrap_or(homes.of.len() as FrameId);
         let stays = self.policy.admit(id, bytes, &mut victims);
-        self.evict(&mut homes, &victims);
-        if !stays {
+        let emptied = homes.evict(&victims);
+        if stays {
+            self.settle(&mut homes, id, (slots, n), frame, bytes);
+        } else {
             if id as usize == homes.of.len() {
                 homes.of.push(None);
             }
             homes.free.push(id);
-            return;
         }
+        drop(homes);
+        drop(emptied);
+    }
+
+    fn settle(
+        &self,
+        homes: &mut Homes,
+        id: FrameId,
+        (slots, n): (&Arc<Slots>, usize),
+        frame: &Arc<Frame>,
+        bytes: usize,
+    ) {
         frame.id.store(id, Ordering::Relaxed);
         frame.touched.store(self.epoch.load(Ordering::Relaxed), Ordering::Relaxed);
         let home = Some((Arc::downgrade(slots), n as u32));
@@ -210,16 +225,30 @@ impl Cache {
             self.epoch.fetch_add(1, Ordering::Relaxed);
         }
     }
+}
 
-    fn evict(&self, homes: &mut Homes, victims: &[FrameId]) {
+impl Homes {
+    /// Empties the slots of `victims`. Whoever calls drops what this returns *after* the lock: one of them may be the last
+    /// handle to its slots, whose drop takes the lock.
+    #[must_use]
+    fn evict(&mut self, victims: &[FrameId]) -> Vec<Arc<Slots>> {
+        let mut emptied = Vec::with_capacity(victims.len());
         for id in victims {
-            if let Some((slots, n)) = homes.of[*id as usize].take()
+            if let Some((slots, n)) = self.of[*id as usize].take()
                 && let Some(slots) = slots.upgrade()
             {
                 slots.frames[n as usize].store(None);
+                emptied.push(slots);
             }
-            homes.free.push(*id);
+            self.free.push(*id);
         }
+        emptied
+    }
+
+    /// Whether frame `id` is the one of slot `n` of `slots`, and not one that got its number after it.
+    fn is_home(&self, id: FrameId, slots: &Slots, n: usize) -> bool {
+        let home = self.of.get(id as usize).and_then(Option::as_ref);
+        home.is_some_and(|(of, at)| std::ptr::eq(of.as_ptr(), slots) && *at as usize == n)
     }
 }
 
@@ -252,9 +281,13 @@ impl Slots {
 impl Drop for Slots {
     fn drop(&mut self) {
         let mut homes = self.cache.homes.lock();
-        for frame in &self.frames {
+        for (n, frame) in self.frames.iter().enumerate() {
             if let Some(frame) = &*frame.load() {
                 let id = frame.id.load(Ordering::Relaxed);
+                // A frame may have been evicted between the last handle's end and this lock.
+                if !homes.is_home(id, self, n) {
+                    continue;
+                }
                 self.cache.policy.forget(id);
                 homes.of[id as usize] = None;
                 homes.free.push(id);

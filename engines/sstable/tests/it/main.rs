@@ -190,3 +190,31 @@ fn an_obsolete_table_takes_its_file_along_and_frees_the_cache() {
     assert_eq!(context.cache.bytes(), 0);
     assert_eq!(fs.list(Path::new(DIR)).unwrap(), [""; 0]);
 }
+
+#[test]
+fn tables_that_go_while_others_fill_the_cache_leave_it_whole() {
+    let fs = MemFs::new();
+    let entries = entries(4, 200);
+    for number in 1..=40 {
+        build(&fs, number, &options("raw", "none"), &entries);
+    }
+    let context = context(&fs, "lru");
+    // Each thread opens tables of its own, fills the small cache from them and drops them: the last handle to a table's
+    // slots is often the one that an eviction in another thread holds.
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let (context, entries) = (&context, &entries);
+            scope.spawn(move || {
+                for round in 0..300u64 {
+                    let number = 1 + (thread * 10 + round) % 40;
+                    let table = Table::open(context, Path::new(DIR), number).unwrap();
+                    let mut cursor = table.cursor(true);
+                    for entry in entries.iter().step_by(7).take(20 + (round % 50) as usize) {
+                        assert!(cursor.seek(&entry.0, SeqNo::MAX).unwrap());
+                    }
+                }
+            });
+        }
+    });
+    assert_eq!(context.cache.bytes(), 0);
+}
