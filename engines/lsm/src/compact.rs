@@ -49,11 +49,13 @@ fn schedule_locked(core: &Arc<Core>, tree: &mut Tree) -> Result<()> {
     Ok(())
 }
 
-/// Starts one step of a manual compaction of `range`; false if there is nothing left to do.
+/// Starts one step of a manual compaction of `range`, unless something else is in the way; false if there is nothing left
+/// to do.
 pub(crate) fn start_manual(core: &Arc<Core>, range: &KeyRange) -> Result<bool> {
     let mut tree = core.tree.lock();
     let plan = core.with_view(&mut tree, |strategy, view| strategy.plan_manual(view, range));
-    let Some(plan) = plan else { return Ok(false) };
+    // While something else runs there may be no step now and one later.
+    let Some(plan) = plan else { return Ok(!tree.busy.is_empty()) };
     if start(core, &mut tree, plan)? {
         return Ok(true);
     }

@@ -22,6 +22,7 @@ use crate::stall::Brake;
 use crate::version::{RunsOf, Version, edit_runs};
 use crate::{Components, Settings, compact, flush};
 use arc_swap::ArcSwap;
+use nori_compaction::Strategy;
 use nori_env::{Fs, NameChange, OpenMode};
 use nori_kv::{EngineEvent, EntryRef, Error, Parts, Reason, Result, SeqNo, WriteBatch};
 use nori_sstable::{Cache, ReadCounters, Table, TableContext, table_number};
@@ -51,31 +52,16 @@ pub(crate) fn open(
     let log = Log::replay(fs, dir, &stored, &components)?;
     log.make_safe(fs, dir)?;
 
-    let mut strategy = (components.strategy)(&settings.shape());
-    if let Some((name, state)) = &stored.numbers.strategy
-        && name == strategy.name()
-    {
-        strategy.restore(state);
-    }
-    let mut numbers = stored.numbers.clone();
-    numbers.levels = Some(version.levels.len() as u64);
-    // The manifest's last number is the last one in tables: the log must begin after it.
-    if log.sealed.is_empty() {
-        numbers.log_number = Some(log.resume.number());
-    }
-    let manifest_no = numbers.next_number.unwrap_or(1);
-    numbers.next_number = Some(manifest_no + 1);
-    let mut whole = version.as_edit();
-    whole.merge_numbers(&numbers);
-    let manifest = Manifest::create(fs, dir, manifest_no, &whole)?;
+    let (manifest, numbers) = begin_manifest(fs, dir, &version, &stored, &log)?;
     let version = Arc::new(version);
-    sweep(fs, dir, &version, manifest_no, &log)?;
+    sweep(fs, dir, &version, manifest.number(), &log)?;
     let options = WalOptions { kind: components.wal, segment_bytes: settings.segment_bytes() };
     let (fs, tasks) = (Arc::clone(&parts.fs), Arc::clone(&parts.tasks));
     let wal = Wal::create(dir, fs, tasks, &*parts.meter, options, log.resume).map_err(from_wal)?;
 
     let active = Arc::new(Mem { memtable: components.memtable.create() });
     let levels = version.levels.len();
+    let next_number = manifest.number() + 1;
     let core = Arc::new(Core {
         dir: dir.to_owned(),
         counters: Counters::new(&*parts.meter),
@@ -92,7 +78,7 @@ pub(crate) fn open(
             version,
             manifest,
             busy: nori_compaction::Busy::default(),
-            strategy,
+            strategy: restored_strategy(&stored, &settings, &components),
             next_job: 1,
             numbers: numbers.clone(),
             level_bytes_written: vec![0; levels],
@@ -101,7 +87,7 @@ pub(crate) fn open(
         brake: Brake::default(),
         jobs: Jobs::default(),
         is_flushing: AtomicBool::new(false),
-        next_number: AtomicU64::new(manifest_no + 1),
+        next_number: AtomicU64::new(next_number),
         ticks: AtomicU64::new(numbers.tick.unwrap_or(0)),
         poison: OnceLock::new(),
         debt_bytes: AtomicU64::new(0),
@@ -117,6 +103,44 @@ pub(crate) fn open(
     flush::schedule(&core);
     compact::schedule(&core);
     Ok(core)
+}
+
+fn restored_strategy(
+    stored: &Stored,
+    settings: &Settings,
+    components: &Components,
+) -> Box<dyn Strategy> {
+    let mut strategy = (components.strategy)(&settings.shape());
+    if let Some((name, state)) = &stored.numbers.strategy
+        && name == strategy.name()
+    {
+        strategy.restore(state);
+    }
+    strategy
+}
+
+/// Begins a manifest with one edit that makes `version`; it, and the numbers it starts from.
+fn begin_manifest(
+    fs: &dyn Fs,
+    dir: &Path,
+    version: &Version,
+    stored: &Stored,
+    log: &Log,
+) -> Result<(Manifest, Edit)> {
+    let mut numbers = stored.numbers.clone();
+    numbers.levels = Some(version.levels.len() as u64);
+    // The manifest's last number is the last one in tables: the log must begin after it.
+    if log.sealed.is_empty() {
+        numbers.log_number = Some(log.resume.number());
+    }
+    // An opening that was cut off may have left a manifest that nothing names.
+    let names = fs.list(dir).map_err(|e| Error::io("listing", dir, e))?;
+    let left = names.iter().filter_map(|name| manifest_number(name)).max().unwrap_or(0);
+    let number = numbers.next_number.unwrap_or(1).max(left + 1);
+    numbers.next_number = Some(number + 1);
+    let mut whole = version.as_edit();
+    whole.merge_numbers(&numbers);
+    Ok((Manifest::create(fs, dir, number, &whole)?, numbers))
 }
 
 fn make_dir(fs: &dyn Fs, dir: &Path) -> Result<()> {
@@ -157,9 +181,8 @@ fn read_stored(fs: &dyn Fs, dir: &Path, settings: &Settings) -> Result<Stored> {
             let what = format!("it is missing, but {name} is there");
             return Err(Error::corrupt(&dir.join(CURRENT), 0, what));
         }
-        // A crash between a first manifest and `CURRENT` leaves only manifests: go on after them.
-        let last = names.iter().filter_map(|name| manifest_number(name)).max().unwrap_or(0);
-        let numbers = Edit { next_number: Some(last + 1), ..Edit::default() };
+        // A crash between a first manifest and `CURRENT` leaves only manifests.
+        let numbers = Edit::default();
         return Ok(Stored { levels: vec![vec![]; levels], numbers, path: dir.join(CURRENT) });
     };
     let path = dir.join(manifest::manifest_name(number));

@@ -19,8 +19,12 @@ pub(crate) struct Ahead {
 enum State {
     #[default]
     Idle,
-    /// A job makes segment `.0`; the signal fires when it has left its result.
-    Making(u64, Signal),
+    /// A job is to make segment `number`; `done` fires when it has left its result.
+    Making {
+        number: u64,
+        done: Signal,
+        has_begun: bool,
+    },
     Ready(u64, Result<Arc<dyn Segment>, WalError>),
 }
 
@@ -32,14 +36,14 @@ impl Ahead {
     /// Starts to make segment `number`.
     pub(crate) fn prepare(self: &Arc<Self>, number: u64, tasks: &dyn Tasks) {
         let done = Signal::new();
-        *self.lock() = State::Making(number, done.clone());
+        *self.lock() = State::Making { number, done: done.clone(), has_begun: false };
         tasks.submit(Class::Log, Box::new(Prepare { ahead: Arc::clone(self), number, done }));
     }
 
     /// What to wait for before segment `number` is taken, if a job is making it.
     pub(crate) fn pending(&self, number: u64) -> Option<Signal> {
         match &*self.lock() {
-            State::Making(of, signal) if *of == number => Some(signal.clone()),
+            State::Making { number: of, done, .. } if *of == number => Some(done.clone()),
             _ => None,
         }
     }
@@ -60,13 +64,24 @@ impl Ahead {
         self.make(number, self.bytes.max(bytes_min))
     }
 
-    /// Waits until no job of this log is under way: the folder is quiet from then on.
+    /// Calls the job off, or waits for its end if it has begun: the folder is quiet from then on. A job that has begun runs on
+    /// another thread, so the wait ends even if this is the thread of the only worker.
     pub(crate) fn close(&self, tasks: &dyn Tasks) {
-        let making = match &*self.lock() {
-            State::Making(_, signal) => signal.clone(),
-            _ => return,
-        };
-        let _: Waited = tasks.wait(&making);
+        let state = std::mem::take(&mut *self.lock());
+        if let State::Making { done, has_begun: true, .. } = state {
+            let _: Waited = tasks.wait(&done);
+        }
+    }
+
+    /// Whether the job for segment `number` is still wanted; from now on it has begun.
+    fn begin(&self, number: u64) -> bool {
+        match &mut *self.lock() {
+            State::Making { number: of, has_begun, .. } if *of == number => {
+                *has_begun = true;
+                true
+            }
+            _ => false,
+        }
     }
 
     /// Makes the file and its name safe.
@@ -93,8 +108,10 @@ struct Prepare {
 
 impl Job for Prepare {
     fn step(&mut self, _: &Slice) -> Step {
-        let made = self.ahead.make(self.number, self.ahead.bytes);
-        *self.ahead.lock() = State::Ready(self.number, made);
+        if self.ahead.begin(self.number) {
+            let made = self.ahead.make(self.number, self.ahead.bytes);
+            *self.ahead.lock() = State::Ready(self.number, made);
+        }
         self.done.fire();
         Step::Done
     }

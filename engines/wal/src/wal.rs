@@ -37,6 +37,14 @@ impl Resume {
     pub fn number(&self) -> u64 {
         self.number
     }
+
+    /// Everything up to the tail is safe. Not a byte more: the new segment's own header is not.
+    fn safe(&self) -> Position {
+        match self.predecessor {
+            Predecessor { number: 0, .. } => position(self.number, 0),
+            Predecessor { number, end, .. } => position(number, end),
+        }
+    }
 }
 
 /// A log that is being written.
@@ -110,7 +118,7 @@ impl Wal {
             ahead,
             writer: Mutex::new(writer),
             sync: Mutex::default(),
-            safe: AtomicU64::new(position(number, 0)),
+            safe: AtomicU64::new(resume.safe()),
             bytes: meter.counter("wal_bytes"),
             syncs: meter.counter("wal_syncs"),
         })

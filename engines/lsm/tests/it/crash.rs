@@ -50,11 +50,18 @@ fn write(fs: &FaultFs, seed: u64, batches: u64) -> Story {
     let (parts, tasks) = seeded(seed, fs.clone(), Arc::new(NullMeter));
     let mut story = Story { states: vec![Map::new()], ..Story::default() };
     let strategy = ["leveled", "tiered"][(seed % 2) as usize];
-    let Ok(engine) = factory(&[("compaction", strategy)]).open(Path::new(DIR), parts) else {
-        return story;
-    };
+    let factory = factory(&[("compaction", strategy)]);
+    let Ok(mut engine) = factory.open(Path::new(DIR), parts.clone()) else { return story };
     let entropy = SeededEntropy::new(seed);
     for n in 0..batches {
+        // Crashes during a recovery are crashes as well.
+        if n % 70 == 69 {
+            drop(engine);
+            engine = match factory.open(Path::new(DIR), parts.clone()) {
+                Ok(engine) => engine,
+                Err(_) => return story,
+            };
+        }
         let (batch, plain) = batch(n, &entropy);
         let class = if entropy.below(6) == 0 { Durability::Sync } else { Durability::Os };
         let mut state = story.states.last().cloned().unwrap();
