@@ -28,7 +28,7 @@ pub enum ErrorKind {
     Invalid,
 }
 
-/// An engine's error. Cloning is cheap: the writers of one commit group share it.
+/// An engine's error. Cloning is cheap: the writers that share one sync share its error.
 ///
 /// Whatever the variant, the engine stays usable for reads that do not meet the same damage.
 #[derive(Clone, Debug, thiserror::Error)]

@@ -54,8 +54,8 @@ pub(crate) struct Core {
     pub(crate) poison: OnceLock<Error>,
     /// Bytes that compactions are behind.
     pub(crate) debt_bytes: AtomicU64,
-    /// Whether a group-sync job is under way.
-    pub(crate) is_group_syncing: AtomicBool,
+    /// When the earliest group write has to be synced, in nanoseconds of the clock; `NOT_DUE`: no one waits.
+    pub(crate) group_due: AtomicU64,
     pub(crate) _lock: Box<dyn Lock>,
 }
 

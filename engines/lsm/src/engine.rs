@@ -1,7 +1,7 @@
 //! The engine as its callers see it.
 
 use crate::core::Core;
-use crate::write::{self, seal};
+use crate::write::{self, NOT_DUE, seal};
 use crate::{Components, Settings, compact, open};
 use nori_env::{Durability, Waited};
 use nori_kv::{
@@ -71,7 +71,7 @@ impl Drop for Store {
     fn drop(&mut self) {
         let core = &self.core;
         core.jobs.close(&*core.parts.tasks);
-        if core.is_group_syncing.load(Ordering::SeqCst) {
+        if core.group_due.load(Ordering::SeqCst) != NOT_DUE {
             // Writers were promised a sync soon, and its job dies with the store. A failure has no one left to tell but
             // the event.
             let (_, position) = core.wal.tail();

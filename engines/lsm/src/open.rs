@@ -6,7 +6,7 @@
 //!    point of a recovery finds what this one found.
 //! 3. Make the replayed segments safe - after a kill they are in the page cache only - and remove the ones behind the tail,
 //!    whose operations were never acknowledged as safe. Only then may a new segment name the tail as its predecessor.
-//! 4. Begin a new manifest, then the new segment, and sweep what no version names.
+//! 4. Begin a new manifest, sweep what it does not name, then begin the new segment.
 //!
 //! Without `CURRENT` but with tables or segments, a store has lost the file that says what is alive: that is damage, not an
 //! empty store.
@@ -20,6 +20,7 @@ use crate::publish::Publisher;
 use crate::read::SuperVersion;
 use crate::stall::Brake;
 use crate::version::{RunsOf, Version, edit_runs};
+use crate::write::NOT_DUE;
 use crate::{Components, Settings, compact, flush};
 use arc_swap::ArcSwap;
 use nori_compaction::Strategy;
@@ -91,7 +92,7 @@ pub(crate) fn open(
         ticks: AtomicU64::new(numbers.tick.unwrap_or(0)),
         poison: OnceLock::new(),
         debt_bytes: AtomicU64::new(0),
-        is_group_syncing: AtomicBool::new(false),
+        group_due: AtomicU64::new(NOT_DUE),
         _lock: lock,
         parts,
         settings,

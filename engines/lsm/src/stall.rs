@@ -2,7 +2,7 @@
 //!
 //! The layout says how far the tree is from its shape, as a **brake**. Between 0 and 1 each write owes a delay for its bytes
 //! that grows with the brake; a writer pays when the sum is worth a timer. From 1 on it waits until a job
-//! has ended. Every hold-up has a reason and a length, and is told.
+//! has ended. A stop is told with its reason and length; delays, which are many and short, are counted.
 
 use crate::core::Core;
 use nori_env::{Instant, Waited};

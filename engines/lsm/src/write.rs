@@ -135,19 +135,25 @@ pub(crate) fn seal(
 
 /// Sees to it that the log is synced within `max_age`.
 fn sync_soon(core: &Arc<Core>, max_age: Duration) {
-    if core.is_group_syncing.swap(true, Ordering::SeqCst) {
+    let due = core.parts.clock.now().after(max_age);
+    // One job serves every writer whose time is not before its own.
+    if core.group_due.fetch_min(due.nanos, Ordering::SeqCst) <= due.nanos {
         return;
     }
-    // One job serves every writer; it is re-armed while writers keep coming.
-    let alarm = core.parts.tasks.alarm(core.parts.clock.now().after(max_age));
-    let job = GroupSync { core: Arc::downgrade(core), wait: Some(alarm), call: None };
+    let alarm = core.parts.tasks.alarm(due);
+    let job =
+        GroupSync { core: Arc::downgrade(core), due: due.nanos, wait: Some(alarm), call: None };
     core.parts.tasks.submit(Class::Log, Box::new(job));
 }
+
+/// No group write waits for its sync.
+pub(crate) const NOT_DUE: u64 = u64::MAX;
 
 /// Waits for its time, then syncs everything appended until then.
 struct GroupSync {
     /// Weak: a store that closes syncs by itself and need not wait for the alarm.
     core: Weak<Core>,
+    due: u64,
     wait: Option<Signal>,
     call: Option<(Position, SyncCall)>,
 }
@@ -160,7 +166,9 @@ impl Job for GroupSync {
         let Some(core) = self.core.upgrade() else { return Step::Done };
         let (position, call) = self.call.get_or_insert_with(|| {
             // Cleared first: a write that is appended after the look at the tail arms the next job.
-            core.is_group_syncing.store(false, Ordering::SeqCst);
+            // A job that a more urgent one overtook clears nothing, and syncs once more than needed.
+            let cleared = (Ordering::SeqCst, Ordering::SeqCst);
+            let _ = core.group_due.compare_exchange(self.due, NOT_DUE, cleared.0, cleared.1);
             (core.wal.tail().1, SyncCall::default())
         });
         match core.wal.poll_sync(*position, call) {

@@ -2,12 +2,15 @@
 //! of the batches, with everything that was acknowledged under its class.
 
 use crate::parts::{factory, seeded};
-use nori_env::{Durability, Entropy, FaultFs, FaultPlan, MemFs, PowerLoss, SeededEntropy};
+use nori_env::{
+    Durability, Entropy, FaultFs, FaultPlan, MemFs, PowerLoss, SeededEntropy, Tasks, Waited,
+};
 use nori_kv::{Engine, EngineFactory, ErrorKind, KeyRange, ReadOptions, WriteBatch};
 use nori_observe::NullMeter;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 const DIR: &str = "/crash/store";
 
@@ -213,4 +216,25 @@ fn a_full_disk_is_said_plainly_and_the_store_opens_again() {
         let found = rows(&*engine);
         assert!(acknowledged.iter().all(|(key, value)| found.get(key) == Some(value)));
     }
+}
+
+#[test]
+fn a_group_write_is_safe_within_its_age_whatever_others_asked_for() {
+    let fs = FaultFs::new(FaultPlan::default());
+    let (parts, tasks) = seeded(1, fs.clone(), Arc::new(NullMeter));
+    let engine = factory(&[]).open(Path::new(DIR), parts.clone()).unwrap();
+    let mut expected = Map::new();
+    for (n, millis) in [60_000, 5, 30_000].into_iter().enumerate() {
+        let (key, value) = (vec![n as u8], millis.to_string().into_bytes());
+        let mut batch = WriteBatch::new();
+        batch.put(&key, &value);
+        let max_age = Duration::from_millis(millis);
+        engine.write(&batch, Durability::Group { max_age }).unwrap();
+        expected.insert(key, value);
+    }
+    let soon = tasks.alarm(parts.clock.now().after(Duration::from_millis(6)));
+    assert_eq!(tasks.wait(&soon), Waited::Fired);
+    let (parts, _tasks) = seeded(2, fs.after_power_loss(PowerLoss::LosesAll), Arc::new(NullMeter));
+    let again = factory(&[]).open(Path::new(DIR), parts).unwrap();
+    assert_eq!(rows(&*again), expected);
 }
