@@ -1,8 +1,9 @@
 //! Jobs on threads.
 //!
-//! 1. A fixed number of workers take the most urgent ready job and step it.
-//! 2. After a step that returned [`Step::Again`] a worker goes on with the same job unless a more urgent one
-//!    is ready; then the job goes back to its queue.
+//! 1. A fixed number of workers take the most urgent ready job and step it. Every so often one takes the least urgent
+//!    instead: jobs that keep coming must not keep others from ever running, for a writer may wait for those.
+//! 2. After a step that returned [`Step::Again`] a worker goes on with the same job unless a more urgent one is ready, or its
+//!    turn is over and any is ready; then the job goes back to its queue.
 //! 3. A job that waits is kept by its signal, which puts it back.
 //! 4. One more thread fires alarms.
 
@@ -14,6 +15,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+
+/// Every so many jobs taken, the least urgent goes first.
+const FAIRNESS_EVERY: u64 = 8;
+/// A job's turn: about a megabyte of output.
+const STEPS_PER_TURN: u32 = 64;
 
 /// One block of the size engines use by default, with room for a large value.
 const SLICE_BYTES: usize = 64 * 1024;
@@ -37,6 +43,8 @@ struct Shared {
 struct Queue {
     /// One queue per class, most urgent first.
     ready: [VecDeque<Box<dyn Job>>; 4],
+    /// Jobs taken so far.
+    taken: u64,
     stopping: bool,
 }
 
@@ -140,8 +148,11 @@ impl Shared {
             if queue.stopping {
                 return None;
             }
-            for class in CLASSES {
+            let is_last_first = queue.taken % FAIRNESS_EVERY == FAIRNESS_EVERY - 1;
+            for n in 0..CLASSES.len() {
+                let class = CLASSES[if is_last_first { CLASSES.len() - 1 - n } else { n }];
                 if let Some(job) = queue.ready[class as usize].pop_front() {
+                    queue.taken += 1;
                     return Some((class, job));
                 }
             }
@@ -150,23 +161,24 @@ impl Shared {
     }
 
     /// Whether a worker should put down a job of `class` for another, or for good.
-    fn should_yield(&self, class: Class) -> bool {
+    fn should_yield(&self, class: Class, steps: u32) -> bool {
         let queue = lock(&self.queue);
-        queue.stopping || queue.ready[..class as usize].iter().any(|ready| !ready.is_empty())
+        let rivals = if steps < STEPS_PER_TURN { class as usize } else { queue.ready.len() };
+        queue.stopping || queue.ready[..rivals].iter().any(|ready| !ready.is_empty())
     }
 }
 
 fn work(shared: &Arc<Shared>) {
     let slice = Slice { bytes_max: SLICE_BYTES };
     while let Some((class, mut job)) = shared.next() {
-        loop {
+        for steps in 1u32.. {
             let Ok(step) = catch_unwind(AssertUnwindSafe(|| job.step(&slice))) else {
                 job.panicked();
                 break;
             };
             match step {
                 Step::Done => break,
-                Step::Again if !shared.should_yield(class) => {}
+                Step::Again if !shared.should_yield(class, steps) => {}
                 Step::Again => {
                     shared.push(class, job);
                     break;
@@ -270,6 +282,23 @@ mod tests {
             })
             .collect();
         assert!(done.iter().all(|signal| tasks.wait(signal) == Waited::Fired));
+    }
+
+    #[test]
+    fn jobs_without_end_keep_no_other_from_running() {
+        struct Endless(Signal);
+        impl Job for Endless {
+            fn step(&mut self, _: &Slice) -> Step {
+                if self.0.is_fired() { Step::Done } else { Step::Again }
+            }
+        }
+        let (tasks, done) = (pool(2), Signal::new());
+        for _ in 0..3 {
+            tasks.submit(Class::Log, Box::new(Endless(done.clone())));
+        }
+        let job = Count { left: 100, wait_on: None, done: done.clone() };
+        tasks.submit(Class::CompactionDeep, Box::new(job));
+        assert_eq!(tasks.wait(&done), Waited::Fired);
     }
 
     #[test]
