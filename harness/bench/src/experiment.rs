@@ -25,7 +25,7 @@ use std::time::SystemTime;
 
 /// What an experiment leaves in its directory, and so what is removed before the next.
 const LEFT_BEHIND: [&str; 6] =
-    ["experiment.json", "summary.csv", "report.html", "runs", "plots", "data"];
+    ["summary.csv", "report.html", "runs", "plots", "data", "experiment.json"];
 
 /// What is to be run.
 pub(crate) struct Experiment {
@@ -131,7 +131,8 @@ pub(crate) fn finish(stored: &Stored, dir: &Path) -> Result<()> {
 /// Makes the directory and removes what an earlier experiment left in it, and nothing else.
 fn clear(dir: &Path) -> Result<()> {
     fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-    let is_ours = dir.join("experiment.json").exists() || dir.join("runs").exists();
+    // Names like `runs` and `data` are anybody's: only our own note says that they are ours. It goes last.
+    let is_ours = Note::read(dir).is_ok_and(|note| note.schema == SCHEMA);
     for name in LEFT_BEHIND {
         let path = dir.join(name);
         if !path.exists() {
@@ -232,6 +233,17 @@ fn run_child(plan: &RunPlan, progress: &mut Progress) -> Result<()> {
 mod tests {
     use super::*;
 
+    fn note(argv: &[&str]) -> Note {
+        Note {
+            schema: SCHEMA.into(),
+            name: "x".into(),
+            started_at: String::new(),
+            argv: argv.iter().map(|&word| word.to_owned()).collect(),
+            seed: 1,
+            harness: Overhead { per_op_ns: 1.0, in_service_ns: 1.0 },
+        }
+    }
+
     #[test]
     fn a_directory_that_is_not_an_experiments_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
@@ -240,21 +252,20 @@ mod tests {
         assert_eq!(fs::read_to_string(dir.path().join("summary.csv")).unwrap(), "mine");
         fs::write(dir.path().join("notes.txt"), "mine too").unwrap();
         fs::create_dir(dir.path().join("runs")).unwrap();
+        fs::write(dir.path().join("runs/precious"), "mine as well").unwrap();
+        assert!(clear(dir.path()).is_err());
+        fs::write(dir.path().join("experiment.json"), "{}").unwrap();
+        assert!(clear(dir.path()).is_err());
+        assert!(dir.path().join("runs/precious").exists());
+        note(&["norikv-bench"]).write(dir.path()).unwrap();
         clear(dir.path()).unwrap();
         assert!(!dir.path().join("summary.csv").exists());
+        assert!(!dir.path().join("experiment.json").exists());
         assert!(dir.path().join("notes.txt").exists());
     }
 
     #[test]
     fn the_command_to_repeat_is_quoted() {
-        let note = |argv: &[&str]| Note {
-            schema: SCHEMA.into(),
-            name: "x".into(),
-            started_at: String::new(),
-            argv: argv.iter().map(|&word| word.to_owned()).collect(),
-            seed: 1,
-            harness: Overhead { per_op_ns: 1.0, in_service_ns: 1.0 },
-        };
         assert_eq!(note(&["bench"]).command(), "cargo run --release");
         assert_eq!(
             note(&["bench", "run", "my load.toml", "-s", "cache=lru"]).command(),
