@@ -18,17 +18,13 @@
 mod book;
 mod fjall;
 mod lmdb;
-
+mod peer;
 mod redb;
 mod timed;
 mod walk;
 
-pub use fjall::FjallFactory;
-pub use lmdb::LmdbFactory;
-
-pub use redb::RedbFactory;
-
 use nori_kv::EngineFactory;
+use peer::PeerFactory;
 use std::sync::Arc;
 
 /// Which row of a peer is opened.
@@ -80,21 +76,10 @@ pub fn factory(name: &str, memory_bytes: u64) -> Option<Arc<dyn EngineFactory>> 
         None => (name, Preset::Matched { memory_bytes }),
     };
     match peer {
-        "fjall" => Some(Arc::new(FjallFactory::new(preset))),
-        "redb" => Some(Arc::new(RedbFactory::new(preset))),
-        "lmdb" => Some(Arc::new(LmdbFactory::new(preset))),
-
+        "fjall" => Some(Arc::new(PeerFactory::<fjall::Fjall>::new(preset))),
+        "redb" => Some(Arc::new(PeerFactory::<redb::Redb>::new(preset))),
+        "lmdb" => Some(Arc::new(PeerFactory::<lmdb::Lmdb>::new(preset))),
         _ => None,
-    }
-}
-
-impl Preset {
-    /// The name of the row of `peer`.
-    const fn name(self, matched: &'static str, shipped: &'static str) -> &'static str {
-        match self {
-            Self::Shipped => shipped,
-            Self::Matched { .. } => matched,
-        }
     }
 }
 
