@@ -167,6 +167,13 @@ struct PeerEngine<S> {
     row: Capabilities,
 }
 
+impl<S> Drop for PeerEngine<S> {
+    fn drop(&mut self) {
+        // A sync that ran on would hold the store, and with it the lock.
+        self.timed.close();
+    }
+}
+
 impl<S: Store> PeerEngine<S> {
     fn require(&self, feature: Feature, what: &'static str) -> Result<()> {
         if self.row.has(feature) { Ok(()) } else { Err(self.store.book().unsupported(what)) }

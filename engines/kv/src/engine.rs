@@ -50,7 +50,8 @@ impl Default for ReadOptions {
 /// # Contract
 ///
 /// * A read that began after a write returned sees that write, or a newer one of the same key.
-/// * A cursor sees the store as it was when the cursor was made, whatever is written afterwards.
+/// * A cursor sees the store as it was when the cursor was made, whatever is written afterwards, where the
+///   capability row has `Snapshots`; without, each step sees the store as it then is.
 /// * A reader of [`Engine::snapshot`] sees, in every call, exactly the writes with a sequence number up to the
 ///   snapshot's; dropping it frees what it held back.
 /// * The sink of `read` is called at most once, and exactly once if `true` is returned.
