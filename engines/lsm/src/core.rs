@@ -1,6 +1,6 @@
 //! What reads, writes and jobs of one store share.
 //!
-//! Locks, in the order they are taken: `commit` (the order of writes), `tree` (edits of the version), then the small ones.
+//! Locks, in the order they are taken: `order` (of writes), `tree` (edits of the version), then the small ones.
 //! Reads take none.
 
 use crate::counters::Counters;
@@ -37,7 +37,7 @@ pub(crate) struct Core {
     pub(crate) read_counters: ReadCounters,
     pub(crate) wal: Wal,
     pub(crate) publisher: Publisher,
-    pub(crate) commit: Mutex<Commit>,
+    pub(crate) order: Mutex<WriteOrder>,
     pub(crate) super_version: ArcSwap<SuperVersion>,
     pub(crate) tree: Mutex<Tree>,
     /// Sequence numbers that snapshots read at, each with the number of snapshots.
@@ -60,7 +60,7 @@ pub(crate) struct Core {
 }
 
 /// The order of writes.
-pub(crate) struct Commit {
+pub(crate) struct WriteOrder {
     /// The last sequence number taken; `visible <= last`.
     pub(crate) last: SeqNo,
     pub(crate) active: Arc<Mem>,

@@ -124,10 +124,10 @@ impl Maintain for Lsm {
     fn flush(&self) -> Result<()> {
         let core = &self.store.core;
         {
-            let mut commit = core.commit.lock();
+            let mut order = core.order.lock();
             core.check_poison()?;
-            if !commit.active.memtable.is_empty() {
-                seal(core, &mut commit, Reason::Manual, 0)?;
+            if !order.active.memtable.is_empty() {
+                seal(core, &mut order, Reason::Manual, 0)?;
             }
         }
         wait_for(core, || core.super_version.load().sealed.is_empty())

@@ -11,7 +11,7 @@
 //! Without `CURRENT` but with tables or segments, a store has lost the file that says what is alive: that is damage, not an
 //! empty store.
 
-use crate::core::{Commit, Core, Mem, Sealed, Tree, from_wal};
+use crate::core::{Core, Mem, Sealed, Tree, WriteOrder, from_wal};
 use crate::counters::Counters;
 use crate::edit::{Edit, TableMeta};
 use crate::jobs::Jobs;
@@ -69,7 +69,7 @@ pub(crate) fn open(
         read_counters: ReadCounters::new(&*parts.meter),
         wal,
         publisher: Publisher::new(log.last),
-        commit: Mutex::new(Commit { last: log.last, active: Arc::clone(&active) }),
+        order: Mutex::new(WriteOrder { last: log.last, active: Arc::clone(&active) }),
         super_version: ArcSwap::from_pointee(SuperVersion {
             active,
             sealed: log.sealed.iter().rev().cloned().collect(),
