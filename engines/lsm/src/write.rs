@@ -56,7 +56,7 @@ pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability
         Durability::None | Durability::Os => {}
         Durability::Group { max_age } => sync_soon(core, max_age),
         Durability::Sync => {
-            core.wal.sync(taken.position).map_err(|error| core.log_failed(error))?;
+            core.wal()?.sync(taken.position).map_err(|error| core.log_failed(error))?;
         }
     }
     core.publisher.publish(taken.first, taken.last, &*core.parts.tasks)?;
@@ -66,14 +66,14 @@ pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability
 }
 
 fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
-    let payload = batch.encoded();
+    let (payload, wal) = (batch.encoded(), core.wal()?);
     let mut order = core.order.lock();
     loop {
         core.check_poison()?;
         let memtable = &order.active.memtable;
         let why = if memtable.bytes() >= core.settings.memtable_bytes {
             Reason::MemtableFull
-        } else if !core.wal.fits(payload.len()) {
+        } else if !wal.fits(payload.len()) {
             Reason::SegmentFull
         } else {
             break;
@@ -92,7 +92,7 @@ fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
     }
     let first = order.last.plus(1);
     let last = order.last.plus(batch.len() as u64);
-    let appended = core.wal.append(first.value(), batch.len() as u32, payload);
+    let appended = wal.append(first.value(), batch.len() as u32, payload);
     let position = appended.map_err(|error| core.log_failed(error))?;
     order.last = last;
     Ok(Taken { first, last, position, mem: Arc::clone(&order.active) })
@@ -118,7 +118,7 @@ pub(crate) fn seal(
     why: Reason,
     payload_bytes: usize,
 ) -> Result<()> {
-    let rotated = core.wal.rotate(payload_bytes);
+    let rotated = core.wal()?.rotate(payload_bytes);
     let next_segment = rotated.map_err(|error| core.log_failed(error))?;
     let active = Arc::new(Mem { memtable: core.components.memtable.create() });
     let mem = std::mem::replace(&mut order.active, Arc::clone(&active));
@@ -164,14 +164,15 @@ impl Job for GroupSync {
             return Step::Wait(alarm);
         }
         let Some(core) = self.core.upgrade() else { return Step::Done };
+        let Ok(wal) = core.wal() else { return Step::Done };
         let (position, call) = self.call.get_or_insert_with(|| {
             // Cleared first: a write that is appended after the look at the tail arms the next job.
             // A job that a more urgent one overtook clears nothing, and syncs once more than needed.
             let cleared = (Ordering::SeqCst, Ordering::SeqCst);
             let _ = core.group_due.compare_exchange(self.due, NOT_DUE, cleared.0, cleared.1);
-            (core.wal.tail().1, SyncCall::default())
+            (wal.tail().1, SyncCall::default())
         });
-        match core.wal.poll_sync(*position, call) {
+        match wal.poll_sync(*position, call) {
             Ok(None) => Step::Done,
             Ok(Some(signal)) => Step::Wait(signal),
             Err(error) => {
