@@ -1,6 +1,6 @@
 //! What reads, writes and jobs of one store share.
 //!
-//! Locks, in the order they are taken: `commit` (the order of writes), `tree` (edits of the version), then the small ones.
+//! Locks, in the order they are taken: `order` (of writes), `tree` (edits of the version), then the small ones.
 //! Reads take none.
 
 use crate::counters::Counters;
@@ -35,9 +35,10 @@ pub(crate) struct Core {
     pub(crate) tables: TableContext,
     pub(crate) counters: Counters,
     pub(crate) read_counters: ReadCounters,
-    pub(crate) wal: Wal,
+    /// The log, or why the store was opened without one.
+    pub(crate) wal: Result<Wal>,
     pub(crate) publisher: Publisher,
-    pub(crate) commit: Mutex<Commit>,
+    pub(crate) order: Mutex<WriteOrder>,
     pub(crate) super_version: ArcSwap<SuperVersion>,
     pub(crate) tree: Mutex<Tree>,
     /// Sequence numbers that snapshots read at, each with the number of snapshots.
@@ -60,7 +61,7 @@ pub(crate) struct Core {
 }
 
 /// The order of writes.
-pub(crate) struct Commit {
+pub(crate) struct WriteOrder {
     /// The last sequence number taken; `visible <= last`.
     pub(crate) last: SeqNo,
     pub(crate) active: Arc<Mem>,
@@ -84,7 +85,8 @@ pub(crate) struct Sealed {
 /// The tree and who changes it.
 pub(crate) struct Tree {
     pub(crate) version: Arc<Version>,
-    pub(crate) manifest: Manifest,
+    /// The manifest, or why the store was opened without one to write.
+    pub(crate) manifest: Result<Manifest>,
     pub(crate) busy: Busy,
     pub(crate) strategy: Box<dyn Strategy>,
     pub(crate) next_job: u64,
@@ -108,6 +110,11 @@ impl Core {
     /// An error if writing has ended.
     pub(crate) fn check_poison(&self) -> Result<()> {
         self.poison.get().map_or(Ok(()), |error| Err(error.poison()))
+    }
+
+    /// The log, unless the store was opened for reading only.
+    pub(crate) fn wal(&self) -> Result<&Wal> {
+        self.wal.as_ref().map_err(Error::poison)
     }
 
     /// Ends writing for good: what is on disk is unknown from here on.

@@ -71,11 +71,13 @@ impl Drop for Store {
     fn drop(&mut self) {
         let core = &self.core;
         core.jobs.close(&*core.parts.tasks);
-        if core.group_due.load(Ordering::SeqCst) != NOT_DUE {
+        if core.group_due.load(Ordering::SeqCst) != NOT_DUE
+            && let Ok(wal) = core.wal()
+        {
             // Writers were promised a sync soon, and its job dies with the store. A failure has no one left to tell but
             // the event.
-            let (_, position) = core.wal.tail();
-            if let Err(error) = core.wal.sync(position) {
+            let (_, position) = wal.tail();
+            if let Err(error) = wal.sync(position) {
                 core.log_failed(error);
             }
         }
@@ -124,10 +126,10 @@ impl Maintain for Lsm {
     fn flush(&self) -> Result<()> {
         let core = &self.store.core;
         {
-            let mut commit = core.commit.lock();
+            let mut order = core.order.lock();
             core.check_poison()?;
-            if !commit.active.memtable.is_empty() {
-                seal(core, &mut commit, Reason::Manual, 0)?;
+            if !order.active.memtable.is_empty() {
+                seal(core, &mut order, Reason::Manual, 0)?;
             }
         }
         wait_for(core, || core.super_version.load().sealed.is_empty())

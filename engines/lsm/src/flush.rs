@@ -169,6 +169,7 @@ fn install_flush(
     let mut edit = Edit {
         last_seqno: Some(sealed.last),
         log_number: Some(sealed.next_segment),
+        begun: Some(core.wal()?.tail().0),
         tick: Some(tick),
         ..Edit::default()
     };
@@ -195,7 +196,7 @@ fn install_flush(
     core.counters.flush_bytes.add(bytes_out);
     let took_micros = core.parts.clock.now().since(begun).as_micros() as u64;
     core.tell(&EngineEvent::FlushEnd { why: sealed.why, bytes_out, took_micros });
-    core.wal.remove_below(sealed.next_segment).map_err(from_wal)?;
+    core.wal()?.remove_below(sealed.next_segment).map_err(from_wal)?;
     core.jobs.notify();
     Ok(())
 }
