@@ -33,6 +33,7 @@ impl EngineFactory for LsmFactory {
         let features = [
             Feature::Snapshots,
             Feature::Reverse,
+            Feature::ReadMany,
             Feature::Flush,
             Feature::Compact,
             Feature::Batches,
@@ -96,6 +97,15 @@ impl Reader for Lsm {
 
     fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
         self.store.core.cursor_at(range, None, options)
+    }
+
+    fn read_many(
+        &self,
+        keys: &[&[u8]],
+        options: &ReadOptions,
+        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
+    ) -> Result<()> {
+        self.store.core.read_many_at(keys, None, options, sink)
     }
 }
 
@@ -179,6 +189,15 @@ impl Reader for Snapshot {
 
     fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
         self.store.core.cursor_at(range, Some(self.at), options)
+    }
+
+    fn read_many(
+        &self,
+        keys: &[&[u8]],
+        options: &ReadOptions,
+        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
+    ) -> Result<()> {
+        self.store.core.read_many_at(keys, Some(self.at), options, sink)
     }
 }
 
