@@ -34,6 +34,7 @@ impl EngineFactory for LsmFactory {
             Feature::Snapshots,
             Feature::Reverse,
             Feature::ReadMany,
+            Feature::Expiry,
             Feature::Flush,
             Feature::Compact,
             Feature::Batches,

@@ -98,6 +98,7 @@ pub(crate) fn open(
             level_bytes_written: vec![0; levels],
         }),
         snapshots: Mutex::default(),
+        expiry_floor: AtomicU64::new(0),
         brake: Brake::default(),
         jobs: Jobs::default(),
         is_flushing: AtomicBool::new(false),

@@ -36,10 +36,11 @@ impl Core {
         let sv = self.super_version.load();
         let at = at.unwrap_or_else(|| self.publisher.visible());
         self.counters.point_reads.add(1);
+        let now = options.now.max(self.expiry_floor());
         let mut live = false;
         let mut bytes = 0;
         let mut found = |entry: EntryRef<'_>| {
-            if is_live(&entry, options.now) {
+            if is_live(&entry, now) {
                 live = true;
                 bytes = entry.payload_bytes();
                 sink(Row { key, value: entry.value });
@@ -73,6 +74,7 @@ impl Core {
         refuse_cache_only(options)?;
         let (sv, visible) = self.consistent();
         let at = at.unwrap_or(visible);
+        let now = options.now.max(self.expiry_floor());
         self.counters.point_reads.add(keys.len() as u64);
         let mut tally = Tally::default();
         let mut bytes = 0;
@@ -80,7 +82,7 @@ impl Core {
         for (chunk, some) in keys.chunks(KEYS_AHEAD).enumerate() {
             let first = chunk * KEYS_AHEAD;
             let mut lend = |n: usize, entry: Option<EntryRef<'_>>| {
-                let live = entry.filter(|entry| is_live(entry, options.now));
+                let live = entry.filter(|entry| is_live(entry, now));
                 bytes += live.as_ref().map_or(0, EntryRef::payload_bytes);
                 sink(first + n, live.map(|entry| Row { key: some[n], value: entry.value }));
             };
@@ -111,7 +113,8 @@ impl Core {
         for run in sv.version.levels.iter().flat_map(|level| &level.runs) {
             sources.push(Source::Run(RunCursor::new(Arc::clone(&run.tables), options.fill)));
         }
-        let view = View { at: at.unwrap_or(visible), now: options.now, range: range.clone() };
+        let now = options.now.max(self.expiry_floor());
+        let view = View { at: at.unwrap_or(visible), now, range: range.clone() };
         let counted = Counted {
             reads: self.read_counters.clone(),
             entries: self.counters.scan_entries.clone(),
