@@ -23,7 +23,7 @@ use nori_wal::{Wal, WalError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// One open store.
@@ -47,6 +47,8 @@ pub(crate) struct Core {
     pub(crate) expiry_floor: AtomicU64,
     pub(crate) brake: Brake,
     pub(crate) jobs: Jobs,
+    /// Operators that wait for an idle tree. While it is not zero no compaction starts by itself.
+    pub(crate) turns_wanted: AtomicUsize,
     /// Whether a flush job is under way.
     pub(crate) is_flushing: AtomicBool,
     /// The next number for a table, a run or a manifest.

@@ -1,12 +1,12 @@
 //! The engine as its callers see it.
 
 use crate::core::Core;
-use crate::write::{self, NOT_DUE, seal};
-use crate::{Components, Settings, compact, open};
-use nori_env::{Durability, Waited};
+use crate::write::{self, NOT_DUE};
+use crate::{Components, Settings, maintain, open};
+use nori_env::Durability;
 use nori_kv::{
-    Capabilities, Cursor, Engine, EngineFactory, EngineStats, Error, Feature, KeyRange, Maintain,
-    Parts, ReadOptions, Reader, Reason, Result, Row, SeqNo, WriteBatch, stat,
+    Capabilities, Cursor, Engine, EngineFactory, EngineStats, Feature, KeyRange, Maintain, Parts,
+    ReadOptions, Reader, Result, Row, SeqNo, WriteBatch, stat,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -135,40 +135,11 @@ impl Engine for Lsm {
 
 impl Maintain for Lsm {
     fn flush(&self) -> Result<()> {
-        let core = &self.store.core;
-        {
-            let mut order = core.order.lock();
-            core.check_poison()?;
-            if !order.active.memtable.is_empty() {
-                seal(core, &mut order, Reason::Manual, 0)?;
-            }
-        }
-        wait_for(core, || core.super_version.load().sealed.is_empty())
+        maintain::flush(&self.store.core)
     }
 
     fn compact(&self, range: &KeyRange) -> Result<()> {
-        self.flush()?;
-        let core = &self.store.core;
-        loop {
-            wait_for(core, || compact::is_idle(core))?;
-            if !compact::start_manual(core, range)? {
-                return core.check_poison();
-            }
-        }
-    }
-}
-
-/// Waits until `is_over`, which changes only when a job ends or writing does.
-fn wait_for(core: &Core, is_over: impl Fn() -> bool) -> Result<()> {
-    loop {
-        let progress = core.jobs.progress();
-        core.check_poison()?;
-        if is_over() {
-            return Ok(());
-        }
-        if core.parts.tasks.wait(&progress) == Waited::Stuck {
-            return Err(Error::Busy { what: "waiting for a job that cannot end".to_owned() });
-        }
+        maintain::compact(&self.store.core, range)
     }
 }
 

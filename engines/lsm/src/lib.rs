@@ -20,6 +20,7 @@ mod flush;
 mod gc;
 mod install;
 mod jobs;
+mod maintain;
 mod manifest;
 mod merge;
 mod open;

@@ -38,7 +38,7 @@ use nori_wal::{Wal, WalOptions, segment_number};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use stored::Stored;
 
@@ -101,6 +101,7 @@ pub(crate) fn open(
         expiry_floor: AtomicU64::new(0),
         brake: Brake::default(),
         jobs: Jobs::default(),
+        turns_wanted: AtomicUsize::new(0),
         is_flushing: AtomicBool::new(false),
         next_number: AtomicU64::new(numbers.next_number.unwrap_or(1)),
         ticks: AtomicU64::new(numbers.tick.unwrap_or(0)),

@@ -1,18 +1,24 @@
 //! The engine in a seeded world: the same seed gives the same trace, and a thousand histories agree with the oracle.
 
-use crate::parts::{factory, seeded};
-use nori_env::{Durability, Entropy, MemFs, SeededEntropy, SeededTasks, Tasks, Waited};
+use crate::parts::{factory, seeded, threaded};
+use nori_env::{
+    Class, Durability, Entropy, Instant, Job, MemFs, SeededEntropy, SeededTasks, Signal, Tasks,
+    Waited,
+};
 use nori_kv::{Engine, EngineFactory, KeyRange, Parts, ReadOptions, Reader, WriteBatch, stat};
 use nori_model::ModelFactory;
 use nori_observe::{NullMeter, Registry};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 const DIR: &str = "/sim/store";
 const SEEDS: u64 = 1_000;
 const OPERATIONS: u64 = 500;
 const KEYS: u64 = 150;
+/// Far more than a flush or a compaction of these stores takes.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A store and the oracle, side by side.
 struct Pair {
@@ -217,4 +223,102 @@ fn a_writer_is_never_left_waiting_without_a_job() {
     assert!(engine.stats().number(stat::STALLS).unwrap() > 0, "the test is to stall");
     drop(engine);
     assert_eq!(tasks.wait(&nori_env::Signal::fired()), Waited::Fired);
+}
+
+/// Writers that never pause, and an operator.
+#[test]
+fn flush_and_compact_end_however_steadily_others_write() {
+    let parts = threaded(MemFs::new());
+    let engine = factory(&[]).open(Path::new(DIR), parts).unwrap();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (ended, calls) = std::sync::mpsc::channel();
+    std::thread::scope(|scope| {
+        for thread in 0..2u32 {
+            let (engine, is_over) = (&engine, &is_over);
+            scope.spawn(move || {
+                let mut batch = WriteBatch::new();
+                for n in 0u32.. {
+                    if is_over.load(Ordering::SeqCst) {
+                        break;
+                    }
+                    batch.clear();
+                    let key = (n * 2 + thread).wrapping_mul(2_654_435_761) % 50_000;
+                    batch.put(&key.to_be_bytes(), &[n as u8; 500]);
+                    engine.write(&batch, Durability::Os).unwrap();
+                }
+            });
+        }
+        let operator = &engine;
+        scope.spawn(move || {
+            let maintain = operator.maintain().unwrap();
+            for _ in 0..3 {
+                maintain.flush().unwrap();
+                ended.send("flush").unwrap();
+                maintain.compact(&KeyRange::all()).unwrap();
+                ended.send("compact").unwrap();
+            }
+        });
+        let told: Vec<_> = (0..6).map_while(|_| calls.recv_timeout(PATIENCE).ok()).collect();
+        // Also when a call does not end: without writers it will, and the test can say so.
+        is_over.store(true, Ordering::SeqCst);
+        assert_eq!(told, ["flush", "compact", "flush", "compact", "flush", "compact"]);
+    });
+}
+
+/// Tasks under which somebody writes a memtable or two whenever anybody waits.
+struct Steady {
+    inner: SeededTasks,
+    engine: Mutex<Option<Arc<dyn Engine>>>,
+    is_writing: AtomicBool,
+    waits: AtomicU64,
+}
+
+impl Tasks for Steady {
+    fn submit(&self, class: Class, job: Box<dyn Job>) {
+        self.inner.submit(class, job);
+    }
+
+    fn wait(&self, signal: &Signal) -> Waited {
+        let engine = self.engine.lock().unwrap().clone();
+        if let Some(engine) = engine
+            && !self.is_writing.swap(true, Ordering::SeqCst)
+        {
+            let waits = self.waits.fetch_add(1, Ordering::SeqCst);
+            assert!(waits < 100, "the operator waits for what came later");
+            let mut batch = WriteBatch::new();
+            for n in 0..3u32 {
+                batch.clear();
+                batch.put(&n.to_be_bytes(), &[n as u8; 9 << 10]);
+                engine.write(&batch, Durability::Os).unwrap();
+            }
+            self.is_writing.store(false, Ordering::SeqCst);
+        }
+        self.inner.wait(signal)
+    }
+
+    fn alarm(&self, at: Instant) -> Signal {
+        self.inner.alarm(at)
+    }
+}
+
+#[test]
+fn a_flush_waits_only_for_what_was_there_when_it_was_asked_for() {
+    let (mut parts, inner) = seeded(3, MemFs::new(), Arc::new(NullMeter));
+    let steady = Arc::new(Steady {
+        inner,
+        engine: Mutex::default(),
+        is_writing: AtomicBool::new(false),
+        waits: AtomicU64::new(0),
+    });
+    parts.tasks = Arc::clone(&steady) as Arc<dyn Tasks>;
+    let engine = factory(&[]).open(Path::new(DIR), parts).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(b"key", b"value");
+    engine.write(&batch, Durability::Os).unwrap();
+    // The next segment is made ready, so that the call does not wait for it under the lock of the order of writes.
+    steady.inner.run(100);
+    *steady.engine.lock().unwrap() = Some(Arc::clone(&engine));
+    engine.maintain().unwrap().flush().unwrap();
+    *steady.engine.lock().unwrap() = None;
+    assert!(steady.waits.load(Ordering::SeqCst) > 0, "the test is to write meanwhile");
 }
