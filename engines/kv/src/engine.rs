@@ -35,7 +35,8 @@ pub struct ReadOptions {
     pub tier: Tier,
     /// Whether blocks that were read are kept in the cache.
     pub fill: bool,
-    /// The reader's time: puts that expire at it or before are not seen. Zero: nothing has expired.
+    /// The reader's time: puts that expire at it or before are not seen. Zero: nothing has expired, but for what the
+    /// floor says ([`Maintain::set_expiry_floor`]).
     pub now: Tick,
 }
 
@@ -171,7 +172,8 @@ pub trait Maintain: Send + Sync {
         let _ = tables;
         Err(Error::Unsupported { engine: "this engine", what: "ingest" })
     }
-    /// Promises that no reader will ask for a time before `floor`: what expired before it may be dropped.
+    /// Promises that no reader will ask for a time before `floor`: what expired by it may be dropped. A reader that asks all
+    /// the same sees the store at `floor`. It only grows, and it is not kept across an opening.
     fn set_expiry_floor(&self, floor: Tick) -> Result<()> {
         let _ = floor;
         Err(Error::Unsupported { engine: "this engine", what: "expiry" })

@@ -6,7 +6,7 @@ use crate::{Components, Settings, maintain, open};
 use nori_env::Durability;
 use nori_kv::{
     Capabilities, Cursor, Engine, EngineFactory, EngineStats, Feature, KeyRange, Maintain, Parts,
-    ReadOptions, Reader, Result, Row, SeqNo, WriteBatch, stat,
+    ReadOptions, Reader, Result, Row, SeqNo, Tick, WriteBatch, stat,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -37,6 +37,7 @@ impl EngineFactory for LsmFactory {
             Feature::Expiry,
             Feature::Flush,
             Feature::Compact,
+            Feature::Settle,
             Feature::Batches,
             Feature::Lock,
             Feature::Simulated,
@@ -140,6 +141,15 @@ impl Maintain for Lsm {
 
     fn compact(&self, range: &KeyRange) -> Result<()> {
         maintain::compact(&self.store.core, range)
+    }
+
+    fn settle(&self) -> Result<()> {
+        maintain::settle(&self.store.core)
+    }
+
+    fn set_expiry_floor(&self, floor: Tick) -> Result<()> {
+        self.store.core.expiry_floor.fetch_max(floor.0, Ordering::AcqRel);
+        Ok(())
     }
 }
 
