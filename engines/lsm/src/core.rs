@@ -132,7 +132,7 @@ impl Core {
             self.tell(&EngineEvent::Poisoned { what: error.to_string() });
         }
         self.publisher.fail(error);
-        self.brake.release();
+        self.set_brake(0.0, None);
         self.jobs.notify();
     }
 

@@ -128,6 +128,6 @@ fn write_edit(core: &Core, tree: &mut Tree, edit: &Edit, next: &Version) -> Resu
 /// Asks the layout how hard writers are to be braked now.
 pub(crate) fn set_brake(core: &Core, tree: &mut Tree) {
     let debt = core.with_view(tree, |strategy, view| strategy.debt(view));
-    core.brake.set(debt.brake, debt.why);
+    core.set_brake(debt.brake, debt.why);
     core.debt_bytes.store(debt.bytes, Ordering::Relaxed);
 }

@@ -13,7 +13,7 @@ use crate::core::{Core, Mem, Sealed, WriteOrder};
 use crate::flush;
 use crate::read::SuperVersion;
 use nori_env::{Class, Durability, Job, Signal, Slice, Step};
-use nori_kv::{EntryRef, Error, Reason, Result, SeqNo, StallKind, WriteBatch};
+use nori_kv::{EntryRef, Error, Reason, Result, SeqNo, WriteBatch};
 use nori_wal::{Position, SyncCall};
 use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering;
@@ -84,7 +84,7 @@ fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
             break;
         }
         drop(order);
-        core.stall(StallKind::Stop, why, || has_room_to_seal(core))?;
+        core.stop(why, || has_room_to_seal(core))?;
         order = core.order.lock();
     }
     let first = order.last.plus(1);

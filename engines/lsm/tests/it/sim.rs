@@ -273,6 +273,50 @@ fn a_writer_is_never_left_waiting_without_a_job() {
     assert_eq!(tasks.wait(&Signal::fired()), Waited::Fired);
 }
 
+#[test]
+fn stalls_are_told_as_episodes_that_add_up() {
+    let meter = Arc::new(Registry::default());
+    let (parts, tasks) =
+        seeded(3, MemFs::new(), Arc::clone(&meter) as Arc<dyn nori_observe::Meter>);
+    let mut factory = factory(&[]);
+    factory.settings.l0_runs_trigger = 2;
+    factory.settings.memtables_sealed_max = 40;
+    let engine = factory.open(Path::new(DIR), parts).unwrap();
+    let mut batch = WriteBatch::new();
+    for n in 0..3_000u32 {
+        batch.clear();
+        batch.put(&n.wrapping_mul(2_654_435_761).to_be_bytes(), &[1; 400]);
+        engine.write(&batch, Durability::Os).unwrap();
+        tasks.run(1);
+    }
+    engine.maintain().unwrap().compact(&KeyRange::all()).unwrap();
+    let (events, dropped) = meter.drain_events();
+    assert_eq!(dropped, 0);
+    let field = |event: &nori_observe::VizEvent, name: &str| {
+        event.fields.iter().find(|(of, _)| *of == name).unwrap().1
+    };
+    let stats = engine.stats();
+    let (mut waits, mut delay) = (0, 0);
+    for kind in [0, 1] {
+        let is_kind = |event: &&nori_observe::VizEvent| {
+            event.kind.starts_with("stall_") && field(event, "is_stop") == kind
+        };
+        let told: Vec<_> = events.iter().filter(is_kind).collect();
+        for pair in told.chunks(2) {
+            let [begin, end] = pair else { panic!("an episode did not end: {pair:?}") };
+            assert_eq!((begin.kind, end.kind), ("stall_begin", "stall_end"));
+            assert_eq!(begin.why, end.why);
+            assert_eq!(field(end, "took_micros"), (end.at_nanos - begin.at_nanos) / 1_000);
+            waits += field(end, "writes");
+            delay += field(end, "delay_micros");
+        }
+        assert!(!told.is_empty(), "the test is to have stalls of kind {kind}");
+    }
+    let counted = |name| stats.number(name).unwrap();
+    assert_eq!(waits, counted(stat::STALLS));
+    assert!(delay > 0 && delay <= counted(stat::STALL_MICROS), "{delay}");
+}
+
 /// Writers that never pause, and an operator.
 #[test]
 fn flush_and_compact_end_however_steadily_others_write() {
