@@ -17,11 +17,12 @@
 mod log;
 mod stored;
 
-use crate::core::{Core, Mem, Tree, WriteOrder, from_wal};
+use crate::core::{Core, Tree, WriteOrder, from_wal};
 use crate::counters::Counters;
 use crate::edit::Edit;
 use crate::jobs::Jobs;
 use crate::manifest::{self, CURRENT, Manifest, manifest_number};
+use crate::mem::Mem;
 use crate::publish::Publisher;
 use crate::read::SuperVersion;
 use crate::stall::Brake;
@@ -74,7 +75,7 @@ pub(crate) fn open(
     };
     let full = wal.as_ref().err().cloned();
     let version = Arc::new(version);
-    let active = Arc::new(Mem { memtable: components.memtable.create() });
+    let active = Mem::new(&*components.memtable);
     let levels = version.levels.len();
     let core = Arc::new(Core {
         dir: dir.to_owned(),

@@ -24,6 +24,7 @@ mod cursor;
 mod format;
 mod index;
 mod properties;
+mod range_block;
 mod table;
 
 pub use builder::{TableBuilder, TableOptions};
