@@ -251,7 +251,7 @@ impl Compaction {
         let cursors = runs.into_iter().map(|run| RunCursor::new(run.tables, false));
         let merging = Merging {
             merge: MergeCursor::new(cursors),
-            sieve: Sieve::new(core.boundaries(), others),
+            sieve: Sieve::new(core.boundaries(), core.expiry_floor(), others),
             outputs: Outputs::new(core, plan.out.level, per_table, plan.cuts.clone()),
         };
         Self {
@@ -287,8 +287,8 @@ impl Compaction {
         while merge.next()? {
             let Some(entry) = merge.entry() else { break };
             let is_new_key = sieve.is_new_key(&entry);
-            if sieve.keeps(&entry) {
-                outputs.add(&entry, is_new_key)?;
+            if let Some(kept) = sieve.sift(entry) {
+                outputs.add(&kept, is_new_key)?;
             }
             if outputs.blocks() > blocks {
                 self.state = State::Merging(merging);

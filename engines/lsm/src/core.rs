@@ -43,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) tree: Mutex<Tree>,
     /// Sequence numbers that snapshots read at, each with the number of snapshots.
     pub(crate) snapshots: Mutex<BTreeMap<SeqNo, usize>>,
+    /// The tick that no reader asks behind; only grows. See `nori_kv::Maintain::set_expiry_floor`.
+    pub(crate) expiry_floor: AtomicU64,
     pub(crate) brake: Brake,
     pub(crate) jobs: Jobs,
     /// Operators that wait for an idle tree. While it is not zero no compaction starts by itself.
@@ -102,6 +104,11 @@ impl Core {
     /// The present tick.
     pub(crate) fn tick(&self) -> Tick {
         Tick(self.ticks.load(Ordering::Relaxed))
+    }
+
+    /// No reader sees the store at a time before this.
+    pub(crate) fn expiry_floor(&self) -> Tick {
+        Tick(self.expiry_floor.load(Ordering::Acquire))
     }
 
     /// Tells whoever watches.

@@ -6,7 +6,7 @@ use crate::{Components, Settings, maintain, open};
 use nori_env::Durability;
 use nori_kv::{
     Capabilities, Cursor, Engine, EngineFactory, EngineStats, Feature, KeyRange, Maintain, Parts,
-    ReadOptions, Reader, Result, Row, SeqNo, WriteBatch, stat,
+    ReadOptions, Reader, Result, Row, SeqNo, Tick, WriteBatch, stat,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -33,8 +33,11 @@ impl EngineFactory for LsmFactory {
         let features = [
             Feature::Snapshots,
             Feature::Reverse,
+            Feature::ReadMany,
+            Feature::Expiry,
             Feature::Flush,
             Feature::Compact,
+            Feature::Settle,
             Feature::Batches,
             Feature::Lock,
             Feature::Simulated,
@@ -97,6 +100,15 @@ impl Reader for Lsm {
     fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
         self.store.core.cursor_at(range, None, options)
     }
+
+    fn read_many(
+        &self,
+        keys: &[&[u8]],
+        options: &ReadOptions,
+        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
+    ) -> Result<()> {
+        self.store.core.read_many_at(keys, None, options, sink)
+    }
 }
 
 impl Engine for Lsm {
@@ -130,6 +142,15 @@ impl Maintain for Lsm {
     fn compact(&self, range: &KeyRange) -> Result<()> {
         maintain::compact(&self.store.core, range)
     }
+
+    fn settle(&self) -> Result<()> {
+        maintain::settle(&self.store.core)
+    }
+
+    fn set_expiry_floor(&self, floor: Tick) -> Result<()> {
+        self.store.core.expiry_floor.fetch_max(floor.0, Ordering::AcqRel);
+        Ok(())
+    }
 }
 
 /// The store as it was at one sequence number.
@@ -150,6 +171,15 @@ impl Reader for Snapshot {
 
     fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
         self.store.core.cursor_at(range, Some(self.at), options)
+    }
+
+    fn read_many(
+        &self,
+        keys: &[&[u8]],
+        options: &ReadOptions,
+        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
+    ) -> Result<()> {
+        self.store.core.read_many_at(keys, Some(self.at), options, sink)
     }
 }
 

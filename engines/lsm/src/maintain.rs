@@ -1,4 +1,4 @@
-//! What an operator asks for: a flush, a compaction of a range. Both end, however steadily others write.
+//! What an operator asks for: a flush, a compaction of a range, rest. The first two end, however steadily others write.
 //!
 //! **Flush.** The active memtable is sealed; the call waits until it and all older ones are flushed, and no longer.
 //!
@@ -59,6 +59,12 @@ pub(crate) fn compact(core: &Arc<Core>, range: &KeyRange) -> Result<()> {
         }
     }
     Err(Error::Busy { what: "the steps of the compaction came to nothing each time".to_owned() })
+}
+
+/// Waits until no memtable waits for its flush and no job runs: what ends looks for more before it goes, so then nothing
+/// is due either. Whoever writes meanwhile is waited for as well.
+pub(crate) fn settle(core: &Arc<Core>) -> Result<()> {
+    wait_for(core, || core.jobs.is_idle() && core.super_version.load().sealed.is_empty())
 }
 
 /// The right to start the next compaction, while nothing runs.

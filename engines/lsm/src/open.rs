@@ -90,6 +90,7 @@ pub(crate) fn open(
             level_bytes_written: vec![0; levels],
         }),
         snapshots: Mutex::default(),
+        expiry_floor: AtomicU64::new(0),
         brake: Brake::default(),
         jobs: Jobs::default(),
         turns_wanted: AtomicUsize::new(0),

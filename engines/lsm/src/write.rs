@@ -42,9 +42,6 @@ pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability
     if batch.has_range_deletes() {
         return Err(Error::Unsupported { engine: "nori-lsm", what: "range deletes" });
     }
-    if batch.has_expiries() {
-        return Err(Error::Unsupported { engine: "nori-lsm", what: "expiry" });
-    }
     if batch.encoded().len() > BATCH_BYTES_MAX {
         let what = format!("a batch of {} bytes exceeds {BATCH_BYTES_MAX}", batch.encoded().len());
         return Err(Error::Invalid { what });

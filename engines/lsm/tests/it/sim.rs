@@ -5,7 +5,9 @@ use nori_env::{
     Class, Durability, Entropy, Instant, Job, MemFs, SeededEntropy, SeededTasks, Signal, Tasks,
     Waited,
 };
-use nori_kv::{Engine, EngineFactory, KeyRange, Parts, ReadOptions, Reader, WriteBatch, stat};
+use nori_kv::{
+    Engine, EngineFactory, KeyRange, Parts, ReadOptions, Reader, Row, Tick, WriteBatch, stat,
+};
 use nori_model::ModelFactory;
 use nori_observe::{NullMeter, Registry};
 use std::path::Path;
@@ -35,20 +37,22 @@ struct World {
     tasks: SeededTasks,
     pair: Option<Pair>,
     reopened: u64,
+    /// The owner's time; only grows. No read asks for one before the floor, whatever the store still knows of it.
+    now: u64,
+    /// `floor <= now`.
+    floor: u64,
 }
 
 impl World {
     fn new(seed: u64, meter: Arc<Registry>) -> Self {
         let entropy = SeededEntropy::new(seed ^ 0xA5A5);
         let pick = |names: &[&'static str]| names[entropy.below(names.len() as u64) as usize];
-        let chosen = [
-            ("memtable", pick(&["bptree", "crossbeam"])),
-            ("compaction", pick(&["leveled", "tiered"])),
-            ("filter", pick(&["none", "blocked-bloom"])),
-            ("cache", pick(&["none", "lru"])),
-            ("codec", pick(&["raw", "lz4"])),
-            ("wal", pick(&["mmap", "pwrite"])),
-        ];
+        let all = nori_lsm::Components::list();
+        let chosen = nori_lsm::SEAMS.map(|seam| {
+            let names: Vec<&'static str> =
+                all.iter().filter(|line| line.seam == seam).map(|line| line.name).collect();
+            (seam, pick(&names))
+        });
         let (parts, tasks) = seeded(seed, MemFs::new(), meter);
         let oracle = ModelFactory::default();
         let mut world = Self {
@@ -59,6 +63,8 @@ impl World {
             tasks,
             pair: None,
             reopened: 0,
+            now: 1,
+            floor: 1,
         };
         world.open();
         world
@@ -80,8 +86,10 @@ impl World {
 
     fn step(&mut self) {
         match self.entropy.below(200) {
-            0..110 => self.write(),
-            110..150 => self.read(),
+            0..108 => self.write(),
+            108..110 => self.grow_older(),
+            110..140 => self.read(),
+            140..150 => self.read_many(),
             150..165 => self.scan(),
             165..180 => {
                 self.tasks.run(self.entropy.below(30));
@@ -106,6 +114,20 @@ impl World {
         }
     }
 
+    fn grow_older(&mut self) {
+        self.now += self.entropy.below(8);
+        if self.entropy.below(2) == 0 {
+            self.floor += self.entropy.below(self.now - self.floor + 1);
+            let operator = self.pair().lsm.maintain().unwrap();
+            operator.set_expiry_floor(Tick(self.floor)).unwrap();
+        }
+    }
+
+    fn options(&self) -> ReadOptions {
+        let now = Tick(self.floor + self.entropy.below(self.now - self.floor + 1));
+        ReadOptions { now, ..ReadOptions::default() }
+    }
+
     fn write(&self) {
         let mut batch = WriteBatch::new();
         for _ in 0..1 + self.entropy.below(4) {
@@ -113,7 +135,12 @@ impl World {
                 batch.delete(&self.key());
             } else {
                 let value = vec![self.entropy.next_u64() as u8; self.entropy.below(200) as usize];
-                batch.put(&self.key(), &value);
+                if self.entropy.below(5) == 0 {
+                    let expires = Tick(self.now + self.entropy.below(16));
+                    batch.put_until(&self.key(), &value, expires);
+                } else {
+                    batch.put(&self.key(), &value);
+                }
             }
         }
         let age = Duration::from_millis(5);
@@ -138,14 +165,35 @@ impl World {
 
     fn read(&self) {
         let (lsm, model) = self.readers();
-        let key = self.key();
-        assert_eq!(lsm.get(&key).unwrap(), model.get(&key).unwrap());
+        let (key, options) = (self.key(), self.options());
+        let value = |reader: &dyn Reader| {
+            let mut value = None;
+            reader.read(&key, &options, &mut |row| value = Some(row.value.to_vec())).unwrap();
+            value
+        };
+        assert_eq!(value(lsm), value(model));
+    }
+
+    fn read_many(&self) {
+        let (lsm, model) = self.readers();
+        let options = self.options();
+        let keys: Vec<_> = (0..self.entropy.below(40)).map(|_| self.key()).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let values = |reader: &dyn Reader| {
+            let mut values = vec![None; keys.len()];
+            let mut sink = |n: usize, row: Option<Row<'_>>| {
+                assert!(values[n].replace(row.map(|row| row.value.to_vec())).is_none());
+            };
+            reader.read_many(&keys, &options, &mut sink).unwrap();
+            values
+        };
+        assert_eq!(values(lsm), values(model));
     }
 
     fn scan(&self) {
         let (lsm, model) = self.readers();
         let range = KeyRange::between(&self.key(), &self.key());
-        let options = ReadOptions::default();
+        let options = self.options();
         let (mut a, mut b) =
             (lsm.cursor(&range, &options).unwrap(), model.cursor(&range, &options).unwrap());
         for _ in 0..self.entropy.below(40) {
@@ -173,7 +221,7 @@ fn history(seed: u64, operations: u64) -> (Vec<u8>, u64, Vec<nori_observe::VizEv
     let number = |name| stats.number(name).unwrap();
     let counts = [number(stat::FLUSHES), number(stat::COMPACTIONS), world.reopened];
     let mut rows = Vec::new();
-    let mut cursor = world.pair().lsm.cursor(&KeyRange::all(), &ReadOptions::default()).unwrap();
+    let mut cursor = world.pair().lsm.cursor(&KeyRange::all(), &world.options()).unwrap();
     while cursor.next().unwrap() {
         let row = cursor.row().unwrap();
         rows.extend_from_slice(row.key);
