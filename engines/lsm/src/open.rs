@@ -64,15 +64,7 @@ pub(crate) fn open(
     sweep(fs, dir, &version, stored.mark.number)?;
 
     let options = WalOptions { kind: components.wal, segment_bytes: settings.segment_bytes() };
-    let begun = begin_writing(dir, &parts, &version, &stored, &log, options);
-    let (manifest, wal, numbers) = match begun {
-        Ok((manifest, wal, numbers)) => (Ok(manifest), Ok(wal), numbers),
-        // A store that exists can be read without a byte of room.
-        Err(full) if full.kind() == ErrorKind::Full && stored.mark.number > 0 => {
-            (Err(full.clone()), Err(full), stored.numbers.clone())
-        }
-        Err(error) => return Err(error),
-    };
+    let (manifest, wal, numbers) = begin(dir, &parts, &version, &stored, &log, options)?;
     let full = wal.as_ref().err().cloned();
     let version = Arc::new(version);
     let active = Mem::new(&*components.memtable);
@@ -135,6 +127,27 @@ fn replay(fs: &dyn Fs, dir: &Path, stored: &Stored, components: &Components) -> 
     };
     stored.check_mark(mark)?;
     outcome
+}
+
+/// The manifest and the log to write, or why there are none; and the numbers of all edits.
+type Begun = (Result<Manifest>, Result<Wal>, Edit);
+
+/// Begins to write; for want of room does without, if there is something to read.
+fn begin(
+    dir: &Path,
+    parts: &Parts,
+    version: &Version,
+    stored: &Stored,
+    log: &Log,
+    options: WalOptions,
+) -> Result<Begun> {
+    match begin_writing(dir, parts, version, stored, log, options) {
+        Ok((manifest, wal, numbers)) => Ok((Ok(manifest), Ok(wal), numbers)),
+        Err(full) if full.kind() == ErrorKind::Full && stored.mark.number > 0 => {
+            Ok((Err(full.clone()), Err(full), stored.numbers.clone()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Begins a manifest and a segment, in this order; the manifest, the log and the numbers of all edits.
