@@ -35,7 +35,7 @@ impl KeyCodec {
                 buffer.extend_from_slice(prefix.as_bytes());
                 write_decimal(placed, *zero_pad as usize, buffer);
             }
-            KeyFormat::Be64 => buffer.extend_from_slice(&placed.to_be_bytes()),
+            KeyFormat::Be64 {} => buffer.extend_from_slice(&placed.to_be_bytes()),
         }
     }
 }
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn big_endian_keys_sort_as_their_numbers() {
-        assert_eq!(key(KeyOrder::Ordered, KeyFormat::Be64, 258), [0, 0, 0, 0, 0, 0, 1, 2]);
+        assert_eq!(key(KeyOrder::Ordered, KeyFormat::Be64 {}, 258), [0, 0, 0, 0, 0, 0, 1, 2]);
     }
 
     #[test]

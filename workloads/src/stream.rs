@@ -172,8 +172,7 @@ fn share(total: u64, client: u32, clients: u32) -> u64 {
 
 impl RunSource {
     fn new(workload: &Workload, phase: &Phase, id: StreamId, ledger: &Ledger) -> Self {
-        let mix = &phase.mix;
-        let shares = [mix.read, mix.update, mix.insert, mix.rmw, mix.scan];
+        let shares = phase.mix.shares().map(|(_, share)| share);
         let sum: f64 = shares.iter().sum();
         let mut upto = shares;
         let mut so_far = 0.0;
