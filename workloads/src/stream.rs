@@ -129,6 +129,7 @@ impl OpStream {
     }
 
     /// The next operation; `None` after the last.
+    #[inline]
     pub fn next_op(&mut self) -> Option<Op> {
         self.left = self.left.checked_sub(1)?;
         let (kind, scan_length) = match &mut self.source {
