@@ -209,3 +209,67 @@ fn a_load_past_its_time_is_finished_in_batches_that_are_not_measured() {
     assert!(load.counts.bytes_inserted > 200_000 * 120, "all bytes count");
     assert_eq!(run.first_error, None);
 }
+
+/// Takes note of the keys it is asked for.
+#[derive(Default)]
+struct Asked(RwLock<Vec<Vec<u8>>>);
+
+impl Reader for Asked {
+    fn read(&self, key: &[u8], _: &ReadOptions, sink: &mut dyn FnMut(Row<'_>)) -> KvResult<bool> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(key.to_vec());
+        sink(Row { key, value: &[] });
+        Ok(true)
+    }
+    fn cursor(&self, _: &KeyRange, _: &ReadOptions) -> KvResult<Box<dyn Cursor>> {
+        unreachable!("the workload does not scan")
+    }
+}
+
+impl Engine for Asked {
+    fn write(&self, batch: &WriteBatch, _: Durability) -> KvResult<SeqNo> {
+        let keys = batch.iter().map(|(_, key, _)| key.to_vec());
+        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(keys);
+        Ok(SeqNo::ZERO)
+    }
+    fn snapshot(&self) -> KvResult<Arc<dyn Reader>> {
+        unreachable!("the driver takes no snapshot")
+    }
+    fn stats(&self) -> EngineStats {
+        EngineStats::default()
+    }
+}
+
+#[test]
+fn operations_drawn_ahead_are_those_of_the_stream() {
+    // 101 operations: the last go is not full. D inserts, so its picks follow what was acknowledged.
+    for name in ["ycsb-a", "ycsb-d"] {
+        let w = workload(name, 101, 1);
+        let asked = Arc::new(Asked::default());
+        let engine: Arc<dyn Engine> = Arc::clone(&asked) as _;
+        let job = PhaseJob {
+            engine: &engine,
+            workload: &w,
+            phase: 1,
+            seed: 7,
+            number: 1,
+            durability: Durability::Os,
+            ledger: Arc::new(Ledger::new(w.keys.records, 1)),
+            checks: false,
+        };
+        assert_eq!(run_phase(&job, &mut |_| {}).unwrap().counts.ops_total(), 101);
+        let id = StreamId { seed: 7, phase: 1, client: 0 };
+        let ledger = Arc::new(Ledger::new(w.keys.records, 1));
+        let mut stream = OpStream::new(&w, 1, id, ledger);
+        let codec = nori_workloads::KeyCodec::new(&w.keys);
+        let mut expected = Vec::new();
+        while let Some(op) = stream.next_op() {
+            let mut key = Vec::new();
+            codec.write(op.key, &mut key);
+            expected.push(key);
+            if op.kind == OpKind::Insert {
+                stream.acknowledge_insert();
+            }
+        }
+        assert_eq!(*asked.0.read().unwrap(), expected, "{name}");
+    }
+}
