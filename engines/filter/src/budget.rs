@@ -6,6 +6,10 @@
 
 use std::fmt;
 
+mod monkey;
+
+pub use monkey::MonkeyBudget;
+
 /// How much a level holds, as a budget sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LevelFill {

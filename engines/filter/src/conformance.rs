@@ -34,7 +34,10 @@ pub fn budget_keeps_its_contract(budget: &dyn FilterBudget) {
     for levels in 0..9 {
         for total in [0.0, 1.0, 5.0, 10.0, 20.0] {
             let mut fill: Vec<LevelFill> = (0..levels)
-                .map(|_| LevelFill { entries: random.next() % 10_000_000, runs: 1 })
+                .map(|_| LevelFill {
+                    entries: random.next() % 10_000_000,
+                    runs: 1 + (random.next() % 8) as usize,
+                })
                 .collect();
             if let Some(empty) = fill.first_mut() {
                 *empty = LevelFill { entries: 0, runs: 0 };

@@ -12,17 +12,22 @@
 //! Left to others: where a filter is stored, its checksum, its place in the memory budget.
 
 mod blocked_bloom;
+mod bloom;
 mod budget;
 pub mod conformance;
 mod none;
 mod policy;
 mod registry;
+mod split_bloom;
+mod stored;
 
 pub use blocked_bloom::BlockedBloomPolicy;
-pub use budget::{FilterBudget, LevelFill, UniformBudget};
+pub use bloom::BloomPolicy;
+pub use budget::{FilterBudget, LevelFill, MonkeyBudget, UniformBudget};
 pub use none::NoFilterPolicy;
 pub use policy::{Filter, FilterBuilder, FilterContext, FilterError, FilterPolicy};
 pub use registry::{Entry, budget, budgets, policies, policy};
+pub use split_bloom::SplitBloomPolicy;
 
 /// The hash of a user key, the same for every filter of the tree (XXH3, 64 bits, no seed).
 ///

@@ -2,30 +2,20 @@
 
 use super::*;
 use crate::key_hash;
-
-fn context(bits_per_key: f64) -> FilterContext {
-    FilterContext { level: 1, is_last_level: false, keys_expected: 0, bits_per_key }
-}
+use crate::stored::testing::{block_of, passes_as_often_as, poisson};
 
 fn filter_of(keys: impl Iterator<Item = u64>, bits_per_key: f64) -> BlockedBloom {
-    let mut builder = BlockedBloomPolicy.builder(&context(bits_per_key)).unwrap();
-    keys.for_each(|key| builder.add_hash(key_hash(&key.to_be_bytes())));
-    BlockedBloom::decode(&builder.finish()).unwrap()
+    BlockedBloom::decode(&block_of(&BlockedBloomPolicy, keys, bits_per_key)).unwrap()
 }
 
-/// The expected share of false positives: a line has `n` keys with the probability of a Poisson
-/// law, and then each probed bit is set with `1 - (1 - probes / 512)^n`.
+/// The expected share of false positives: in a line with `n` keys each probed bit is set with
+/// `1 - (1 - probes / 512)^n`.
 fn theory(bits_per_key: f64, probes: u8) -> f64 {
-    let mean = LINE_BITS / bits_per_key;
-    let (mut probability, mut sum) = ((-mean).exp(), 0.0);
-    for keys in 0..2_000 {
-        if keys > 0 {
-            probability *= mean / f64::from(keys);
-        }
-        let set = 1.0 - (1.0 - f64::from(probes) / LINE_BITS).powi(keys);
-        sum += probability * set.powi(i32::from(probes));
-    }
-    sum
+    let share = |(keys, probability)| {
+        let set = 1.0 - (1.0 - f64::from(probes) / 512.0_f64).powi(keys);
+        probability * set.powi(i32::from(probes))
+    };
+    poisson(512.0 / bits_per_key).map(share).sum()
 }
 
 #[test]
@@ -33,14 +23,7 @@ fn false_positives_are_as_rare_as_theory_says() {
     const KEYS: u64 = 100_000;
     for bits_per_key in [2.0, 5.0, 8.0, 10.0, 12.0, 16.0] {
         let filter = filter_of(0..KEYS, bits_per_key);
-        let asked = 400_000;
-        let wrong = (KEYS..KEYS + asked)
-            .filter(|key| filter.may_contain(key_hash(&key.to_be_bytes())))
-            .count() as f64;
-        let expected = theory(bits_per_key, filter.probes) * asked as f64;
-        // Four standard deviations of a count, and 3 % for lanes that are not independent.
-        let tolerance = 4.0 * expected.sqrt() + 0.03 * expected;
-        assert!((wrong - expected).abs() <= tolerance, "{bits_per_key}: {wrong} for {expected}");
+        passes_as_often_as(&filter, KEYS, theory(bits_per_key, filter.probes), 0.03);
     }
 }
 
@@ -76,7 +59,7 @@ fn versions_of_one_key_count_once() {
 fn bytes_of_format_v1_never_change() {
     let filter = filter_of(0..3, 10.0);
     let block = filter.encode();
-    assert_eq!(block.len(), LINE_BYTES + TRAILER_BYTES);
+    assert_eq!(block.len(), LINE_BYTES + 8);
     assert_eq!(block[LINE_BYTES..], [1, 0, 0, 0, 8, 0, 0x0c, 0xb1]);
     assert_eq!(
         key_hash(&block),

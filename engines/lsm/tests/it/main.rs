@@ -6,5 +6,6 @@ mod crash;
 mod damage;
 mod kill;
 mod matrix;
+mod pairs;
 mod parts;
 mod sim;
