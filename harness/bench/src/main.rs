@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `cli`, `names` | what the user asked for |
 //! | `plan`, `experiment`, `progress` | which runs that means; children that carry them out |
+//! | `guard`, `interrupt` | one bench to a directory, no child without its bench; Ctrl-C |
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `stored`, `table`, `plot`, `report` | what people see, from files alone |
