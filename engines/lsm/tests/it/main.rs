@@ -4,6 +4,7 @@
 
 mod crash;
 mod damage;
+mod exhaustive;
 mod kill;
 mod matrix;
 mod pairs;

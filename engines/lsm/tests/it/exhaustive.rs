@@ -1,0 +1,220 @@
+//! Every small workload, interrupted at every file-system event: what recovery must do, without luck.
+//!
+//! 1. A workload is up to three operations out of puts, deletes, a range delete, a batch of two, flush, compact and reopen
+//!    over two keys. All of them are run in each class.
+//! 2. The power fails, or the process is killed, at each event of its *last* operation and of the jobs after it: earlier
+//!    events are those of a shorter workload.
+//! 3. What is left must open, hold the rows after some prefix of the batches that has all that was promised, take a write,
+//!    and open again.
+//!
+//! `NORI_EXHAUSTIVE=4` makes it up to four operations.
+
+use crate::parts::{factory, seeded};
+use nori_env::{Durability, FaultFs, FaultPlan, MemFs, PowerLoss};
+use nori_kv::{Engine, EngineFactory, KeyRange, Parts, ReadOptions, WriteBatch};
+use nori_observe::NullMeter;
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+const DIR: &str = "/small/store";
+/// The longest workload when nothing else is asked for.
+const OPERATIONS_MAX: usize = 3;
+/// More than the jobs of any of these workloads take.
+const STEPS_MAX: u64 = 10_000;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Op {
+    PutA,
+    PutB,
+    DeleteA,
+    DeleteRange,
+    Batch,
+    Flush,
+    Compact,
+    Reopen,
+}
+
+const OPS: [Op; 8] = [
+    Op::PutA,
+    Op::PutB,
+    Op::DeleteA,
+    Op::DeleteRange,
+    Op::Batch,
+    Op::Flush,
+    Op::Compact,
+    Op::Reopen,
+];
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+impl Op {
+    /// The batch of a write, the `n`-th operation, and what it does to the rows.
+    fn batch(self, n: usize, rows: &mut Map) -> Option<WriteBatch> {
+        let (a, b, value) = (b"a".to_vec(), b"b".to_vec(), format!("value-{n}").into_bytes());
+        let mut batch = WriteBatch::new();
+        match self {
+            Self::PutA | Self::PutB => {
+                let key = if self == Self::PutA { a } else { b };
+                batch.put(&key, &value);
+                rows.insert(key, value);
+            }
+            Self::DeleteA => {
+                batch.delete(&a);
+                rows.remove(&a);
+            }
+            Self::DeleteRange => {
+                batch.delete_range(&a, b"c");
+                rows.clear();
+            }
+            Self::Batch => {
+                batch.delete(&a).put(&b, &value);
+                rows.remove(&a);
+                rows.insert(b, value);
+            }
+            Self::Flush | Self::Compact | Self::Reopen => return None,
+        }
+        Some(batch)
+    }
+}
+
+/// What was written and promised.
+struct Story {
+    /// `states[n]`: the rows after `n` batches.
+    states: Vec<Map>,
+    acknowledged: usize,
+    /// The events before the last operation, and after all jobs.
+    events: (u64, u64),
+}
+
+/// Runs a workload until it ends or something fails.
+fn run(ops: &[Op], class: Durability, fs: &FaultFs) -> Story {
+    let (parts, tasks) = seeded(5, fs.clone(), Arc::new(NullMeter));
+    let mut story = Story { states: vec![Map::new()], acknowledged: 0, events: (0, 0) };
+    let factory = factory(&[]);
+    let open = |parts: &Parts| factory.open(Path::new(DIR), parts.clone());
+    let mut engine = open(&parts).ok();
+    for (n, op) in ops.iter().enumerate() {
+        if n + 1 == ops.len() && n > 0 {
+            story.events.0 = fs.events();
+        }
+        let Some(present) = engine.as_deref() else { return story };
+        let mut state = story.states.last().cloned().unwrap();
+        let done = match (op, op.batch(n, &mut state)) {
+            (_, Some(batch)) => {
+                story.states.push(state);
+                let written = present.write(&batch, class).is_ok();
+                story.acknowledged += usize::from(written);
+                written
+            }
+            (Op::Flush, _) => present.maintain().unwrap().flush().is_ok(),
+            (Op::Compact, _) => present.maintain().unwrap().compact(&KeyRange::all()).is_ok(),
+            _ => {
+                drop(engine.take());
+                engine = open(&parts).ok();
+                engine.is_some()
+            }
+        };
+        if !done {
+            return story;
+        }
+    }
+    tasks.run(STEPS_MAX);
+    story.events.1 = fs.events();
+    story
+}
+
+fn rows(engine: &dyn Engine) -> Map {
+    let mut map = Map::new();
+    let mut cursor = engine.cursor(&KeyRange::all(), &ReadOptions::default()).unwrap();
+    while cursor.next().unwrap() {
+        let row = cursor.row().unwrap();
+        map.insert(row.key.to_vec(), row.value.to_vec());
+    }
+    for key in [b"a", b"b"] {
+        let value = engine.get(key).unwrap();
+        assert_eq!(value.as_deref(), map.get(&key[..]).map(Vec::as_slice), "a get and a scan");
+    }
+    map
+}
+
+fn check(image: MemFs, story: &Story, least: usize, what: &dyn Fn() -> String) {
+    let (parts, _tasks) = seeded(6, image, Arc::new(NullMeter));
+    let factory = factory(&[]);
+    let engine = factory.open(Path::new(DIR), parts.clone());
+    let engine = engine.unwrap_or_else(|error| panic!("{}: {error}", what()));
+    let mut found = rows(&*engine);
+    let prefix = story.states.iter().rposition(|state| *state == found);
+    let prefix = prefix.unwrap_or_else(|| panic!("{}: {found:?} is no prefix", what()));
+    assert!(prefix >= least, "{}: {prefix} batches are left of {least}", what());
+    let mut batch = WriteBatch::new();
+    batch.put(b"after", b"the crash");
+    engine.write(&batch, Durability::Sync).unwrap();
+    drop(engine);
+    let again = factory.open(Path::new(DIR), parts).unwrap();
+    found.insert(b"after".to_vec(), b"the crash".to_vec());
+    assert_eq!(rows(&*again), found, "{}: the second recovery differs", what());
+}
+
+/// Interrupts one workload everywhere; the number of interruptions.
+fn interrupt(ops: &[Op], class: Durability) -> u64 {
+    let whole = run(ops, class, &FaultFs::new(FaultPlan::default()));
+    assert_eq!(whole.acknowledged + 1, whole.states.len(), "{ops:?} fails by itself");
+    let mut count = 0;
+    for at in whole.events.0 + 1..=whole.events.1 + 1 {
+        let plan = FaultPlan { crash_at_event: Some(at), ..FaultPlan::default() };
+        let fs = FaultFs::new(plan);
+        let story = run(ops, class, &fs);
+        let synced = if class == Durability::Sync { story.acknowledged } else { 0 };
+        for loss in [PowerLoss::LosesAll, PowerLoss::Draws(at), PowerLoss::Draws(!at)] {
+            let what = || format!("{ops:?}, {class}, event {at}, {loss:?}");
+            check(fs.after_power_loss(loss), &story, synced, &what);
+            count += 1;
+        }
+        let what = || format!("{ops:?}, {class}, event {at}, kill");
+        check(fs.after_kill(), &story, story.acknowledged, &what);
+        count += 1;
+    }
+    count
+}
+
+/// Every workload of `len` operations, numbered.
+fn workloads(len: usize) -> impl Iterator<Item = Vec<Op>> {
+    let count = OPS.len().pow(len as u32);
+    (0..count).map(move |mut n| {
+        let mut ops = Vec::with_capacity(len);
+        for _ in 0..len {
+            ops.push(OPS[n % OPS.len()]);
+            n /= OPS.len();
+        }
+        ops
+    })
+}
+
+fn interrupt_all(class: Durability) {
+    let asked = std::env::var("NORI_EXHAUSTIVE").ok().and_then(|len| len.parse().ok());
+    let len_max: usize = asked.unwrap_or(OPERATIONS_MAX);
+    let (mut all, mut count) = (0, 0);
+    for ops in (1..=len_max).flat_map(workloads) {
+        all += 1;
+        count += interrupt(&ops, class);
+    }
+    println!("{class}: {all} workloads, {count} interruptions recovered");
+    assert!(count > 10 * all);
+}
+
+#[test]
+fn no_small_workload_under_os_loses_what_it_was_promised_wherever_it_is_interrupted() {
+    interrupt_all(Durability::Os);
+}
+
+#[test]
+fn no_small_workload_under_group_loses_what_it_was_promised_wherever_it_is_interrupted() {
+    interrupt_all(Durability::Group { max_age: Duration::from_millis(5) });
+}
+
+#[test]
+fn no_small_workload_under_sync_loses_what_it_was_promised_wherever_it_is_interrupted() {
+    interrupt_all(Durability::Sync);
+}
