@@ -12,9 +12,9 @@
 //! is active while another is flushed; fjall has no budget of its own.
 
 use crate::Preset;
-use crate::book::{self, Book};
-use crate::timed::TimedSync;
-use crate::walk::{Bounds, Direction, TwoWay, Walk, Walks};
+use crate::book::Book;
+use crate::peer::{Peer, Store, View, two_way};
+use crate::walk::{Bounds, Direction, Walk, Walks};
 use ::fjall::config::{
     BloomConstructionPolicy, CompressionPolicy, FilterPolicy, FilterPolicyEntry,
 };
@@ -23,15 +23,11 @@ use ::fjall::{
     PersistMode, Readable, Snapshot,
 };
 use nori_kv::{
-    Capabilities, Cursor, Durability, Engine, EngineFactory, EngineStats, Error, Feature, KeyRange,
-    Kind, Maintain, Parts, ReadOptions, Reader, Result, Row, SeqNo, Tier, WriteBatch, stat,
+    Capabilities, Cursor, Durability, Error, Feature, KeyRange, Kind, Result, Row, WriteBatch, stat,
 };
-use std::path::Path;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
-/// The peer's folder below the store's.
-const STORE: &str = "fjall";
 /// fjall's own limit.
 const KEY_BYTES_MAX: usize = u16::MAX as usize;
 /// Below it fjall would seal a memtable every few thousand writes.
@@ -43,78 +39,56 @@ const FILTER_BITS_PER_KEY: f32 = 10.0;
 const SETTLE_PAUSE: Duration = Duration::from_millis(20);
 const SETTLE_QUIET: u32 = 5;
 
-/// Opens fjall stores.
-#[derive(Clone, Copy, Debug)]
-pub struct FjallFactory {
-    preset: Preset,
-}
-
-impl FjallFactory {
-    /// A factory for one row.
-    pub const fn new(preset: Preset) -> Self {
-        Self { preset }
-    }
-
-    const fn label(self) -> &'static str {
-        self.preset.name("fjall", "fjall:default")
-    }
-}
-
 /// The cache and the memtable of a memory budget.
 fn split(memory_bytes: u64) -> (u64, u64) {
     (memory_bytes / 2, (memory_bytes / 4).max(MEMTABLE_BYTES_MIN))
 }
 
-fn row() -> Capabilities {
-    let features = [
-        Feature::Snapshots,
-        Feature::Reverse,
-        Feature::ReadMany,
-        Feature::Flush,
-        Feature::Compact,
-        Feature::Settle,
-        Feature::Batches,
-        Feature::Lock,
-    ];
-    let mut row = Capabilities::new(&Capabilities::ALL_DURABILITIES, &features, KEY_BYTES_MAX);
-    row.has_empty_key = false;
-    row
-}
+/// See the module.
+pub(crate) struct Fjall;
 
-impl EngineFactory for FjallFactory {
-    fn name(&self) -> &str {
-        self.label()
+impl Peer for Fjall {
+    type Store = FjallStore;
+    const MATCHED: &'static str = "fjall";
+    const SHIPPED: &'static str = "fjall:default";
+
+    fn row() -> Capabilities {
+        let features = [
+            Feature::Snapshots,
+            Feature::Reverse,
+            Feature::ReadMany,
+            Feature::Flush,
+            Feature::Compact,
+            Feature::Settle,
+            Feature::Batches,
+            Feature::Lock,
+        ];
+        let mut row = Capabilities::new(&Capabilities::ALL_DURABILITIES, &features, KEY_BYTES_MAX);
+        row.has_empty_key = false;
+        row
     }
 
-    fn capabilities(&self) -> Capabilities {
-        row()
-    }
-
-    fn settings(&self) -> Vec<(String, String)> {
-        let rows: &[(&str, String)] = match self.preset {
-            Preset::Shipped => &[("preset", "as shipped".into())],
+    fn settings(preset: Preset) -> Vec<(&'static str, String)> {
+        let mut rows = match preset {
+            Preset::Shipped => vec![("preset", "as shipped".to_owned())],
             Preset::Matched { memory_bytes } => {
                 let (cache, memtable) = split(memory_bytes);
-                &[
+                vec![
                     ("cache_bytes", cache.to_string()),
                     ("memtable_bytes", memtable.to_string()),
                     ("filter", format!("bloom, {FILTER_BITS_PER_KEY} bits a key on every level")),
-                    ("compression", "none, journal and tables".into()),
+                    ("compression", "none, journal and tables".to_owned()),
                 ]
             }
         };
-        let version = ("version".to_owned(), "3.1".to_owned());
-        rows.iter()
-            .map(|(name, value)| ((*name).to_owned(), value.clone()))
-            .chain([version])
-            .collect()
+        rows.push(("version", "3.1".to_owned()));
+        rows
     }
 
-    fn open(&self, dir: &Path, parts: Parts) -> Result<Arc<dyn Engine>> {
-        let book = Book::open(self.label(), dir, STORE)?;
+    fn open(book: Book, preset: Preset) -> Result<FjallStore> {
         let mut builder = Database::builder(book.store());
         let mut options = KeyspaceCreateOptions::default();
-        if let Preset::Matched { memory_bytes } = self.preset {
+        if let Preset::Matched { memory_bytes } = preset {
             let (cache, memtable) = split(memory_bytes);
             let bloom = BloomConstructionPolicy::BitsPerKey(FILTER_BITS_PER_KEY);
             builder = builder.cache_size(cache).journal_compression(CompressionType::None);
@@ -125,28 +99,15 @@ impl EngineFactory for FjallFactory {
         }
         let db = builder.open().map_err(|e| explain(&book, "opening", e))?;
         let keyspace = db.keyspace("data", || options).map_err(|e| explain(&book, "opening", e))?;
-        let core = Arc::new(Core { keyspace, db, book });
-        let weak = Arc::downgrade(&core);
-        let timed = TimedSync::new(&parts, Box::new(move || sync_if_open(&weak)));
-        Ok(Arc::new(FjallEngine { core, timed, row: row() }))
-    }
-
-    fn destroy(&self, dir: &Path, _parts: &Parts) -> Result<()> {
-        book::destroy(dir, STORE)
+        Ok(FjallStore { keyspace, db, book })
     }
 }
 
-/// What readers, cursors and timed syncs share. Fields are dropped in order: the lock goes last.
-struct Core {
+/// Fields are dropped in order: the lock goes last.
+pub(crate) struct FjallStore {
     keyspace: Keyspace,
     db: Database,
     book: Book,
-}
-
-fn sync_if_open(core: &Weak<Core>) -> Result<()> {
-    let Some(core) = core.upgrade() else { return Ok(()) };
-    let synced = core.db.persist(PersistMode::SyncData);
-    synced.map_err(|e| core.book.failed(explain(&core.book, "syncing", e)))
 }
 
 /// fjall's error in the words of the seam.
@@ -164,132 +125,86 @@ fn explain(book: &Book, action: &'static str, error: ::fjall::Error) -> Error {
     }
 }
 
-fn refuse_cache_only(book: &Book, options: &ReadOptions) -> Result<()> {
-    match options.tier {
-        Tier::Any => Ok(()),
-        Tier::CacheOnly => Err(book.unsupported("reads of memory alone")),
-    }
-}
-
-struct FjallEngine {
-    core: Arc<Core>,
-    timed: TimedSync,
-    row: Capabilities,
-}
-
-impl FjallEngine {
-    fn now(&self) -> FjallSnapshot {
-        FjallSnapshot { snapshot: self.core.db.snapshot(), core: Arc::clone(&self.core) }
-    }
-
-    /// Writes one operation the short way, which persists as `os` does.
-    fn write_one(&self, batch: &WriteBatch) -> ::fjall::Result<()> {
-        let keyspace = &self.core.keyspace;
+impl FjallStore {
+    /// Writes operations the short way, which persists as `os` does.
+    fn write_singly(&self, batch: &WriteBatch) -> ::fjall::Result<()> {
         batch.iter().try_for_each(|(op, key, value)| match op.kind {
-            Kind::Put => keyspace.insert(key, value),
-            _ => keyspace.remove(key),
+            Kind::Put => self.keyspace.insert(key, value),
+            _ => self.keyspace.remove(key),
         })
     }
 
     fn write_batch(&self, batch: &WriteBatch, mode: Option<PersistMode>) -> ::fjall::Result<()> {
-        let mut theirs = self.core.db.batch().durability(mode);
+        let mut theirs = self.db.batch().durability(mode);
         for (op, key, value) in batch.iter() {
             match op.kind {
-                Kind::Put => theirs.insert(&self.core.keyspace, key, value),
-                _ => theirs.remove(&self.core.keyspace, key),
+                Kind::Put => theirs.insert(&self.keyspace, key, value),
+                _ => theirs.remove(&self.keyspace, key),
             }
         }
         theirs.commit()
     }
 }
 
-impl Reader for FjallEngine {
-    fn read(
-        &self,
-        key: &[u8],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(Row<'_>),
-    ) -> Result<bool> {
-        refuse_cache_only(&self.core.book, options)?;
-        let found =
-            self.core.keyspace.get(key).map_err(|e| explain(&self.core.book, "reading", e))?;
+impl Store for FjallStore {
+    type View = FjallView;
+
+    fn book(&self) -> &Book {
+        &self.book
+    }
+
+    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<()> {
+        let written = match durability {
+            Durability::None => self.write_batch(batch, None),
+            Durability::Sync if batch.is_empty() => self.db.persist(PersistMode::SyncData),
+            Durability::Sync => self.write_batch(batch, Some(PersistMode::SyncData)),
+            _ if batch.len() == 1 => self.write_singly(batch),
+            _ => self.write_batch(batch, Some(PersistMode::Buffer)),
+        };
+        written.map_err(|e| explain(&self.book, "writing", e))
+    }
+
+    fn read(&self, key: &[u8], sink: &mut dyn FnMut(Row<'_>)) -> Result<bool> {
+        let found = self.keyspace.get(key).map_err(|e| explain(&self.book, "reading", e))?;
         Ok(found.map(|value| sink(Row { key, value: &value })).is_some())
     }
 
-    fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
-        self.now().cursor(range, options)
+    fn view(self: Arc<Self>) -> Result<FjallView> {
+        Ok(FjallView { snapshot: self.db.snapshot(), store: self })
     }
 
-    fn read_many(
-        &self,
-        keys: &[&[u8]],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
-    ) -> Result<()> {
-        self.now().read_many(keys, options, sink)
-    }
-}
-
-impl Engine for FjallEngine {
-    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<SeqNo> {
-        let book = &self.core.book;
-        book.admit(batch, &self.row)?;
-        let written = match durability {
-            Durability::Os | Durability::Group { .. } if batch.len() == 1 => self.write_one(batch),
-            Durability::None => self.write_batch(batch, None),
-            Durability::Os | Durability::Group { .. } => {
-                self.write_batch(batch, Some(PersistMode::Buffer))
-            }
-            Durability::Sync if batch.is_empty() => self.core.db.persist(PersistMode::SyncData),
-            Durability::Sync => self.write_batch(batch, Some(PersistMode::SyncData)),
-        };
-        written.map_err(|e| book.failed(explain(book, "writing", e)))?;
-        if let Durability::Group { max_age } = durability {
-            self.timed.within(max_age);
-        }
-        Ok(book.number(batch))
+    fn sync(&self) -> Result<()> {
+        let synced = self.db.persist(PersistMode::SyncData);
+        synced.map_err(|e| explain(&self.book, "syncing", e))
     }
 
-    fn snapshot(&self) -> Result<Arc<dyn Reader>> {
-        Ok(Arc::new(self.now()))
-    }
-
-    fn stats(&self) -> EngineStats {
-        let Core { db, keyspace, book } = &*self.core;
-        let numbers = vec![
+    fn count(&self, numbers: &mut Vec<(&'static str, u64)>) {
+        let Self { db, keyspace, .. } = self;
+        numbers.extend([
             (stat::COMPACTIONS, db.compactions_completed() as u64),
             (stat::MEMTABLE_BYTES, db.write_buffer_size()),
             (stat::CACHE_BYTES, db.cache_size()),
             (stat::TABLE_BYTES, keyspace.disk_space()),
-            (stat::LAST_SEQNO, book.last().value()),
             ("tables", keyspace.table_count() as u64),
-        ];
-        EngineStats { numbers, levels: Vec::new() }
+        ]);
     }
 
-    fn maintain(&self) -> Option<&dyn Maintain> {
-        Some(self)
-    }
-}
-
-impl Maintain for FjallEngine {
     fn flush(&self) -> Result<()> {
-        let flushed = self.core.keyspace.rotate_memtable_and_wait();
-        flushed.map_err(|e| explain(&self.core.book, "flushing", e))
+        let flushed = self.keyspace.rotate_memtable_and_wait();
+        flushed.map_err(|e| explain(&self.book, "flushing", e))
     }
 
     /// fjall compacts all or nothing, so the range is taken as everything.
     fn compact(&self, _range: &KeyRange) -> Result<()> {
         self.flush()?;
-        let compacted = self.core.keyspace.major_compact();
-        compacted.map_err(|e| explain(&self.core.book, "compacting", e))
+        let compacted = self.keyspace.major_compact();
+        compacted.map_err(|e| explain(&self.book, "compacting", e))
     }
 
     fn settle(&self) -> Result<()> {
         let mut quiet = 0;
         while quiet < SETTLE_QUIET {
-            let db = &self.core.db;
-            let is_busy = db.outstanding_flushes() > 0 || db.active_compactions() > 0;
+            let is_busy = self.db.outstanding_flushes() > 0 || self.db.active_compactions() > 0;
             quiet = if is_busy { 0 } else { quiet + 1 };
             std::thread::sleep(SETTLE_PAUSE);
         }
@@ -297,51 +212,26 @@ impl Maintain for FjallEngine {
     }
 }
 
-struct FjallSnapshot {
+/// Fields are dropped in order: the snapshot before the store.
+#[derive(Clone)]
+pub(crate) struct FjallView {
     snapshot: Snapshot,
-    core: Arc<Core>,
+    store: Arc<FjallStore>,
 }
 
-impl Reader for FjallSnapshot {
-    fn read(
-        &self,
-        key: &[u8],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(Row<'_>),
-    ) -> Result<bool> {
-        refuse_cache_only(&self.core.book, options)?;
-        let found = self.snapshot.get(&self.core.keyspace, key);
-        let found = found.map_err(|e| explain(&self.core.book, "reading", e))?;
+impl View for FjallView {
+    fn read(&self, key: &[u8], sink: &mut dyn FnMut(Row<'_>)) -> Result<bool> {
+        let found = self.snapshot.get(&self.store.keyspace, key);
+        let found = found.map_err(|e| explain(&self.store.book, "reading", e))?;
         Ok(found.map(|value| sink(Row { key, value: &value })).is_some())
     }
 
-    fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
-        refuse_cache_only(&self.core.book, options)?;
-        let walks = FjallWalks { snapshot: self.snapshot.clone(), core: Arc::clone(&self.core) };
-        Ok(Box::new(TwoWay::new(walks, range.clone())))
-    }
-
-    fn read_many(
-        &self,
-        keys: &[&[u8]],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
-    ) -> Result<()> {
-        for (index, key) in keys.iter().enumerate() {
-            if !self.read(key, options, &mut |row| sink(index, Some(row)))? {
-                sink(index, None);
-            }
-        }
-        Ok(())
+    fn cursor(&self, range: &KeyRange) -> Result<Box<dyn Cursor>> {
+        Ok(two_way(self.clone(), range))
     }
 }
 
-struct FjallWalks {
-    snapshot: Snapshot,
-    core: Arc<Core>,
-}
-
-impl Walks for FjallWalks {
+impl Walks for FjallView {
     type Walk = FjallWalk;
 
     fn start(
@@ -350,16 +240,16 @@ impl Walks for FjallWalks {
         way: Direction,
         bounds: Bounds<'_>,
     ) -> Result<FjallWalk> {
-        let iter = self.snapshot.range::<&[u8], _>(&self.core.keyspace, bounds);
-        Ok(FjallWalk { iter, way, row: None, core: Arc::clone(&self.core) })
+        let iter = self.snapshot.range::<&[u8], _>(&self.store.keyspace, bounds);
+        Ok(FjallWalk { iter, way, row: None, store: Arc::clone(&self.store) })
     }
 }
 
-struct FjallWalk {
+pub(crate) struct FjallWalk {
     iter: Iter,
     way: Direction,
     row: Option<KvPair>,
-    core: Arc<Core>,
+    store: Arc<FjallStore>,
 }
 
 impl Walk for FjallWalk {
@@ -369,7 +259,7 @@ impl Walk for FjallWalk {
             Direction::Down => self.iter.next_back(),
         };
         let row = next.map(::fjall::Guard::into_inner).transpose();
-        self.row = row.map_err(|e| explain(&self.core.book, "reading", e))?;
+        self.row = row.map_err(|e| explain(&self.store.book, "reading", e))?;
         Ok(self.row.is_some())
     }
 

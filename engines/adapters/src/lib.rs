@@ -18,17 +18,16 @@
 mod book;
 mod fjall;
 mod lmdb;
-
+mod peer;
 mod redb;
+#[cfg(feature = "rocksdb")]
+mod rocksdb;
+mod sled;
 mod timed;
 mod walk;
 
-pub use fjall::FjallFactory;
-pub use lmdb::LmdbFactory;
-
-pub use redb::RedbFactory;
-
 use nori_kv::EngineFactory;
+use peer::PeerFactory;
 use std::sync::Arc;
 
 /// Which row of a peer is opened.
@@ -53,8 +52,18 @@ pub struct Listed {
     pub about: &'static str,
 }
 
-/// Every row there is, in the order in which tables show them.
-pub const ROWS: [Listed; 6] = [
+/// Every row that is built in, in the order in which tables show them. RocksDB's are, with the cargo feature `rocksdb`.
+pub const ROWS: &[Listed] = &[
+    #[cfg(feature = "rocksdb")]
+    Listed {
+        name: "rocksdb",
+        about: "RocksDB 11: the LSM tree in C++; same memory, filters and compression as ours",
+    },
+    #[cfg(feature = "rocksdb")]
+    Listed {
+        name: "rocksdb:default",
+        about: "RocksDB 11 as shipped: 32 MiB cache, 64 MiB memtables, no filters, snappy",
+    },
     Listed {
         name: "fjall",
         about: "fjall 3: an LSM tree in Rust; same memory, filters and compression as ours",
@@ -65,6 +74,11 @@ pub const ROWS: [Listed; 6] = [
     },
     Listed { name: "redb", about: "redb 4: a copy-on-write B-tree in Rust; same memory as ours" },
     Listed { name: "redb:default", about: "redb 4 as shipped: 1 GiB cache" },
+    Listed {
+        name: "sled",
+        about: "sled 0.34: a log-structured B-link tree in Rust; same memory as ours; a flush per write",
+    },
+    Listed { name: "sled:default", about: "sled 0.34 as shipped: 1 GiB cache; a flush per write" },
     Listed {
         name: "lmdb",
         about: "LMDB through heed: a mapped B-tree in C; no read-ahead; the page cache is its cache",
@@ -80,21 +94,13 @@ pub fn factory(name: &str, memory_bytes: u64) -> Option<Arc<dyn EngineFactory>> 
         None => (name, Preset::Matched { memory_bytes }),
     };
     match peer {
-        "fjall" => Some(Arc::new(FjallFactory::new(preset))),
-        "redb" => Some(Arc::new(RedbFactory::new(preset))),
-        "lmdb" => Some(Arc::new(LmdbFactory::new(preset))),
-
+        "fjall" => Some(Arc::new(PeerFactory::<fjall::Fjall>::new(preset))),
+        #[cfg(feature = "rocksdb")]
+        "rocksdb" => Some(Arc::new(PeerFactory::<rocksdb::RocksDb>::new(preset))),
+        "sled" => Some(Arc::new(PeerFactory::<sled::Sled>::new(preset))),
+        "redb" => Some(Arc::new(PeerFactory::<redb::Redb>::new(preset))),
+        "lmdb" => Some(Arc::new(PeerFactory::<lmdb::Lmdb>::new(preset))),
         _ => None,
-    }
-}
-
-impl Preset {
-    /// The name of the row of `peer`.
-    const fn name(self, matched: &'static str, shipped: &'static str) -> &'static str {
-        match self {
-            Self::Shipped => shipped,
-            Self::Matched { .. } => matched,
-        }
     }
 }
 
@@ -107,7 +113,7 @@ mod tests {
         for row in ROWS {
             assert_eq!(factory(row.name, 64 << 20).unwrap().name(), row.name);
         }
-        for name in ["", "fjal", "fjall:", "fjall:matched", "rocksdb"] {
+        for name in ["", "fjal", "fjall:", "fjall:matched", "rocks"] {
             assert!(factory(name, 64 << 20).is_none(), "{name}");
         }
     }

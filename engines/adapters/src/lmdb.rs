@@ -15,15 +15,14 @@
 mod walks;
 
 use crate::Preset;
-use crate::book::{self, Book};
-use crate::walk::TwoWay;
+use crate::book::Book;
+use crate::peer::{Peer, Store, View, two_way};
 use heed::types::Bytes;
 use heed::{
     CommitOrAbort, Env, EnvFlags, EnvOpenOptions, FlagSetMode, MdbError, RoTxn, WithoutTls,
 };
 use nori_kv::{
-    Capabilities, Cursor, Durability, Engine, EngineFactory, EngineStats, Error, Feature, KeyRange,
-    Kind, Maintain, Parts, ReadOptions, Reader, Result, Row, SeqNo, Tier, WriteBatch, stat,
+    Capabilities, Cursor, Durability, Error, Feature, KeyRange, Kind, Result, Row, WriteBatch, stat,
 };
 use parking_lot::Mutex;
 use std::io;
@@ -31,8 +30,6 @@ use std::path::Path;
 use std::sync::Arc;
 use walks::{OwnWalks, SharedWalks};
 
-/// The peer's folder below the store's.
-const STORE: &str = "lmdb";
 /// LMDB's limit in the default build.
 const KEY_BYTES_MAX: usize = 511;
 /// The most a store can hold. It is address space, not disk: the file grows as it is needed.
@@ -45,65 +42,45 @@ const IDLE_MAX: usize = 32;
 type Data = heed::Database<'static, Bytes, Bytes>;
 type ReadTxn = RoTxn<'static, WithoutTls>;
 
-/// Opens LMDB stores.
-#[derive(Clone, Copy, Debug)]
-pub struct LmdbFactory {
-    preset: Preset,
-}
+/// See the module.
+pub(crate) struct Lmdb;
 
-impl LmdbFactory {
-    /// A factory for one row.
-    pub const fn new(preset: Preset) -> Self {
-        Self { preset }
+impl Peer for Lmdb {
+    type Store = Core;
+    const MATCHED: &'static str = "lmdb";
+    const SHIPPED: &'static str = "lmdb:default";
+
+    fn row() -> Capabilities {
+        let classes = [Durability::None, Durability::Os, Durability::Sync];
+        let features = [
+            Feature::Snapshots,
+            Feature::Reverse,
+            Feature::ReadMany,
+            Feature::Settle,
+            Feature::Batches,
+            Feature::Lock,
+        ];
+        let mut row = Capabilities::new(&classes, &features, KEY_BYTES_MAX);
+        row.has_empty_key = false;
+        row
     }
 
-    const fn label(self) -> &'static str {
-        self.preset.name("lmdb", "lmdb:default")
-    }
-}
-
-fn row() -> Capabilities {
-    let classes = [Durability::None, Durability::Os, Durability::Sync];
-    let features = [
-        Feature::Snapshots,
-        Feature::Reverse,
-        Feature::ReadMany,
-        Feature::Settle,
-        Feature::Batches,
-        Feature::Lock,
-    ];
-    let mut row = Capabilities::new(&classes, &features, KEY_BYTES_MAX);
-    row.has_empty_key = false;
-    row
-}
-
-impl EngineFactory for LmdbFactory {
-    fn name(&self) -> &str {
-        self.label()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        row()
-    }
-
-    fn settings(&self) -> Vec<(String, String)> {
-        let read_ahead = match self.preset {
+    fn settings(preset: Preset) -> Vec<(&'static str, String)> {
+        let read_ahead = match preset {
             Preset::Shipped => "on",
             Preset::Matched { .. } => "off",
         };
-        let rows = [
+        vec![
             ("read_ahead", read_ahead.to_owned()),
             ("cache", "the page cache; no budget".to_owned()),
             ("map_bytes", MAP_BYTES.to_string()),
             ("os", "MDB_NOSYNC".to_owned()),
             ("version", "heed 0.23".to_owned()),
-        ];
-        rows.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
+        ]
     }
 
-    fn open(&self, dir: &Path, _parts: Parts) -> Result<Arc<dyn Engine>> {
-        let book = Book::open(self.label(), dir, STORE)?;
-        let flags = match self.preset {
+    fn open(book: Book, preset: Preset) -> Result<Core> {
+        let flags = match preset {
             Preset::Shipped => EnvFlags::empty(),
             Preset::Matched { .. } => EnvFlags::NO_READ_AHEAD,
         };
@@ -116,12 +93,8 @@ impl EngineFactory for LmdbFactory {
         };
         let data = create().map_err(|e| explain(&book, "opening", e))?;
         let idle = Mutex::new(Idle { epoch: 0, txns: Vec::new() });
-        let core = Arc::new(Core { idle, data, env, book });
-        Ok(Arc::new(LmdbEngine { core, writer: Mutex::new(Writer { syncs: true }), row: row() }))
-    }
-
-    fn destroy(&self, dir: &Path, _parts: &Parts) -> Result<()> {
-        book::destroy(dir, STORE)
+        let writer = Mutex::new(Writer { syncs: true });
+        Ok(Core { idle, writer, data, env, book })
     }
 }
 
@@ -166,12 +139,19 @@ struct Idle {
     txns: Vec<ReadTxn>,
 }
 
-/// What readers and cursors share. Fields are dropped in order: the lock goes last.
-struct Core {
+/// The open store. Fields are dropped in order: the lock goes last.
+pub(crate) struct Core {
     idle: Mutex<Idle>,
+    writer: Mutex<Writer>,
     data: Data,
     env: Env<WithoutTls>,
     book: Book,
+}
+
+/// What only the one writer at a time may touch.
+struct Writer {
+    /// Whether commits sync: the opposite of the flag `MDB_NOSYNC`.
+    syncs: bool,
 }
 
 impl Core {
@@ -205,7 +185,7 @@ impl Core {
         drop(old);
     }
 
-    fn read(&self, txn: &ReadTxn, key: &[u8], sink: &mut dyn FnMut(Row<'_>)) -> Result<bool> {
+    fn look_up(&self, txn: &ReadTxn, key: &[u8], sink: &mut dyn FnMut(Row<'_>)) -> Result<bool> {
         // LMDB takes neither as a key, so no row has it.
         if key.is_empty() || key.len() > KEY_BYTES_MAX {
             return Ok(false);
@@ -214,41 +194,6 @@ impl Core {
         Ok(found.map(|value| sink(Row { key, value })).is_some())
     }
 
-    fn read_many(
-        &self,
-        txn: &ReadTxn,
-        keys: &[&[u8]],
-        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
-    ) -> Result<()> {
-        for (index, key) in keys.iter().enumerate() {
-            if !self.read(txn, key, &mut |row| sink(index, Some(row)))? {
-                sink(index, None);
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse_cache_only(&self, options: &ReadOptions) -> Result<()> {
-        match options.tier {
-            Tier::Any => Ok(()),
-            Tier::CacheOnly => Err(self.book.unsupported("reads of memory alone")),
-        }
-    }
-}
-
-/// What only the one writer at a time may touch.
-struct Writer {
-    /// Whether commits sync: the opposite of the flag `MDB_NOSYNC`.
-    syncs: bool,
-}
-
-struct LmdbEngine {
-    core: Arc<Core>,
-    writer: Mutex<Writer>,
-    row: Capabilities,
-}
-
-impl LmdbEngine {
     #[expect(
         unsafe_code,
         reason = "what LMDB does to a file without syncs is for the caller to answer for"
@@ -258,14 +203,14 @@ impl LmdbEngine {
             let mode = if syncs { FlagSetMode::Disable } else { FlagSetMode::Enable };
             // SAFETY: the writer's lock is held, so one thread at a time sets flags. Without syncs a power loss
             // may damage the file, which the durability class says; nothing in memory depends on it.
-            unsafe { self.core.env.set_flags(EnvFlags::NO_SYNC, mode)? };
+            unsafe { self.env.set_flags(EnvFlags::NO_SYNC, mode)? };
             writer.syncs = syncs;
         }
         Ok(())
     }
 
     fn commit(&self, batch: &WriteBatch, syncs: bool) -> heed::Result<()> {
-        let Core { env, data, .. } = &*self.core;
+        let Self { env, data, .. } = self;
         let mut writer = self.writer.lock();
         self.set_syncs(&mut writer, syncs)?;
         let mut txn = env.write_txn()?;
@@ -284,84 +229,40 @@ impl LmdbEngine {
     }
 }
 
-impl Reader for LmdbEngine {
-    fn read(
-        &self,
-        key: &[u8],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(Row<'_>),
-    ) -> Result<bool> {
-        self.core.refuse_cache_only(options)?;
-        let (txn, epoch) = self.core.begin()?;
-        let found = self.core.read(&txn, key, sink)?;
-        self.core.give_back(txn, epoch);
+impl Store for Core {
+    type View = LmdbView;
+
+    fn book(&self) -> &Book {
+        &self.book
+    }
+
+    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<()> {
+        let syncs = durability == Durability::Sync;
+        self.commit(batch, syncs).map_err(|e| explain(&self.book, "writing", e))?;
+        self.publish();
+        Ok(())
+    }
+
+    fn read(&self, key: &[u8], sink: &mut dyn FnMut(Row<'_>)) -> Result<bool> {
+        let (txn, epoch) = self.begin()?;
+        let found = self.look_up(&txn, key, sink)?;
+        self.give_back(txn, epoch);
         Ok(found)
     }
 
-    fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
-        self.core.refuse_cache_only(options)?;
-        let (txn, epoch) = self.core.begin()?;
-        let walks = OwnWalks::new(Arc::clone(&self.core), txn, epoch);
-        Ok(Box::new(TwoWay::new(walks, range.clone())))
+    fn view(self: Arc<Self>) -> Result<LmdbView> {
+        let (txn, _) = self.begin()?;
+        Ok(LmdbView { shared: Arc::new(Shared { txn: Mutex::new(txn), core: self }) })
     }
 
-    fn read_many(
-        &self,
-        keys: &[&[u8]],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
-    ) -> Result<()> {
-        self.core.refuse_cache_only(options)?;
-        let (txn, epoch) = self.core.begin()?;
-        self.core.read_many(&txn, keys, sink)?;
-        self.core.give_back(txn, epoch);
-        Ok(())
-    }
-}
-
-impl Engine for LmdbEngine {
-    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<SeqNo> {
-        let book = &self.core.book;
-        book.admit(batch, &self.row)?;
-        if !self.row.offers(durability) {
-            return Err(book
-                .unsupported("syncs by the clock: a power loss may damage the file between two"));
-        }
-        let syncs = durability == Durability::Sync;
-        if batch.is_empty() && !syncs {
-            return Ok(book.last());
-        }
-        self.commit(batch, syncs).map_err(|e| book.failed(explain(book, "writing", e)))?;
-        self.core.publish();
-        Ok(book.number(batch))
+    /// A cursor with a transaction of its own streams; one of a snapshot looks each row up.
+    fn cursor(self: Arc<Self>, range: &KeyRange) -> Result<Box<dyn Cursor>> {
+        let (txn, epoch) = self.begin()?;
+        Ok(two_way(OwnWalks::new(self, txn, epoch), range))
     }
 
-    fn snapshot(&self) -> Result<Arc<dyn Reader>> {
-        let (txn, _) = self.core.begin()?;
-        let snapshot = LmdbSnapshot {
-            shared: Arc::new(Shared { txn: Mutex::new(txn), core: Arc::clone(&self.core) }),
-        };
-        Ok(Arc::new(snapshot))
-    }
-
-    fn stats(&self) -> EngineStats {
-        let Core { env, book, .. } = &*self.core;
-        let mut numbers = vec![(stat::LAST_SEQNO, book.last().value())];
-        if let Ok(bytes) = env.real_disk_size() {
-            numbers.push((stat::TABLE_BYTES, bytes));
-        }
-        EngineStats { numbers, levels: Vec::new() }
-    }
-
-    fn maintain(&self) -> Option<&dyn Maintain> {
-        Some(self)
-    }
-}
-
-impl Maintain for LmdbEngine {
-    /// LMDB works inside its callers only: nothing is ever left to wait for.
-    fn settle(&self) -> Result<()> {
-        Ok(())
+    fn count(&self, numbers: &mut Vec<(&'static str, u64)>) {
+        numbers.extend(self.env.real_disk_size().map(|bytes| (stat::TABLE_BYTES, bytes)));
     }
 }
 
@@ -371,34 +272,16 @@ struct Shared {
     core: Arc<Core>,
 }
 
-struct LmdbSnapshot {
+pub(crate) struct LmdbView {
     shared: Arc<Shared>,
 }
 
-impl Reader for LmdbSnapshot {
-    fn read(
-        &self,
-        key: &[u8],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(Row<'_>),
-    ) -> Result<bool> {
-        self.shared.core.refuse_cache_only(options)?;
-        self.shared.core.read(&self.shared.txn.lock(), key, sink)
+impl View for LmdbView {
+    fn read(&self, key: &[u8], sink: &mut dyn FnMut(Row<'_>)) -> Result<bool> {
+        self.shared.core.look_up(&self.shared.txn.lock(), key, sink)
     }
 
-    fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
-        self.shared.core.refuse_cache_only(options)?;
-        let walks = SharedWalks { shared: Arc::clone(&self.shared) };
-        Ok(Box::new(TwoWay::new(walks, range.clone())))
-    }
-
-    fn read_many(
-        &self,
-        keys: &[&[u8]],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
-    ) -> Result<()> {
-        self.shared.core.refuse_cache_only(options)?;
-        self.shared.core.read_many(&self.shared.txn.lock(), keys, sink)
+    fn cursor(&self, range: &KeyRange) -> Result<Box<dyn Cursor>> {
+        Ok(two_way(SharedWalks { shared: Arc::clone(&self.shared) }, range))
     }
 }

@@ -13,8 +13,9 @@
 mod backend;
 
 use crate::Preset;
-use crate::book::{self, Book};
-use crate::walk::{Bounds, Direction, TwoWay, Walk, Walks};
+use crate::book::Book;
+use crate::peer::{Peer, Store, View, two_way};
+use crate::walk::{Bounds, Direction, Walk, Walks};
 use ::redb::{
     AccessGuard, Builder, Database, Durability as TheirDurability, Range, ReadOnlyTable,
     ReadableDatabase, TableDefinition, TableError,
@@ -22,15 +23,12 @@ use ::redb::{
 use arc_swap::ArcSwapOption;
 use backend::SyncSwitch;
 use nori_kv::{
-    Capabilities, Cursor, Durability, Engine, EngineFactory, EngineStats, Error, Feature, KeyRange,
-    Kind, Maintain, Parts, ReadOptions, Reader, Result, Row, SeqNo, Tier, WriteBatch, stat,
+    Capabilities, Cursor, Durability, Error, Feature, KeyRange, Kind, Result, Row, WriteBatch,
 };
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// The peer's folder below the store's, and the file in it.
-const STORE: &str = "redb";
+/// The file in the peer's folder.
 const FILE: &str = "store.redb";
 const TABLE: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("data");
 type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
@@ -39,63 +37,42 @@ type Table = ReadOnlyTable<&'static [u8], &'static [u8]>;
 /// cannot reuse.
 const NONE_COMMITS_MAX: u64 = 1_000;
 
-/// Opens redb stores.
-#[derive(Clone, Copy, Debug)]
-pub struct RedbFactory {
-    preset: Preset,
-}
+/// See the module.
+pub(crate) struct Redb;
 
-impl RedbFactory {
-    /// A factory for one row.
-    pub const fn new(preset: Preset) -> Self {
-        Self { preset }
+impl Peer for Redb {
+    type Store = RedbStore;
+    const MATCHED: &'static str = "redb";
+    const SHIPPED: &'static str = "redb:default";
+
+    fn row() -> Capabilities {
+        let classes = [Durability::None, Durability::Os, Durability::Sync];
+        let features = [
+            Feature::Snapshots,
+            Feature::Reverse,
+            Feature::ReadMany,
+            Feature::Settle,
+            Feature::Batches,
+            Feature::Lock,
+        ];
+        Capabilities::new(&classes, &features, WriteBatch::KEY_BYTES_MAX)
     }
 
-    const fn label(self) -> &'static str {
-        self.preset.name("redb", "redb:default")
-    }
-}
-
-fn row() -> Capabilities {
-    let classes = [Durability::None, Durability::Os, Durability::Sync];
-    let features = [
-        Feature::Snapshots,
-        Feature::Reverse,
-        Feature::ReadMany,
-        Feature::Settle,
-        Feature::Batches,
-        Feature::Lock,
-    ];
-    Capabilities::new(&classes, &features, WriteBatch::KEY_BYTES_MAX)
-}
-
-impl EngineFactory for RedbFactory {
-    fn name(&self) -> &str {
-        self.label()
-    }
-
-    fn capabilities(&self) -> Capabilities {
-        row()
-    }
-
-    fn settings(&self) -> Vec<(String, String)> {
-        let cache = match self.preset {
+    fn settings(preset: Preset) -> Vec<(&'static str, String)> {
+        let cache = match preset {
             Preset::Shipped => "as shipped".to_owned(),
             Preset::Matched { memory_bytes } => memory_bytes.to_string(),
         };
-        let os = "a durable commit without its sync".to_owned();
-        let version = "4.6".to_owned();
         vec![
-            ("cache_bytes".to_owned(), cache),
-            ("os".to_owned(), os),
-            ("version".to_owned(), version),
+            ("cache_bytes", cache),
+            ("os", "a durable commit without its sync".to_owned()),
+            ("version", "4.6".to_owned()),
         ]
     }
 
-    fn open(&self, dir: &Path, _parts: Parts) -> Result<Arc<dyn Engine>> {
-        let book = Book::open(self.label(), dir, STORE)?;
+    fn open(book: Book, preset: Preset) -> Result<RedbStore> {
         let mut builder = Builder::new();
-        if let Preset::Matched { memory_bytes } = self.preset {
+        if let Preset::Matched { memory_bytes } = preset {
             builder.set_cache_size(usize::try_from(memory_bytes).unwrap_or(usize::MAX));
         }
         let (switch, backend) = SyncSwitch::open(&book.store().join(FILE))
@@ -103,21 +80,16 @@ impl EngineFactory for RedbFactory {
         let db = builder
             .create_with_backend(backend)
             .map_err(|e| explain(&book, "opening", e.into()))?;
-        let engine = RedbEngine {
+        let store = RedbStore {
             latest: ArcSwapOption::empty(),
             epoch: AtomicU64::new(0),
             none_commits: AtomicU64::new(0),
             db,
             switch,
-            row: row(),
             book: Arc::new(book),
         };
-        engine.create_table()?;
-        Ok(Arc::new(engine))
-    }
-
-    fn destroy(&self, dir: &Path, _parts: &Parts) -> Result<()> {
-        book::destroy(dir, STORE)
+        store.create_table()?;
+        Ok(store)
     }
 }
 
@@ -140,27 +112,30 @@ fn explain(book: &Book, action: &'static str, error: ::redb::Error) -> Error {
 }
 
 /// A state of the store with its table open.
-struct View {
+#[derive(Clone)]
+pub(crate) struct RedbView(Arc<Opened>);
+
+struct Opened {
     /// The number of writes that had returned when it was opened, or less than it sees.
     epoch: u64,
     table: Table,
+    book: Arc<Book>,
 }
 
 /// Fields are dropped in order: the lock goes last.
-struct RedbEngine {
+pub(crate) struct RedbStore {
     /// The view that reads share while no write comes.
-    latest: ArcSwapOption<View>,
+    latest: ArcSwapOption<Opened>,
     /// Writes that are visible. A view is current if it has the same epoch.
     epoch: AtomicU64,
     /// Commits of class `none` since one that reached the file.
     none_commits: AtomicU64,
     db: Database,
     switch: SyncSwitch,
-    row: Capabilities,
     book: Arc<Book>,
 }
 
-impl Drop for RedbEngine {
+impl Drop for RedbStore {
     fn drop(&mut self) {
         self.latest.store(None);
         // Closing syncs as redb means it to.
@@ -168,7 +143,7 @@ impl Drop for RedbEngine {
     }
 }
 
-impl RedbEngine {
+impl RedbStore {
     /// A table that was never opened for writing cannot be read.
     fn create_table(&self) -> Result<()> {
         let create = || -> std::result::Result<(), ::redb::Error> {
@@ -185,25 +160,21 @@ impl RedbEngine {
         create().map_err(|e| explain(&self.book, "opening", e))
     }
 
-    fn open_view(&self, epoch: u64) -> Result<Arc<View>> {
+    /// Calls `read` with a view that sees every write that has returned.
+    fn with_latest<T>(&self, read: impl FnOnce(&Arc<Opened>) -> Result<T>) -> Result<T> {
+        let epoch = self.epoch.load(Ordering::Acquire);
+        let latest = self.latest.load();
+        if let Some(opened) = latest.as_ref().filter(|opened| opened.epoch == epoch) {
+            return read(opened);
+        }
+        drop(latest);
         let open = || -> std::result::Result<Table, ::redb::Error> {
             Ok(self.db.begin_read()?.open_table(TABLE)?)
         };
         let table = open().map_err(|e| explain(&self.book, "reading", e))?;
-        Ok(Arc::new(View { epoch, table }))
-    }
-
-    /// Calls `read` with a view that sees every write that has returned.
-    fn with_view<T>(&self, read: impl FnOnce(&Arc<View>) -> Result<T>) -> Result<T> {
-        let epoch = self.epoch.load(Ordering::Acquire);
-        let latest = self.latest.load();
-        if let Some(view) = latest.as_ref().filter(|view| view.epoch == epoch) {
-            return read(view);
-        }
-        drop(latest);
-        let view = self.open_view(epoch)?;
-        self.latest.store(Some(Arc::clone(&view)));
-        read(&view)
+        let opened = Arc::new(Opened { epoch, table, book: Arc::clone(&self.book) });
+        self.latest.store(Some(Arc::clone(&opened)));
+        read(&opened)
     }
 
     /// Makes a write that has been committed visible to reads that begin from now on.
@@ -243,148 +214,46 @@ impl RedbEngine {
     }
 }
 
-impl Reader for RedbEngine {
-    fn read(
-        &self,
-        key: &[u8],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(Row<'_>),
-    ) -> Result<bool> {
-        self.with_view(|view| read(&self.book, &view.table, key, options, sink))
+impl Store for RedbStore {
+    type View = RedbView;
+
+    fn book(&self) -> &Book {
+        &self.book
     }
 
-    fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
-        self.with_view(|view| cursor(&self.book, view, range, options))
-    }
-
-    fn read_many(
-        &self,
-        keys: &[&[u8]],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
-    ) -> Result<()> {
-        self.with_view(|view| read_many(&self.book, &view.table, keys, options, sink))
-    }
-}
-
-fn read(
-    book: &Book,
-    table: &Table,
-    key: &[u8],
-    options: &ReadOptions,
-    sink: &mut dyn FnMut(Row<'_>),
-) -> Result<bool> {
-    if options.tier == Tier::CacheOnly {
-        return Err(book.unsupported("reads of memory alone"));
-    }
-    let found = table.get(key).map_err(|e| explain(book, "reading", e.into()))?;
-    Ok(found.map(|value| sink(Row { key, value: value.value() })).is_some())
-}
-
-fn read_many(
-    book: &Book,
-    table: &Table,
-    keys: &[&[u8]],
-    options: &ReadOptions,
-    sink: &mut dyn FnMut(usize, Option<Row<'_>>),
-) -> Result<()> {
-    for (index, key) in keys.iter().enumerate() {
-        if !read(book, table, key, options, &mut |row| sink(index, Some(row)))? {
-            sink(index, None);
-        }
-    }
-    Ok(())
-}
-
-fn cursor(
-    book: &Arc<Book>,
-    view: &Arc<View>,
-    range: &KeyRange,
-    options: &ReadOptions,
-) -> Result<Box<dyn Cursor>> {
-    if options.tier == Tier::CacheOnly {
-        return Err(book.unsupported("reads of memory alone"));
-    }
-    let walks = RedbWalks { view: Arc::clone(view), book: Arc::clone(book) };
-    Ok(Box::new(TwoWay::new(walks, range.clone())))
-}
-
-impl Engine for RedbEngine {
-    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<SeqNo> {
-        self.book.admit(batch, &self.row)?;
-        if !self.row.offers(durability) {
-            return Err(self
-                .book
-                .unsupported("syncs by the clock: a power loss may damage the file between two"));
-        }
-        if batch.is_empty() && durability != Durability::Sync {
-            return Ok(self.book.last());
-        }
-        self.commit(batch, durability)
-            .map_err(|e| self.book.failed(explain(&self.book, "writing", e)))?;
+    fn write(&self, batch: &WriteBatch, durability: Durability) -> Result<()> {
+        self.commit(batch, durability).map_err(|e| explain(&self.book, "writing", e))?;
         self.publish();
-        Ok(self.book.number(batch))
-    }
-
-    fn snapshot(&self) -> Result<Arc<dyn Reader>> {
-        let view = self.with_view(|view| Ok(Arc::clone(view)))?;
-        Ok(Arc::new(RedbSnapshot { view, book: Arc::clone(&self.book) }))
-    }
-
-    fn stats(&self) -> EngineStats {
-        EngineStats {
-            numbers: vec![(stat::LAST_SEQNO, self.book.last().value())],
-            levels: Vec::new(),
-        }
-    }
-
-    fn maintain(&self) -> Option<&dyn Maintain> {
-        Some(self)
-    }
-}
-
-impl Maintain for RedbEngine {
-    /// redb works inside its callers only: nothing is ever left to wait for.
-    fn settle(&self) -> Result<()> {
         Ok(())
     }
-}
 
-struct RedbSnapshot {
-    view: Arc<View>,
-    book: Arc<Book>,
-}
-
-impl Reader for RedbSnapshot {
-    fn read(
-        &self,
-        key: &[u8],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(Row<'_>),
-    ) -> Result<bool> {
-        read(&self.book, &self.view.table, key, options, sink)
+    fn read(&self, key: &[u8], sink: &mut dyn FnMut(Row<'_>)) -> Result<bool> {
+        self.with_latest(|opened| opened.read(key, sink))
     }
 
-    fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
-        cursor(&self.book, &self.view, range, options)
-    }
-
-    fn read_many(
-        &self,
-        keys: &[&[u8]],
-        options: &ReadOptions,
-        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
-    ) -> Result<()> {
-        read_many(&self.book, &self.view.table, keys, options, sink)
+    fn view(self: Arc<Self>) -> Result<RedbView> {
+        self.with_latest(|opened| Ok(RedbView(Arc::clone(opened))))
     }
 }
 
-struct RedbWalks {
-    view: Arc<View>,
-    book: Arc<Book>,
+impl Opened {
+    fn read(&self, key: &[u8], sink: &mut dyn FnMut(Row<'_>)) -> Result<bool> {
+        let found = self.table.get(key).map_err(|e| explain(&self.book, "reading", e.into()))?;
+        Ok(found.map(|value| sink(Row { key, value: value.value() })).is_some())
+    }
 }
 
-impl Walks for RedbWalks {
+impl View for RedbView {
+    fn read(&self, key: &[u8], sink: &mut dyn FnMut(Row<'_>)) -> Result<bool> {
+        self.0.read(key, sink)
+    }
+
+    fn cursor(&self, range: &KeyRange) -> Result<Box<dyn Cursor>> {
+        Ok(two_way(self.clone(), range))
+    }
+}
+
+impl Walks for RedbView {
     type Walk = RedbWalk;
 
     fn start(
@@ -393,15 +262,16 @@ impl Walks for RedbWalks {
         way: Direction,
         bounds: Bounds<'_>,
     ) -> Result<RedbWalk> {
-        let range = self.view.table.range::<&[u8]>(bounds);
-        let range = range.map_err(|e| explain(&self.book, "reading", e.into()))?;
-        Ok(RedbWalk { range, way, row: None, book: Arc::clone(&self.book) })
+        let Opened { table, book, .. } = &*self.0;
+        let range = table.range::<&[u8]>(bounds);
+        let range = range.map_err(|e| explain(book, "reading", e.into()))?;
+        Ok(RedbWalk { range, way, row: None, book: Arc::clone(book) })
     }
 }
 
 type Guarded = AccessGuard<'static, &'static [u8]>;
 
-struct RedbWalk {
+pub(crate) struct RedbWalk {
     range: Range<'static, &'static [u8], &'static [u8]>,
     way: Direction,
     row: Option<(Guarded, Guarded)>,

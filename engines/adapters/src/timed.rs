@@ -4,9 +4,11 @@
 //! 2. If none is planned that comes in time, a job waits for half the age that the write may reach unsynced, then syncs. The
 //!    other half is for the sync itself.
 //! 3. A write that comes while a sync runs is covered by the next one.
+//! 4. Closing does what is planned at once, and waits for a sync that runs: afterwards none does.
 
 use nori_env::{Class, Clock, Job, Slice, Step, Tasks};
 use nori_kv::{Parts, Result};
+use parking_lot::Mutex;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -25,14 +27,16 @@ pub(crate) struct TimedSync {
 }
 
 struct Shared {
-    sync: Box<SyncFn>,
+    /// Held while a sync runs. Empty once closed: a job that comes later does nothing.
+    sync: Mutex<Option<Box<SyncFn>>>,
     /// When the next planned sync begins, in the clock's nanoseconds; `NONE` if none is planned.
     planned: AtomicU64,
 }
 
 impl TimedSync {
     pub(crate) fn new(parts: &Parts, sync: Box<SyncFn>) -> Self {
-        let shared = Arc::new(Shared { sync, planned: AtomicU64::new(NONE) });
+        let shared =
+            Arc::new(Shared { sync: Mutex::new(Some(sync)), planned: AtomicU64::new(NONE) });
         Self { tasks: Arc::clone(&parts.tasks), clock: Arc::clone(&parts.clock), shared }
     }
 
@@ -45,6 +49,14 @@ impl TimedSync {
         let due = self.tasks.alarm(due);
         let job = SyncJob { due: Some(due), shared: Arc::clone(&self.shared) };
         self.tasks.submit(Class::Log, Box::new(job));
+    }
+
+    /// Syncs now if a sync is planned, and ends. A failure ends writing inside the sync.
+    pub(crate) fn close(&self) {
+        let sync = self.shared.sync.lock().take();
+        if let Some(sync) = sync.filter(|_| self.shared.planned.load(Ordering::Acquire) != NONE) {
+            let _ = sync();
+        }
     }
 }
 
@@ -60,8 +72,10 @@ impl Job for SyncJob {
         }
         // Cleared first: what is written while the sync runs plans the next one.
         self.shared.planned.store(NONE, Ordering::Release);
-        // A failure ends writing inside `sync`; nobody waits here for it.
-        let _ = (self.shared.sync)();
+        if let Some(sync) = &*self.shared.sync.lock() {
+            // A failure ends writing inside `sync`; nobody waits here for it.
+            let _ = sync();
+        }
         Step::Done
     }
 }
@@ -70,6 +84,32 @@ impl Job for SyncJob {
 mod tests {
     use super::*;
     use nori_env::{ManualClock, MemFs, SeededEntropy, SeededTasks};
+
+    #[test]
+    fn closing_does_what_is_planned_and_nothing_runs_afterwards() {
+        let clock = ManualClock::default();
+        let parts = Parts {
+            fs: Arc::new(MemFs::new()),
+            tasks: Arc::new(SeededTasks::new(1, clock.clone())),
+            clock: Arc::new(clock.clone()),
+            entropy: Arc::new(SeededEntropy::new(1)),
+            meter: Arc::new(nori_observe::NullMeter),
+        };
+        let syncs = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&syncs);
+        let sync = move || {
+            counted.fetch_add(1, Ordering::Relaxed);
+            Ok(())
+        };
+        let timed = TimedSync::new(&parts, Box::new(sync));
+        timed.within(Duration::from_millis(5));
+        timed.close();
+        assert_eq!(syncs.load(Ordering::Relaxed), 1);
+        let late = parts.tasks.alarm(clock.now().after(Duration::from_millis(50)));
+        let _ = parts.tasks.wait(&late);
+        timed.close();
+        assert_eq!(syncs.load(Ordering::Relaxed), 1);
+    }
 
     #[test]
     fn many_writes_share_a_sync_that_comes_in_time() {

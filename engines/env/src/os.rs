@@ -31,8 +31,11 @@ impl Fs for OsFs {
 
     fn segment(&self, path: &Path, kind: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        zero_fill(&file, bytes)?;
-        file.sync_all()?;
+        if let Err(error) = zero_fill(&file, bytes).and_then(|()| file.sync_all()) {
+            // What was cut short for want of room must not keep the last of it.
+            let _ = fs::remove_file(path);
+            return Err(error);
+        }
         match kind {
             SegmentKind::Pwrite => Ok(Arc::new(PwriteSegment { file, bytes })),
             SegmentKind::Mapped => {

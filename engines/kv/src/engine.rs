@@ -35,7 +35,8 @@ pub struct ReadOptions {
     pub tier: Tier,
     /// Whether blocks that were read are kept in the cache.
     pub fill: bool,
-    /// The reader's time: puts that expire at it or before are not seen. Zero: nothing has expired.
+    /// The reader's time: puts that expire at it or before are not seen. Zero: nothing has expired, but for what the
+    /// floor says ([`Maintain::set_expiry_floor`]).
     pub now: Tick,
 }
 
@@ -50,7 +51,8 @@ impl Default for ReadOptions {
 /// # Contract
 ///
 /// * A read that began after a write returned sees that write, or a newer one of the same key.
-/// * A cursor sees the store as it was when the cursor was made, whatever is written afterwards.
+/// * A cursor sees the store as it was when the cursor was made, whatever is written afterwards, where the
+///   capability row has `Snapshots`; without, each step sees the store as it then is.
 /// * A reader of [`Engine::snapshot`] sees, in every call, exactly the writes with a sequence number up to the
 ///   snapshot's; dropping it frees what it held back.
 /// * The sink of `read` is called at most once, and exactly once if `true` is returned.
@@ -170,7 +172,8 @@ pub trait Maintain: Send + Sync {
         let _ = tables;
         Err(Error::Unsupported { engine: "this engine", what: "ingest" })
     }
-    /// Promises that no reader will ask for a time before `floor`: what expired before it may be dropped.
+    /// Promises that no reader will ask for a time before `floor`: what expired by it may be dropped. A reader that asks all
+    /// the same sees the store at `floor`. It only grows, and it is not kept across an opening.
     fn set_expiry_floor(&self, floor: Tick) -> Result<()> {
         let _ = floor;
         Err(Error::Unsupported { engine: "this engine", what: "expiry" })

@@ -14,11 +14,12 @@ pub enum ErrorKind {
     Corrupt,
     /// The operating system failed a call. Mend the cause; reads elsewhere still work.
     Io,
-    /// A write or sync failed earlier, and the store takes no more writes. Reads still work; reopen it.
+    /// A write or sync failed earlier, and the store takes no more writes. Reads still work; reopen it. If it was for want
+    /// of room the kind is [`ErrorKind::Full`], then and ever after.
     Poisoned,
     /// Something else has it: another process, a stall. Retry later.
     Busy,
-    /// The disk or a quota is full. Make room, then reopen.
+    /// The disk or a quota is full, and the store takes no more writes. Reads still work; make room, then reopen.
     Full,
     /// This engine does not do that, and its capability row says so.
     Unsupported,
@@ -66,7 +67,7 @@ pub enum Error {
         what: String,
     },
     /// See [`ErrorKind::Full`].
-    #[error("no room for {action} {}: {source}", file.display())]
+    #[error("no room for {action} {}: {source}; make room, then open the store again", file.display())]
     Full {
         /// What was attempted.
         action: &'static str,
@@ -100,6 +101,8 @@ impl Error {
         match self {
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::Io { .. } => ErrorKind::Io,
+            // What the caller can do is what the cause asks for, whoever met the full disk first.
+            Self::Poisoned { cause } if cause.kind() == ErrorKind::Full => ErrorKind::Full,
             Self::Poisoned { .. } => ErrorKind::Poisoned,
             Self::Busy { .. } => ErrorKind::Busy,
             Self::Full { .. } => ErrorKind::Full,
@@ -151,6 +154,15 @@ mod tests {
         let broken = Error::io("syncing", Path::new("/s/1.log"), io::Error::other("gone"));
         assert_eq!(broken.kind(), ErrorKind::Io);
         assert_eq!(broken.to_string(), "syncing /s/1.log failed: gone");
+    }
+
+    #[test]
+    fn what_a_full_disk_poisoned_still_asks_for_room() {
+        let full = Error::io("writing", Path::new("/s/1.log"), io::ErrorKind::StorageFull.into());
+        let later = full.poison().poison();
+        assert_eq!(later.kind(), ErrorKind::Full);
+        let text = later.to_string();
+        assert!(text.contains("writing /s/1.log") && text.contains("make room"), "{text}");
     }
 
     #[test]

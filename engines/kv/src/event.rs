@@ -179,7 +179,7 @@ pub enum EngineEvent {
         /// The rule it breaks.
         rule: Cow<'static, str>,
     },
-    /// Writers are held up from now on.
+    /// Writers are held up from now on. Told once for an episode, however many writes it holds up.
     StallBegin {
         /// How.
         kind: StallKind,
@@ -190,10 +190,14 @@ pub enum EngineEvent {
     StallEnd {
         /// How they were held up.
         kind: StallKind,
-        /// Why.
+        /// Why, when it began.
         why: Reason,
-        /// For how long.
+        /// The length of the episode.
         took_micros: u64,
+        /// The sum of what single writes were made to wait in it.
+        delay_micros: u64,
+        /// How often a write waited in it.
+        writes: u64,
     },
     /// Background work failed and the store takes no more writes.
     Poisoned {
@@ -258,8 +262,13 @@ impl EngineEvent {
             Self::StallBegin { kind, why } => {
                 with("stall_begin", why, vec![("is_stop", stall(kind))])
             }
-            Self::StallEnd { kind, why, took_micros } => {
-                let fields = vec![("is_stop", stall(kind)), ("took_micros", *took_micros)];
+            Self::StallEnd { kind, why, took_micros, delay_micros, writes } => {
+                let fields = vec![
+                    ("is_stop", stall(kind)),
+                    ("took_micros", *took_micros),
+                    ("delay_micros", *delay_micros),
+                    ("writes", *writes),
+                ];
                 with("stall_end", why, fields)
             }
             Self::Poisoned { what } => VizEvent {

@@ -15,9 +15,11 @@ use crate::merge::MergeCursor;
 use crate::output::{Finished, Outputs};
 use crate::read::SuperVersion;
 use crate::run_cursor::RunCursor;
-use crate::version::{Run, Version};
-use nori_compaction::{JobId, Plan, PlanKind, Refusal, RunId, RunPlace, TreeEvent, validate};
-use nori_env::{Class, Instant, Job, Slice, Step};
+use crate::version::{Level, Run, Version};
+use nori_compaction::{
+    JobId, LevelView, Plan, PlanKind, Refusal, RunId, RunPlace, TreeEvent, TreeView, validate,
+};
+use nori_env::{Class, Instant, Job, Slice, Step as JobStep};
 use nori_kv::{EngineEvent, EntryCursor, Error, KeyRange, Result};
 use nori_sstable::Table;
 use std::collections::BTreeMap;
@@ -38,6 +40,10 @@ fn schedule_locked(core: &Arc<Core>, tree: &mut Tree) -> Result<()> {
         if core.jobs.is_closing() || core.poison.get().is_some() {
             break;
         }
+        if core.turns_wanted.load(Ordering::SeqCst) > 0 {
+            // Somebody waits for an idle tree to start something, and would wait for ever.
+            break;
+        }
         let plans = core.with_view(tree, |strategy, view| strategy.plan(view));
         let Some(plan) = plans.into_iter().next() else { break };
         if !start(core, tree, plan)? {
@@ -49,17 +55,69 @@ fn schedule_locked(core: &Arc<Core>, tree: &mut Tree) -> Result<()> {
     Ok(())
 }
 
-/// Starts one step of a manual compaction of `range`, unless something else is in the way; false if there is nothing left
-/// to do.
-pub(crate) fn start_manual(core: &Arc<Core>, range: &KeyRange) -> Result<bool> {
-    let mut tree = core.tree.lock();
-    let plan = core.with_view(&mut tree, |strategy, view| strategy.plan_manual(view, range));
-    // While something else runs there may be no step now and one later.
-    let Some(plan) = plan else { return Ok(!tree.busy.is_empty()) };
-    if start(core, &mut tree, plan)? {
-        return Ok(true);
+/// What a manual compaction is about.
+pub(crate) struct Scope {
+    pub(crate) range: KeyRange,
+    /// Runs of level 0 with this number or a higher one came later.
+    pub(crate) run_end: u64,
+    /// The levels above are done.
+    pub(crate) level_first: usize,
+}
+
+impl Scope {
+    /// What of `levels` the strategy is shown. What is left out is newer than all it shows, so that no plan passes over it.
+    fn of(&self, levels: &[LevelView]) -> Vec<LevelView> {
+        let mut shown = levels.to_vec();
+        shown[0].runs.retain(|run| run.id.0 < self.run_end);
+        let done = self.level_first.min(shown.len());
+        shown[..done].iter_mut().for_each(|level| level.runs.clear());
+        shown
     }
-    Err(Error::Busy { what: "a step of the compaction was refused".to_owned() })
+}
+
+/// A step of a manual compaction that was started.
+pub(crate) struct Step {
+    /// The first level it takes tables from.
+    pub(crate) level: usize,
+    pub(crate) job: JobId,
+    /// One of its inputs.
+    pub(crate) table: u64,
+    /// Whether no job was needed.
+    pub(crate) is_done_at_once: bool,
+}
+
+/// Starts one step of a manual compaction; `None` if there is nothing left to do. Nothing else runs.
+pub(crate) fn start_manual(core: &Arc<Core>, scope: &Scope) -> Result<Option<Step>> {
+    let mut tree = core.tree.lock();
+    let plan = core.with_view(&mut tree, |strategy, view| {
+        let levels = scope.of(view.levels);
+        strategy.plan_manual(&TreeView { levels: &levels, ..*view }, &scope.range)
+    });
+    let Some(plan) = plan else { return Ok(None) };
+    let is_input = |table: &Arc<Table>| plan.inputs.iter().any(|input| input.0 == table.number());
+    let has_input = |level: &Level| level.runs.iter().any(|run| run.tables.iter().any(is_input));
+    let step = Step {
+        level: tree.version.levels.iter().position(has_input).unwrap_or(0),
+        job: JobId(tree.next_job),
+        table: plan.inputs.first().map_or(0, |input| input.0),
+        is_done_at_once: matches!(plan.kind, PlanKind::Move | PlanKind::Drop(_)),
+    };
+    let started = start(core, &mut tree, plan);
+    drop(tree);
+    match started {
+        Ok(true) => Ok(Some(step)),
+        Ok(false) => Err(Error::Busy { what: "a step of the compaction was refused".to_owned() }),
+        Err(error) => {
+            // The manifest may hold any part of the edit.
+            core.end_writing(&error);
+            Err(error)
+        }
+    }
+}
+
+/// Whether that job runs.
+pub(crate) fn is_running(core: &Core, job: JobId) -> bool {
+    core.tree.lock().busy.jobs().any(|(id, _)| id == job)
 }
 
 /// Whether nothing runs.
@@ -193,7 +251,7 @@ impl Compaction {
         let cursors = runs.into_iter().map(|run| RunCursor::new(run.tables, false));
         let merging = Merging {
             merge: MergeCursor::new(cursors),
-            sieve: Sieve::new(core.boundaries(), others),
+            sieve: Sieve::new(core.boundaries(), core.expiry_floor(), others),
             outputs: Outputs::new(core, plan.out.level, per_table, plan.cuts.clone()),
         };
         Self {
@@ -208,38 +266,38 @@ impl Compaction {
         }
     }
 
-    fn try_step(&mut self) -> Result<Step> {
+    fn try_step(&mut self) -> Result<JobStep> {
         match std::mem::replace(&mut self.state, State::Ended) {
             State::Merging(merging) => self.merge(merging),
             State::Syncing(mut files) => {
                 if let Some(signal) = files.poll()? {
                     self.state = State::Syncing(files);
-                    return Ok(Step::Wait(signal));
+                    return Ok(JobStep::Wait(signal));
                 }
                 self.install(&files.take())?;
-                Ok(Step::Done)
+                Ok(JobStep::Done)
             }
-            State::Ended => Ok(Step::Done),
+            State::Ended => Ok(JobStep::Done),
         }
     }
 
-    fn merge(&mut self, mut merging: Box<Merging>) -> Result<Step> {
+    fn merge(&mut self, mut merging: Box<Merging>) -> Result<JobStep> {
         let Merging { merge, sieve, outputs } = &mut *merging;
         let blocks = outputs.blocks();
         while merge.next()? {
             let Some(entry) = merge.entry() else { break };
             let is_new_key = sieve.is_new_key(&entry);
-            if sieve.keeps(&entry) {
-                outputs.add(&entry, is_new_key)?;
+            if let Some(kept) = sieve.sift(entry) {
+                outputs.add(&kept, is_new_key)?;
             }
             if outputs.blocks() > blocks {
                 self.state = State::Merging(merging);
-                return Ok(Step::Again);
+                return Ok(JobStep::Again);
             }
         }
         let finished = merging.outputs.finish()?;
         self.state = State::Syncing(SyncFiles::new(&self.core, finished));
-        Ok(Step::Again)
+        Ok(JobStep::Again)
     }
 
     fn install(&mut self, finished: &[Finished]) -> Result<()> {
@@ -266,20 +324,20 @@ impl Compaction {
 }
 
 impl Job for Compaction {
-    fn step(&mut self, _: &Slice) -> Step {
+    fn step(&mut self, _: &Slice) -> JobStep {
         if self.core.jobs.is_closing() {
             self.state = State::Ended;
-            return Step::Done;
+            return JobStep::Done;
         }
         match self.try_step() {
-            Ok(Step::Done) => {
+            Ok(JobStep::Done) => {
                 schedule(&self.core);
-                Step::Done
+                JobStep::Done
             }
             Ok(step) => step,
             Err(error) => {
                 self.core.end_writing(&error);
-                Step::Done
+                JobStep::Done
             }
         }
     }

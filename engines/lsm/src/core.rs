@@ -1,6 +1,6 @@
 //! What reads, writes and jobs of one store share.
 //!
-//! Locks, in the order they are taken: `commit` (the order of writes), `tree` (edits of the version), then the small ones.
+//! Locks, in the order they are taken: `order` (of writes), `tree` (edits of the version), then the small ones.
 //! Reads take none.
 
 use crate::counters::Counters;
@@ -23,7 +23,7 @@ use nori_wal::{Wal, WalError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// One open store.
@@ -35,15 +35,20 @@ pub(crate) struct Core {
     pub(crate) tables: TableContext,
     pub(crate) counters: Counters,
     pub(crate) read_counters: ReadCounters,
-    pub(crate) wal: Wal,
+    /// The log, or why the store was opened without one.
+    pub(crate) wal: Result<Wal>,
     pub(crate) publisher: Publisher,
-    pub(crate) commit: Mutex<Commit>,
+    pub(crate) order: Mutex<WriteOrder>,
     pub(crate) super_version: ArcSwap<SuperVersion>,
     pub(crate) tree: Mutex<Tree>,
     /// Sequence numbers that snapshots read at, each with the number of snapshots.
     pub(crate) snapshots: Mutex<BTreeMap<SeqNo, usize>>,
+    /// The tick that no reader asks behind; only grows. See `nori_kv::Maintain::set_expiry_floor`.
+    pub(crate) expiry_floor: AtomicU64,
     pub(crate) brake: Brake,
     pub(crate) jobs: Jobs,
+    /// Operators that wait for an idle tree. While it is not zero no compaction starts by itself.
+    pub(crate) turns_wanted: AtomicUsize,
     /// Whether a flush job is under way.
     pub(crate) is_flushing: AtomicBool,
     /// The next number for a table, a run or a manifest.
@@ -60,7 +65,7 @@ pub(crate) struct Core {
 }
 
 /// The order of writes.
-pub(crate) struct Commit {
+pub(crate) struct WriteOrder {
     /// The last sequence number taken; `visible <= last`.
     pub(crate) last: SeqNo,
     pub(crate) active: Arc<Mem>,
@@ -84,7 +89,8 @@ pub(crate) struct Sealed {
 /// The tree and who changes it.
 pub(crate) struct Tree {
     pub(crate) version: Arc<Version>,
-    pub(crate) manifest: Manifest,
+    /// The manifest, or why the store was opened without one to write.
+    pub(crate) manifest: Result<Manifest>,
     pub(crate) busy: Busy,
     pub(crate) strategy: Box<dyn Strategy>,
     pub(crate) next_job: u64,
@@ -100,6 +106,11 @@ impl Core {
         Tick(self.ticks.load(Ordering::Relaxed))
     }
 
+    /// No reader sees the store at a time before this.
+    pub(crate) fn expiry_floor(&self) -> Tick {
+        Tick(self.expiry_floor.load(Ordering::Acquire))
+    }
+
     /// Tells whoever watches.
     pub(crate) fn tell(&self, event: &EngineEvent) {
         self.parts.meter.event(event.to_viz(self.parts.clock.now().nanos));
@@ -110,13 +121,18 @@ impl Core {
         self.poison.get().map_or(Ok(()), |error| Err(error.poison()))
     }
 
+    /// The log, unless the store was opened for reading only.
+    pub(crate) fn wal(&self) -> Result<&Wal> {
+        self.wal.as_ref().map_err(Error::poison)
+    }
+
     /// Ends writing for good: what is on disk is unknown from here on.
     pub(crate) fn end_writing(&self, error: &Error) {
         if self.poison.set(error.clone()).is_ok() {
             self.tell(&EngineEvent::Poisoned { what: error.to_string() });
         }
         self.publisher.fail(error);
-        self.brake.release();
+        self.set_brake(0.0, None);
         self.jobs.notify();
     }
 

@@ -6,6 +6,7 @@
 //!   4 removed table number
 //!   5 added run: level, run id, index, tables, then per table: number, bytes
 //!   6 strategy: name, state     7 levels               8 tick
+//!   9 begun: the newest segment of the log that has begun
 //! ```
 //!
 //! An unknown tag cannot be passed over, since its length is unknown: it makes the manifest unreadable, and the
@@ -23,6 +24,8 @@ pub(crate) struct Edit {
     pub(crate) next_number: Option<u64>,
     /// Segments below it are not needed any more.
     pub(crate) log_number: Option<u64>,
+    /// The newest segment that has begun: it and all from the log number on must be there.
+    pub(crate) begun: Option<u64>,
     pub(crate) levels: Option<u64>,
     pub(crate) tick: Option<u64>,
     pub(crate) strategy: Option<(String, Vec<u8>)>,
@@ -67,6 +70,7 @@ impl Edit {
             (3, self.log_number),
             (7, self.levels),
             (8, self.tick),
+            (9, self.begun),
         ];
         for (tag, number) in numbers {
             if let Some(number) = number {
@@ -113,6 +117,7 @@ impl Edit {
                 }
                 7 => edit.levels = Some(take_number(&mut rest)?),
                 8 => edit.tick = Some(take_number(&mut rest)?),
+                9 => edit.begun = Some(take_number(&mut rest)?),
                 _ => return None,
             }
         }
@@ -124,6 +129,7 @@ impl Edit {
         self.last_seqno = later.last_seqno.or(self.last_seqno);
         self.next_number = later.next_number.or(self.next_number);
         self.log_number = later.log_number.or(self.log_number);
+        self.begun = later.begun.or(self.begun);
         self.levels = later.levels.or(self.levels);
         self.tick = later.tick.or(self.tick);
         if later.strategy.is_some() {
@@ -196,6 +202,7 @@ mod tests {
             last_seqno: Some(SeqNo::MAX),
             next_number: Some(12),
             log_number: Some(3),
+            begun: Some(5),
             levels: Some(7),
             tick: Some(44),
             strategy: Some(("leveled".to_owned(), vec![1, 2, 3])),

@@ -1,12 +1,12 @@
 //! The engine as its callers see it.
 
 use crate::core::Core;
-use crate::write::{self, NOT_DUE, seal};
-use crate::{Components, Settings, compact, open};
-use nori_env::{Durability, Waited};
+use crate::write::{self, NOT_DUE};
+use crate::{Components, Settings, maintain, open};
+use nori_env::Durability;
 use nori_kv::{
-    Capabilities, Cursor, Engine, EngineFactory, EngineStats, Error, Feature, KeyRange, Maintain,
-    Parts, ReadOptions, Reader, Reason, Result, Row, SeqNo, WriteBatch, stat,
+    Capabilities, Cursor, Engine, EngineFactory, EngineStats, Feature, KeyRange, Maintain, Parts,
+    ReadOptions, Reader, Result, Row, SeqNo, Tick, WriteBatch, stat,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -33,8 +33,11 @@ impl EngineFactory for LsmFactory {
         let features = [
             Feature::Snapshots,
             Feature::Reverse,
+            Feature::ReadMany,
+            Feature::Expiry,
             Feature::Flush,
             Feature::Compact,
+            Feature::Settle,
             Feature::Batches,
             Feature::Lock,
             Feature::Simulated,
@@ -71,11 +74,13 @@ impl Drop for Store {
     fn drop(&mut self) {
         let core = &self.core;
         core.jobs.close(&*core.parts.tasks);
-        if core.group_due.load(Ordering::SeqCst) != NOT_DUE {
+        if core.group_due.load(Ordering::SeqCst) != NOT_DUE
+            && let Ok(wal) = core.wal()
+        {
             // Writers were promised a sync soon, and its job dies with the store. A failure has no one left to tell but
             // the event.
-            let (_, position) = core.wal.tail();
-            if let Err(error) = core.wal.sync(position) {
+            let (_, position) = wal.tail();
+            if let Err(error) = wal.sync(position) {
                 core.log_failed(error);
             }
         }
@@ -94,6 +99,15 @@ impl Reader for Lsm {
 
     fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
         self.store.core.cursor_at(range, None, options)
+    }
+
+    fn read_many(
+        &self,
+        keys: &[&[u8]],
+        options: &ReadOptions,
+        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
+    ) -> Result<()> {
+        self.store.core.read_many_at(keys, None, options, sink)
     }
 }
 
@@ -122,40 +136,20 @@ impl Engine for Lsm {
 
 impl Maintain for Lsm {
     fn flush(&self) -> Result<()> {
-        let core = &self.store.core;
-        {
-            let mut commit = core.commit.lock();
-            core.check_poison()?;
-            if !commit.active.memtable.is_empty() {
-                seal(core, &mut commit, Reason::Manual, 0)?;
-            }
-        }
-        wait_for(core, || core.super_version.load().sealed.is_empty())
+        maintain::flush(&self.store.core)
     }
 
     fn compact(&self, range: &KeyRange) -> Result<()> {
-        self.flush()?;
-        let core = &self.store.core;
-        loop {
-            wait_for(core, || compact::is_idle(core))?;
-            if !compact::start_manual(core, range)? {
-                return core.check_poison();
-            }
-        }
+        maintain::compact(&self.store.core, range)
     }
-}
 
-/// Waits until `is_over`, which changes only when a job ends or writing does.
-fn wait_for(core: &Core, is_over: impl Fn() -> bool) -> Result<()> {
-    loop {
-        let progress = core.jobs.progress();
-        core.check_poison()?;
-        if is_over() {
-            return Ok(());
-        }
-        if core.parts.tasks.wait(&progress) == Waited::Stuck {
-            return Err(Error::Busy { what: "waiting for a job that cannot end".to_owned() });
-        }
+    fn settle(&self) -> Result<()> {
+        maintain::settle(&self.store.core)
+    }
+
+    fn set_expiry_floor(&self, floor: Tick) -> Result<()> {
+        self.store.core.expiry_floor.fetch_max(floor.0, Ordering::AcqRel);
+        Ok(())
     }
 }
 
@@ -177,6 +171,15 @@ impl Reader for Snapshot {
 
     fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
         self.store.core.cursor_at(range, Some(self.at), options)
+    }
+
+    fn read_many(
+        &self,
+        keys: &[&[u8]],
+        options: &ReadOptions,
+        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
+    ) -> Result<()> {
+        self.store.core.read_many_at(keys, Some(self.at), options, sink)
     }
 }
 

@@ -89,7 +89,7 @@ impl Flush {
         let entries = memtable.len() as u64;
         self.state = State::Building(Box::new(Building {
             cursor: Arc::clone(memtable).cursor(),
-            sieve: Sieve::new(core.boundaries(), others),
+            sieve: Sieve::new(core.boundaries(), core.expiry_floor(), others),
             outputs: Outputs::new(core, 0, entries, CutRule::default()),
             begun: core.parts.clock.now(),
             sealed,
@@ -102,8 +102,8 @@ impl Flush {
         while building.cursor.next()? {
             let Some(entry) = building.cursor.entry() else { break };
             let is_new_key = building.sieve.is_new_key(&entry);
-            if building.sieve.keeps(&entry) {
-                building.outputs.add(&entry, is_new_key)?;
+            if let Some(kept) = building.sieve.sift(entry) {
+                building.outputs.add(&kept, is_new_key)?;
             }
             if building.outputs.blocks() > blocks {
                 self.state = State::Building(building);
@@ -169,6 +169,7 @@ fn install_flush(
     let mut edit = Edit {
         last_seqno: Some(sealed.last),
         log_number: Some(sealed.next_segment),
+        begun: Some(core.wal()?.tail().0),
         tick: Some(tick),
         ..Edit::default()
     };
@@ -195,7 +196,7 @@ fn install_flush(
     core.counters.flush_bytes.add(bytes_out);
     let took_micros = core.parts.clock.now().since(begun).as_micros() as u64;
     core.tell(&EngineEvent::FlushEnd { why: sealed.why, bytes_out, took_micros });
-    core.wal.remove_below(sealed.next_segment).map_err(from_wal)?;
+    core.wal()?.remove_below(sealed.next_segment).map_err(from_wal)?;
     core.jobs.notify();
     Ok(())
 }

@@ -4,14 +4,19 @@
 //! sequence numbers into **stripes**: two versions of a key in one stripe are told apart by no reader, so the newer one
 //! of them is enough. A tombstone in the oldest stripe is needed only as long as some table outside the merge
 //! may hold an older version of its key.
+//!
+//! A put that expired at or before the **floor** is seen by nobody: it goes on as a tombstone, for what it hides must
+//! stay hidden.
 
 use crate::version::Run;
-use nori_kv::{EntryRef, Kind, SeqNo};
+use nori_kv::{EntryRef, Kind, SeqNo, Tick};
 
 /// Decides entry by entry, in internal order.
 pub(crate) struct Sieve {
     /// Ascending.
     boundaries: Vec<SeqNo>,
+    /// No reader asks for a time before it.
+    expiry_floor: Tick,
     /// The runs of the tree without the tables that are merged.
     others: Vec<Run>,
     /// The last key that passed by, and the stripe of its last version.
@@ -20,9 +25,9 @@ pub(crate) struct Sieve {
 }
 
 impl Sieve {
-    pub(crate) fn new(boundaries: Vec<SeqNo>, others: Vec<Run>) -> Self {
+    pub(crate) fn new(boundaries: Vec<SeqNo>, expiry_floor: Tick, others: Vec<Run>) -> Self {
         debug_assert!(boundaries.is_sorted());
-        Self { boundaries, others, key: Vec::new(), stripe: None }
+        Self { boundaries, expiry_floor, others, key: Vec::new(), stripe: None }
     }
 
     /// Whether `entry` is of a key other than the last one.
@@ -30,17 +35,24 @@ impl Sieve {
         self.stripe.is_none() || entry.key != self.key
     }
 
-    /// Whether `entry` is kept.
-    pub(crate) fn keeps(&mut self, entry: &EntryRef<'_>) -> bool {
+    /// What is kept of `entry`.
+    pub(crate) fn sift<'a>(&mut self, entry: EntryRef<'a>) -> Option<EntryRef<'a>> {
         let stripe = self.boundaries.partition_point(|boundary| *boundary < entry.seqno);
-        if self.is_new_key(entry) {
+        if self.is_new_key(&entry) {
             self.key.clear();
             self.key.extend_from_slice(entry.key);
         } else if self.stripe == Some(stripe) {
-            return false;
+            return None;
         }
         self.stripe = Some(stripe);
-        !(entry.kind == Kind::Delete && stripe == 0 && !self.may_shadow(entry))
+        let is_expired = entry.expires.is_some_and(|expires| expires <= self.expiry_floor);
+        let entry = if is_expired {
+            EntryRef { kind: Kind::Delete, expires: None, value: &[], ..entry }
+        } else {
+            entry
+        };
+        let is_needless = entry.kind == Kind::Delete && stripe == 0 && !self.may_shadow(&entry);
+        (!is_needless).then_some(entry)
     }
 
     fn may_shadow(&self, entry: &EntryRef<'_>) -> bool {
@@ -57,12 +69,30 @@ mod tests {
 
     fn kept(boundaries: &[u64], entries: &[(&str, u64, Kind)]) -> Vec<u64> {
         let boundaries = boundaries.iter().map(|b| SeqNo::ZERO.plus(*b)).collect();
-        let mut sieve = Sieve::new(boundaries, vec![]);
+        let mut sieve = Sieve::new(boundaries, Tick(0), vec![]);
         let mut keeps = |(key, seqno, kind): &(&str, u64, Kind)| {
             let (key, seqno) = (key.as_bytes(), SeqNo::ZERO.plus(*seqno));
-            sieve.keeps(&EntryRef { key, seqno, kind: *kind, expires: None, value: &[] })
+            sieve.sift(EntryRef { key, seqno, kind: *kind, expires: None, value: &[] }).is_some()
         };
         entries.iter().filter(|entry| keeps(entry)).map(|entry| entry.1).collect()
+    }
+
+    #[test]
+    fn what_expired_by_the_floor_is_a_tombstone_and_goes_like_one() {
+        let expiring = |seqno: u64, expires: u64| {
+            let (key, value) = (&b"a"[..], &b"value"[..]);
+            let (seqno, expires) = (SeqNo::ZERO.plus(seqno), Some(Tick(expires)));
+            EntryRef { key, seqno, kind: Kind::Put, expires, value }
+        };
+        let sieve = |boundaries: &[u64]| {
+            let boundaries = boundaries.iter().map(|b| SeqNo::ZERO.plus(*b)).collect();
+            Sieve::new(boundaries, Tick(20), vec![])
+        };
+        assert!(sieve(&[9]).sift(expiring(5, 20)).is_none());
+        assert_eq!(sieve(&[9]).sift(expiring(5, 21)), Some(expiring(5, 21)));
+        // A snapshot may see what lies below: it stays hidden.
+        let kept = sieve(&[4, 9]).sift(expiring(5, 20)).unwrap();
+        assert_eq!((kept.kind, kept.expires, kept.value), (Kind::Delete, None, &[][..]));
     }
 
     #[test]

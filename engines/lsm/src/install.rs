@@ -3,7 +3,7 @@
 //! The order is the whole point: files are synced, then their names, then the edit in the manifest; only then does
 //! anybody read them, and only then do the tables they replace go.
 
-use crate::core::{Core, Tree};
+use crate::core::{Core, Tree, from_wal};
 use crate::edit::Edit;
 use crate::manifest::Manifest;
 use crate::output::{Finished, remove};
@@ -78,7 +78,7 @@ pub(crate) fn open_finished(
     finished.iter().map(open).collect()
 }
 
-/// Applies `edit` to the tree: manifest, version, super-version, in this order. `publish` makes the super-version
+/// Applies `edit` to the tree: manifest, the log's mark, version, super-version, in this order. `publish` makes the super-version
 /// from the present one and the new version.
 pub(crate) fn install(
     core: &Arc<Core>,
@@ -108,25 +108,26 @@ pub(crate) fn install(
 }
 
 fn write_edit(core: &Core, tree: &mut Tree, edit: &Edit, next: &Version) -> Result<()> {
-    tree.manifest.append(edit)?;
+    let manifest = tree.manifest.as_mut().map_err(|error| error.poison())?;
+    manifest.append(edit)?;
     tree.numbers.merge_numbers(edit);
-    if !tree.manifest.should_roll() {
-        return Ok(());
+    if !manifest.should_roll() {
+        return core.wal()?.mark(manifest.mark()).map_err(from_wal);
     }
     let number = core.next_number.fetch_add(1, Ordering::Relaxed);
     let mut whole = next.as_edit();
     whole.merge_numbers(&tree.numbers);
     whole.next_number = Some(number + 1);
     whole.levels = Some(next.levels.len() as u64);
-    let old = tree.manifest.number();
-    tree.manifest = Manifest::create(&*core.parts.fs, &core.dir, number, &whole)?;
+    let old = manifest.number();
+    *manifest = Manifest::create(&*core.parts.fs, &core.dir, number, &whole)?;
     remove(core, &core.dir.join(crate::manifest::manifest_name(old)));
-    Ok(())
+    core.wal()?.mark(manifest.mark()).map_err(from_wal)
 }
 
 /// Asks the layout how hard writers are to be braked now.
 pub(crate) fn set_brake(core: &Core, tree: &mut Tree) {
     let debt = core.with_view(tree, |strategy, view| strategy.debt(view));
-    core.brake.set(debt.brake, debt.why);
+    core.set_brake(debt.brake, debt.why);
     core.debt_bytes.store(debt.bytes, Ordering::Relaxed);
 }

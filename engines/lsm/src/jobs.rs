@@ -37,6 +37,11 @@ impl Jobs {
         notify(&self.progress);
     }
 
+    /// Whether no job runs.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.running.load(Ordering::SeqCst) == 0
+    }
+
     /// Whether jobs should give up.
     pub(crate) fn is_closing(&self) -> bool {
         self.is_closing.load(Ordering::SeqCst)

@@ -20,6 +20,7 @@ mod flush;
 mod gc;
 mod install;
 mod jobs;
+mod maintain;
 mod manifest;
 mod merge;
 mod open;
@@ -35,6 +36,6 @@ mod write;
 pub use components::{Components, PartLine, SEAMS, StrategyMaker, UnknownPart};
 pub use engine::LsmFactory;
 pub use settings::{
-    BLOCK_BYTES, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MIN, MEMTABLES_SEALED_MAX,
-    Settings,
+    BLOCK_BYTES, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MIN, MEMTABLE_BYTES_MIN,
+    MEMTABLES_SEALED_MAX, Settings,
 };

@@ -9,12 +9,14 @@
 //! 1. An edit is appended and synced before anything acts on it; a failed write or sync ends writing for good.
 //! 2. Every opening, and every manifest past a size, begins a new manifest with one edit that makes the present version; then
 //!    `CURRENT` is replaced: written beside, synced, renamed, folder synced.
-//! 3. The last record of a crashed store may be torn. A bad record with a valid one behind it is damage. What a lost last
-//!    edit would have taken along (removed tables, removed segments) is missed when the store is opened.
+//! 3. The last record of a crashed store may be torn. A bad record with a valid one behind it is damage.
+//! 4. Once an edit is safe, the log is marked with how long the manifest is. So an end that was lost later is missed when the
+//!    store is opened, also where a record begins.
 
 use crate::edit::Edit;
 use nori_env::{File, Fs, OpenMode, SyncTicket};
 use nori_kv::{Error, Result};
+use nori_wal::Mark;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -38,6 +40,15 @@ pub(crate) struct Manifest {
 impl Manifest {
     /// Begins manifest `number` with `edit` and makes it the one in force.
     pub(crate) fn create(fs: &dyn Fs, dir: &Path, number: u64, edit: &Edit) -> Result<Self> {
+        Self::begin(fs, dir, number, edit).inspect_err(|_| {
+            // What a full disk cut short must not take room. If `CURRENT` names it, it is needed.
+            if read_current(fs, dir).is_ok_and(|current| current != Some(number)) {
+                let _ = fs.remove(&dir.join(manifest_name(number)));
+            }
+        })
+    }
+
+    fn begin(fs: &dyn Fs, dir: &Path, number: u64, edit: &Edit) -> Result<Self> {
         let path = dir.join(manifest_name(number));
         let file =
             fs.open(&path, OpenMode::CreateNew).map_err(|e| Error::io("creating", &path, e))?;
@@ -70,6 +81,11 @@ impl Manifest {
         self.number
     }
 
+    /// How far it is safe.
+    pub(crate) fn mark(&self) -> Mark {
+        Mark { number: self.number, bytes: self.bytes }
+    }
+
     pub(crate) fn should_roll(&self) -> bool {
         self.bytes > MANIFEST_BYTES_MAX
     }
@@ -83,8 +99,17 @@ pub(crate) fn sync_now(file: &dyn File, path: &Path) -> Result<()> {
     outcome.map_err(|e| Error::io("syncing", path, e))
 }
 
-/// The number of the manifest in force and its edits; `None` if there is no store.
-pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<(u64, Vec<Edit>)>> {
+/// What a manifest says.
+pub(crate) struct Found {
+    pub(crate) number: u64,
+    /// Each with the offset of its record; at least one.
+    pub(crate) edits: Vec<(u64, Edit)>,
+    /// The offset behind the last record that can be read.
+    pub(crate) end: u64,
+}
+
+/// The manifest in force; `None` if there is no store.
+pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<Found>> {
     let Some(number) = read_current(fs, dir)? else { return Ok(None) };
     let path = dir.join(manifest_name(number));
     let content = fs.read(&path).map_err(|e| match e.kind() {
@@ -101,7 +126,7 @@ pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<(u64, Vec<Edit>)>> 
         let edit = Edit::decode(payload).ok_or_else(|| {
             Error::corrupt(&path, offset as u64, "a record with a right checksum holds no edit")
         })?;
-        edits.push(edit);
+        edits.push((offset as u64, edit));
         offset = end;
     }
     let is_damaged =
@@ -109,7 +134,7 @@ pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<(u64, Vec<Edit>)>> 
     if is_damaged || edits.is_empty() {
         return Err(Error::corrupt(&path, offset as u64, "a record cannot be read"));
     }
-    Ok(Some((number, edits)))
+    Ok(Some(Found { number, edits, end: offset as u64 }))
 }
 
 fn check_header(content: &[u8], path: &Path) -> Result<()> {

@@ -1,38 +1,46 @@
 //! Opening a store, and removing one.
 //!
-//! 1. Take the lock. Read `CURRENT` and the manifest it names; fold its edits into the live tables; open those.
-//! 2. Replay the log from the manifest's log number on: **one memtable per segment**, sealed, to be flushed as if it
+//! 1. Take the lock. Read `CURRENT` and the manifest it names; fold its edits into the live tables ([`stored`]).
+//! 2. Replay the log from the manifest's log number on ([`log`]): **one memtable per segment**, sealed, to be flushed as if it
 //!    had just been written. So the segments go one by one as their tables are installed, and a crash at any
-//!    point of a recovery finds what this one found.
-//! 3. Make the replayed segments safe - after a kill they are in the page cache only - and remove the ones behind the tail,
-//!    whose operations were never acknowledged as safe. Only then may a new segment name the tail as its predecessor.
-//! 4. Begin a new manifest, sweep what it does not name, then begin the new segment.
+//!    point of a recovery finds what this one found. What the log vouches for is held against the manifest.
+//! 3. Open the tables. Make the replayed segments safe. Sweep what the manifest does not name: that may make room.
+//! 4. Begin a new manifest; then remove the segments behind the tail, whose operations were never acknowledged as safe;
+//!    then begin a segment that names the tail as its predecessor; then have the manifest say that it has begun.
+//!
+//! If there is no room for step 4, what was found is served all the same: the store is open for reading, and each write is told
+//! that the disk is full.
 //!
 //! Without `CURRENT` but with tables or segments, a store has lost the file that says what is alive: that is damage, not an
 //! empty store.
 
-use crate::core::{Commit, Core, Mem, Sealed, Tree, from_wal};
+mod log;
+mod stored;
+
+use crate::core::{Core, Mem, Tree, WriteOrder, from_wal};
 use crate::counters::Counters;
-use crate::edit::{Edit, TableMeta};
+use crate::edit::Edit;
 use crate::jobs::Jobs;
-use crate::manifest::{self, CURRENT, Manifest, manifest_number, sync_now};
+use crate::manifest::{self, CURRENT, Manifest, manifest_number};
 use crate::publish::Publisher;
 use crate::read::SuperVersion;
 use crate::stall::Brake;
-use crate::version::{RunsOf, Version, edit_runs};
+use crate::version::Version;
 use crate::write::NOT_DUE;
 use crate::{Components, Settings, compact, flush};
 use arc_swap::ArcSwap;
+use log::Log;
 use nori_compaction::Strategy;
-use nori_env::{Fs, NameChange, OpenMode};
-use nori_kv::{EngineEvent, EntryRef, Error, Parts, Reason, Result, SeqNo, WriteBatch};
-use nori_sstable::{Cache, ReadCounters, Table, TableContext, table_number};
-use nori_wal::{Resume, Wal, WalError, WalOptions, replay, segment_name, segment_number};
+use nori_env::{Fs, NameChange};
+use nori_kv::{EngineEvent, Error, ErrorKind, Parts, Result};
+use nori_sstable::{Cache, ReadCounters, TableContext, table_number};
+use nori_wal::{Wal, WalOptions, segment_number};
 use parking_lot::Mutex;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
+use stored::Stored;
 
 const LOCK: &str = "LOCK";
 
@@ -48,28 +56,33 @@ pub(crate) fn open(
     let lock = take_lock(fs, dir)?;
     let cache = Cache::new((components.cache)(settings.cache_bytes), settings.cache_bytes);
     let tables = TableContext { fs: Arc::clone(&parts.fs), cache };
-    let stored = read_stored(fs, dir, &settings)?;
-    let version = open_tables(&tables, dir, &stored)?;
-    let log = Log::replay(fs, dir, &stored, &components)?;
+    let stored = Stored::read(fs, dir, &settings)?;
+    let log = replay(fs, dir, &stored, &components)?;
+    let version = stored.open_tables(&tables)?;
     log.make_safe(fs, dir)?;
+    sweep(fs, dir, &version, stored.mark.number)?;
 
-    let (manifest, numbers) = begin_manifest(fs, dir, &version, &stored, &log)?;
-    let version = Arc::new(version);
-    sweep(fs, dir, &version, manifest.number(), &log)?;
     let options = WalOptions { kind: components.wal, segment_bytes: settings.segment_bytes() };
-    let (fs, tasks) = (Arc::clone(&parts.fs), Arc::clone(&parts.tasks));
-    let wal = Wal::create(dir, fs, tasks, &*parts.meter, options, log.resume).map_err(from_wal)?;
-
+    let begun = begin_writing(dir, &parts, &version, &stored, &log, options);
+    let (manifest, wal, numbers) = match begun {
+        Ok((manifest, wal, numbers)) => (Ok(manifest), Ok(wal), numbers),
+        // A store that exists can be read without a byte of room.
+        Err(full) if full.kind() == ErrorKind::Full && stored.mark.number > 0 => {
+            (Err(full.clone()), Err(full), stored.numbers.clone())
+        }
+        Err(error) => return Err(error),
+    };
+    let full = wal.as_ref().err().cloned();
+    let version = Arc::new(version);
     let active = Arc::new(Mem { memtable: components.memtable.create() });
     let levels = version.levels.len();
-    let next_number = manifest.number() + 1;
     let core = Arc::new(Core {
         dir: dir.to_owned(),
         counters: Counters::new(&*parts.meter),
         read_counters: ReadCounters::new(&*parts.meter),
         wal,
         publisher: Publisher::new(log.last),
-        commit: Mutex::new(Commit { last: log.last, active: Arc::clone(&active) }),
+        order: Mutex::new(WriteOrder { last: log.last, active: Arc::clone(&active) }),
         super_version: ArcSwap::from_pointee(SuperVersion {
             active,
             sealed: log.sealed.iter().rev().cloned().collect(),
@@ -85,10 +98,12 @@ pub(crate) fn open(
             level_bytes_written: vec![0; levels],
         }),
         snapshots: Mutex::default(),
+        expiry_floor: AtomicU64::new(0),
         brake: Brake::default(),
         jobs: Jobs::default(),
+        turns_wanted: AtomicUsize::new(0),
         is_flushing: AtomicBool::new(false),
-        next_number: AtomicU64::new(next_number),
+        next_number: AtomicU64::new(numbers.next_number.unwrap_or(1)),
         ticks: AtomicU64::new(numbers.tick.unwrap_or(0)),
         poison: OnceLock::new(),
         debt_bytes: AtomicU64::new(0),
@@ -101,9 +116,47 @@ pub(crate) fn open(
     });
     let (replayed, torn_bytes) = (log.ops, log.torn_bytes);
     core.tell(&EngineEvent::Opened { replayed, torn_bytes, last: log.last });
+    if let Some(error) = full {
+        core.end_writing(&error);
+    }
     flush::schedule(&core);
     compact::schedule(&core);
     Ok(core)
+}
+
+/// Replays the log. If manifest and log do not agree, says which of them lost something.
+fn replay(fs: &dyn Fs, dir: &Path, stored: &Stored, components: &Components) -> Result<Log> {
+    let outcome = Log::replay(fs, dir, &stored.numbers, &*components.memtable);
+    let mark = match &outcome {
+        Ok(log) => log.mark,
+        Err(Error::Corrupt { .. }) => nori_wal::last_mark(fs, dir).map_err(from_wal)?,
+        Err(error) => return Err(error.clone()),
+    };
+    stored.check_mark(mark)?;
+    outcome
+}
+
+/// Begins a manifest and a segment, in this order; the manifest, the log and the numbers of all edits.
+fn begin_writing(
+    dir: &Path,
+    parts: &Parts,
+    version: &Version,
+    stored: &Stored,
+    log: &Log,
+    options: WalOptions,
+) -> Result<(Manifest, Wal, Edit)> {
+    let fs = &*parts.fs;
+    let (mut manifest, mut numbers) = begin_manifest(fs, dir, version, stored, log)?;
+    sweep(fs, dir, version, manifest.number())?;
+    log.remove_others(fs, dir)?;
+    let (files, tasks) = (Arc::clone(&parts.fs), Arc::clone(&parts.tasks));
+    let wal = Wal::create(dir, files, tasks, &*parts.meter, options, log.resume);
+    let wal = wal.map_err(from_wal)?;
+    let edit = Edit { begun: Some(wal.tail().0), ..Edit::default() };
+    manifest.append(&edit)?;
+    numbers.merge_numbers(&edit);
+    wal.mark(manifest.mark()).map_err(from_wal)?;
+    Ok((manifest, wal, numbers))
 }
 
 fn restored_strategy(
@@ -130,6 +183,8 @@ fn begin_manifest(
 ) -> Result<(Manifest, Edit)> {
     let mut numbers = stored.numbers.clone();
     numbers.levels = Some(version.levels.len() as u64);
+    // What lies behind the tail is removed now, and the segment after it is not there yet.
+    numbers.begun = log.kept.last().copied();
     // The manifest's last number is the last one in tables: the log must begin after it.
     if log.sealed.is_empty() {
         numbers.log_number = Some(log.resume.number());
@@ -164,190 +219,12 @@ fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
     })
 }
 
-/// What the manifest says.
-struct Stored {
-    levels: Vec<RunsOf<TableMeta>>,
-    numbers: Edit,
-    /// The manifest's file, for errors about what it says.
-    path: std::path::PathBuf,
-}
-
-fn read_stored(fs: &dyn Fs, dir: &Path, settings: &Settings) -> Result<Stored> {
-    let levels = settings.shape().levels_max;
-    let Some((number, edits)) = manifest::read(fs, dir)? else {
-        let names = fs.list(dir).map_err(|e| Error::io("listing", dir, e))?;
-        let is_data =
-            |name: &&String| table_number(name).is_some() || segment_number(name).is_some();
-        if let Some(name) = names.iter().find(is_data) {
-            let what = format!("it is missing, but {name} is there");
-            return Err(Error::corrupt(&dir.join(CURRENT), 0, what));
-        }
-        // A crash between a first manifest and `CURRENT` leaves only manifests.
-        let numbers = Edit::default();
-        return Ok(Stored { levels: vec![vec![]; levels], numbers, path: dir.join(CURRENT) });
-    };
-    let path = dir.join(manifest::manifest_name(number));
-    let mut stored = Stored { levels: vec![], numbers: Edit::default(), path };
-    for edit in edits {
-        // A store keeps the levels it has; a setting can only add some.
-        let wanted = edit.levels.map_or(0, |levels| levels as usize).max(levels).min(64);
-        if stored.levels.len() < wanted {
-            stored.levels.resize_with(wanted, Vec::new);
-        }
-        edit_runs(&mut stored.levels, &edit, |table| table.number, |meta| Some(*meta)).map_err(
-            |what| Error::corrupt(&stored.path, 0, format!("an edit does not fit: {what}")),
-        )?;
-        stored.numbers.merge_numbers(&edit);
-    }
-    Ok(stored)
-}
-
-fn open_tables(context: &TableContext, dir: &Path, stored: &Stored) -> Result<Version> {
-    let mut levels = Vec::with_capacity(stored.levels.len());
-    for runs in &stored.levels {
-        let mut opened: RunsOf<Arc<Table>> = Vec::with_capacity(runs.len());
-        for (id, metas) in runs {
-            let tables = metas.iter().map(|meta| open_table(context, dir, meta, stored));
-            opened.push((*id, tables.collect::<Result<_>>()?));
-        }
-        levels.push(opened);
-    }
-    Version::of_runs(levels).map_err(|what| Error::corrupt(&stored.path, 0, what))
-}
-
-fn open_table(
-    context: &TableContext,
-    dir: &Path,
-    meta: &TableMeta,
-    stored: &Stored,
-) -> Result<Arc<Table>> {
-    let table = Table::open(context, dir, meta.number).map_err(|error| {
-        let is_missing = matches!(&error, Error::Io { source, .. }
-            if source.kind() == std::io::ErrorKind::NotFound);
-        if is_missing {
-            let what = format!("it names table {}, which is missing", meta.number);
-            Error::corrupt(&stored.path, 0, what)
-        } else {
-            error
-        }
-    })?;
-    if table.bytes() != meta.bytes {
-        let path = dir.join(nori_sstable::table_name(meta.number));
-        let what = format!("{} bytes long where the manifest says {}", table.bytes(), meta.bytes);
-        return Err(Error::corrupt(&path, 0, what));
-    }
-    Ok(table)
-}
-
-/// What the log held.
-struct Log {
-    /// One per segment with operations, oldest first.
-    sealed: Vec<Arc<Sealed>>,
-    last: SeqNo,
-    ops: u64,
-    torn_bytes: u64,
-    /// The segments up to the tail, which must be made safe.
-    kept: BTreeSet<u64>,
-    resume: Resume,
-}
-
-impl Log {
-    fn replay(fs: &dyn Fs, dir: &Path, stored: &Stored, components: &Components) -> Result<Self> {
-        let from = stored.numbers.log_number.unwrap_or(1);
-        let flushed = stored.numbers.last_seqno.unwrap_or(SeqNo::ZERO);
-        let mut mems: BTreeMap<u64, (Arc<Mem>, SeqNo)> = BTreeMap::new();
-        let (mut last, mut ops) = (flushed, 0);
-        let found = replay(fs, dir, from, |group| {
-            let damaged = |what: String| {
-                let path = dir.join(segment_name(group.segment));
-                ReplayError(Error::corrupt(&path, group.offset, what))
-            };
-            let batch = WriteBatch::decode(group.payload).map_err(|e| damaged(e.to_string()))?;
-            let first = SeqNo::new(group.first_seqno).filter(|first| *first > last);
-            let first = first.ok_or_else(|| {
-                damaged(format!("sequence number {} after {last}", group.first_seqno))
-            })?;
-            if batch.len() as u32 != group.ops || batch.is_empty() {
-                return Err(damaged(format!("{} operations, not {}", batch.len(), group.ops)));
-            }
-            if batch.has_range_deletes() {
-                return Err(damaged("a range delete, which this engine cannot read".to_owned()));
-            }
-            let new = || (Arc::new(Mem { memtable: components.memtable.create() }), last);
-            let (mem, mem_last) = mems.entry(group.segment).or_insert_with(new);
-            let mut seqno = first;
-            for (op, key, value) in batch.iter() {
-                let (kind, expires) = (op.kind, op.expires);
-                mem.memtable.insert(EntryRef { key, seqno, kind, expires, value });
-                last = seqno;
-                seqno = seqno.plus(1);
-            }
-            *mem_last = last;
-            ops += batch.len() as u64;
-            Ok(())
-        })
-        .map_err(|ReplayError(error)| error)?;
-        let resume = found.resume.unwrap_or(Resume::at(from));
-        // The chain from a segment on can be followed only if that segment exists: numbers have gaps.
-        let mut nexts: Vec<u64> = mems.keys().skip(1).copied().collect();
-        nexts.push(resume.number());
-        let sealed: Vec<_> = mems
-            .into_values()
-            .zip(nexts)
-            .map(|((mem, last), next_segment)| {
-                Arc::new(Sealed { mem, last, next_segment, why: Reason::Recovery })
-            })
-            .collect();
-        // A log without operations is not worth going on with.
-        let resume = if sealed.is_empty() { Resume::at(resume.number()) } else { resume };
-        let kept = if sealed.is_empty() {
-            BTreeSet::new()
-        } else {
-            (from..=found.tail_segment.unwrap_or(0)).collect()
-        };
-        Ok(Self { sealed, last, ops, torn_bytes: found.torn_bytes, kept, resume })
-    }
-
-    /// Syncs the segments up to the tail, and removes the ones behind it.
-    fn make_safe(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
-        let tail = self.kept.last().copied();
-        let names = fs.list(dir).map_err(|e| Error::io("listing", dir, e))?;
-        let mut removed = false;
-        for name in names {
-            let Some(number) = segment_number(&name) else { continue };
-            let path = dir.join(&name);
-            if self.kept.contains(&number) {
-                let file =
-                    fs.open(&path, OpenMode::Read).map_err(|e| Error::io("opening", &path, e))?;
-                sync_now(&*file, &path)?;
-            } else if tail.is_some_and(|tail| number > tail) {
-                fs.remove(&path).map_err(|e| Error::io("removing", &path, e))?;
-                removed = true;
-            }
-        }
-        if removed || tail.is_some() {
-            fs.sync_dir(dir).map_err(|e| Error::io("syncing", dir, e))?;
-        }
-        Ok(())
-    }
-}
-
-/// An error that ended a replay, of the log or of what it holds.
-struct ReplayError(Error);
-
-impl From<WalError> for ReplayError {
-    fn from(error: WalError) -> Self {
-        Self(from_wal(error))
-    }
-}
-
-/// Removes the store's own files that nothing names; files it does not know are left alone.
-fn sweep(fs: &dyn Fs, dir: &Path, version: &Version, manifest_no: u64, log: &Log) -> Result<()> {
+/// Removes the store's own tables and manifests that nothing names; files it does not know are left alone.
+fn sweep(fs: &dyn Fs, dir: &Path, version: &Version, manifest_no: u64) -> Result<()> {
     let live: BTreeSet<u64> = version.tables().map(|table| table.number()).collect();
     for name in fs.list(dir).map_err(|e| Error::io("listing", dir, e))? {
         let is_dead = table_number(&name).is_some_and(|number| !live.contains(&number))
             || manifest_number(&name).is_some_and(|number| number != manifest_no)
-            || segment_number(&name).is_some_and(|number| !log.kept.contains(&number))
             || manifest::is_temporary(&name);
         if is_dead {
             let path = dir.join(&name);

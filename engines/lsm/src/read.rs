@@ -32,16 +32,15 @@ impl Core {
         options: &ReadOptions,
         sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<bool> {
-        if options.tier == Tier::CacheOnly {
-            return Err(Error::Unsupported { engine: "nori-lsm", what: "reading the cache only" });
-        }
+        refuse_cache_only(options)?;
         let sv = self.super_version.load();
         let at = at.unwrap_or_else(|| self.publisher.visible());
         self.counters.point_reads.add(1);
+        let now = options.now.max(self.expiry_floor());
         let mut live = false;
         let mut bytes = 0;
         let mut found = |entry: EntryRef<'_>| {
-            if is_live(&entry, options.now) {
+            if is_live(&entry, now) {
                 live = true;
                 bytes = entry.payload_bytes();
                 sink(Row { key, value: entry.value });
@@ -49,7 +48,9 @@ impl Core {
         };
         if !sv.lookup_memtables(key, at, &mut found) {
             let mut tally = Tally::default();
-            let outcome = sv.lookup_tables(key, at, options.fill, &mut tally, &mut found);
+            let hash = key_hash(key);
+            sv.prefetch(key, hash);
+            let outcome = sv.lookup_tables((key, hash), at, options.fill, &mut tally, &mut found);
             self.read_counters.add(&tally);
             outcome?;
         }
@@ -59,6 +60,42 @@ impl Core {
         Ok(live)
     }
 
+    /// Lends the rows of `keys` at `at` (at one moment if `None`) to `sink`, each with the index of its key.
+    ///
+    /// Keys that no memtable holds are looked up in the tables [`KEYS_AHEAD`] at a time: the filters of all of them are on
+    /// their way before the first is asked.
+    pub(crate) fn read_many_at(
+        &self,
+        keys: &[&[u8]],
+        at: Option<SeqNo>,
+        options: &ReadOptions,
+        sink: &mut dyn FnMut(usize, Option<Row<'_>>),
+    ) -> Result<()> {
+        refuse_cache_only(options)?;
+        let (sv, visible) = self.consistent();
+        let at = at.unwrap_or(visible);
+        let now = options.now.max(self.expiry_floor());
+        self.counters.point_reads.add(keys.len() as u64);
+        let mut tally = Tally::default();
+        let mut bytes = 0;
+        let mut outcome = Ok(());
+        for (chunk, some) in keys.chunks(KEYS_AHEAD).enumerate() {
+            let first = chunk * KEYS_AHEAD;
+            let mut lend = |n: usize, entry: Option<EntryRef<'_>>| {
+                let live = entry.filter(|entry| is_live(entry, now));
+                bytes += live.as_ref().map_or(0, EntryRef::payload_bytes);
+                sink(first + n, live.map(|entry| Row { key: some[n], value: entry.value }));
+            };
+            outcome = sv.lookup_chunk(some, at, options.fill, &mut tally, &mut lend);
+            if outcome.is_err() {
+                break;
+            }
+        }
+        self.read_counters.add(&tally);
+        self.counters.user_bytes_out.add(bytes);
+        outcome
+    }
+
     /// A cursor at `at`, or at the newest visible write.
     pub(crate) fn cursor_at(
         &self,
@@ -66,9 +103,7 @@ impl Core {
         at: Option<SeqNo>,
         options: &ReadOptions,
     ) -> Result<Box<dyn Cursor>> {
-        if options.tier == Tier::CacheOnly {
-            return Err(Error::Unsupported { engine: "nori-lsm", what: "reading the cache only" });
-        }
+        refuse_cache_only(options)?;
         let (sv, visible) = self.consistent();
         let mut sources = Vec::with_capacity(8);
         sources.push(Source::Memtable(Arc::clone(&sv.active.memtable).cursor()));
@@ -78,7 +113,8 @@ impl Core {
         for run in sv.version.levels.iter().flat_map(|level| &level.runs) {
             sources.push(Source::Run(RunCursor::new(Arc::clone(&run.tables), options.fill)));
         }
-        let view = View { at: at.unwrap_or(visible), now: options.now, range: range.clone() };
+        let now = options.now.max(self.expiry_floor());
+        let view = View { at: at.unwrap_or(visible), now, range: range.clone() };
         let counted = Counted {
             reads: self.read_counters.clone(),
             entries: self.counters.scan_entries.clone(),
@@ -122,23 +158,24 @@ impl SuperVersion {
         false
     }
 
+    /// Has the parts of the filters that a look-up will read travel, all at once: each is one access to memory.
+    fn prefetch(&self, key: &[u8], hash: u64) {
+        for run in self.version.levels.iter().flat_map(|level| &level.runs) {
+            if let Some(table) = run.table_for(key) {
+                table.prefetch(hash);
+            }
+        }
+    }
+
     fn lookup_tables(
         &self,
-        key: &[u8],
+        (key, hash): (&[u8], u64),
         at: SeqNo,
         fill: bool,
         tally: &mut Tally,
         found: &mut impl FnMut(EntryRef<'_>),
     ) -> Result<bool> {
-        let hash = key_hash(key);
-        let runs = || self.version.levels.iter().flat_map(|level| &level.runs);
-        // A filter probe outside the cache is one memory access: all of them travel at once.
-        for run in runs() {
-            if let Some(table) = run.table_for(key) {
-                table.prefetch(hash);
-            }
-        }
-        for run in runs() {
+        for run in self.version.levels.iter().flat_map(|level| &level.runs) {
             if let Some(table) = run.table_for(key)
                 && table.get((key, hash), at, fill, tally, found)?
             {
@@ -146,6 +183,48 @@ impl SuperVersion {
             }
         }
         Ok(false)
+    }
+
+    /// Looks up `keys.len() <= KEYS_AHEAD` keys; `lend` gets each with its entry, whatever its kind, or none.
+    fn lookup_chunk(
+        &self,
+        keys: &[&[u8]],
+        at: SeqNo,
+        fill: bool,
+        tally: &mut Tally,
+        lend: &mut impl FnMut(usize, Option<EntryRef<'_>>),
+    ) -> Result<()> {
+        debug_assert!(keys.len() <= KEYS_AHEAD);
+        let mut left = [(0, 0); KEYS_AHEAD];
+        let mut count = 0;
+        for (n, key) in keys.iter().enumerate() {
+            if !self.lookup_memtables(key, at, &mut |entry| lend(n, Some(entry))) {
+                let hash = key_hash(key);
+                self.prefetch(key, hash);
+                left[count] = (n, hash);
+                count += 1;
+            }
+        }
+        for &(n, hash) in &left[..count] {
+            let mut found = |entry: EntryRef<'_>| lend(n, Some(entry));
+            if !self.lookup_tables((keys[n], hash), at, fill, tally, &mut found)? {
+                lend(n, None);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Keys of one call whose filters travel together: enough to hide a memory access, few enough to stay in the first-level
+/// cache.
+const KEYS_AHEAD: usize = 16;
+
+fn refuse_cache_only(options: &ReadOptions) -> Result<()> {
+    match options.tier {
+        Tier::Any => Ok(()),
+        Tier::CacheOnly => {
+            Err(Error::Unsupported { engine: "nori-lsm", what: "reading the cache only" })
+        }
     }
 }
 

@@ -31,6 +31,8 @@ pub struct Settings {
 pub const MEMORY_BYTES: u64 = 256 << 20;
 /// The least memory the parts work in.
 pub const MEMORY_BYTES_MIN: u64 = 1 << 20;
+/// 1 MiB: ten values of 100 kB. A flush of less costs more for its syncs than for its bytes; a table of less, too.
+pub const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
 /// 4 KiB: a page, and what RocksDB, LevelDB and fjall ship with.
 pub const BLOCK_BYTES: usize = 4096;
 /// 10: a false-positive rate of about one per cent, the choice of every peer.
@@ -41,16 +43,24 @@ pub const MEMTABLES_SEALED_MAX: usize = 2;
 impl Settings {
     /// The settings for a budget: an eighth for each memtable (one active, two sealed), three eighths for the
     /// cache, the rest for filters, indexes and the buffers of compactions.
+    ///
+    /// A budget below eight times [`MEMTABLE_BYTES_MIN`] is split otherwise: memtables get up to a quarter each and the cache what
+    /// is left of the six eighths, but not less than an eighth. Each flush costs its syncs however little it writes, while a
+    /// small cache has the operating system's behind it.
     pub fn for_memory(memory_bytes: u64) -> Self {
         let memory_bytes = memory_bytes.max(MEMORY_BYTES_MIN);
-        let memtable_bytes = (memory_bytes / 8).min(nori_compaction::BUFFER_BYTES);
+        let eighth = memory_bytes / 8;
+        let memtable_bytes = MEMTABLE_BYTES_MIN.min(2 * eighth).max(eighth);
+        let cache_bytes = (6 * eighth).saturating_sub(3 * memtable_bytes).max(eighth);
+        let memtable_bytes = memtable_bytes.min(nori_compaction::BUFFER_BYTES);
         Self {
             memtable_bytes,
             memtables_sealed_max: MEMTABLES_SEALED_MAX,
-            cache_bytes: (memory_bytes / 8 * 3) as usize,
+            cache_bytes: cache_bytes as usize,
             block_bytes: BLOCK_BYTES,
             filter_bits_per_key: FILTER_BITS_PER_KEY,
-            table_bytes: memtable_bytes.min(nori_compaction::TABLE_BYTES_TARGET),
+            table_bytes: memtable_bytes
+                .clamp(MEMTABLE_BYTES_MIN, nori_compaction::TABLE_BYTES_TARGET),
             size_ratio: nori_compaction::SIZE_RATIO,
             l0_runs_trigger: nori_compaction::L0_RUNS_TRIGGER,
             levels_max: nori_compaction::LEVELS_MAX,
@@ -96,5 +106,30 @@ impl Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self::for_memory(MEMORY_BYTES)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_budget_is_never_split_into_more_than_it_is() {
+        let mut before = 0;
+        for shift in 18..40 {
+            for memory in [1u64 << shift, 3 << shift, 5 << shift] {
+                let memory = memory.max(MEMORY_BYTES_MIN);
+                let settings = Settings::for_memory(memory);
+                let memtables = settings.memtable_bytes * (1 + MEMTABLES_SEALED_MAX as u64);
+                let taken = memtables + settings.cache_bytes as u64;
+                assert!(taken <= memory / 8 * 7, "{memory}: {taken}");
+                assert!(settings.memtable_bytes >= MEMTABLE_BYTES_MIN.min(memory / 4));
+            }
+            let memtable = Settings::for_memory(1 << shift).memtable_bytes;
+            assert!(memtable >= before, "a larger budget has a smaller memtable");
+            before = memtable;
+        }
+        let usual = Settings::for_memory(MEMORY_BYTES);
+        assert_eq!((usual.memtable_bytes, usual.cache_bytes), (32 << 20, 96 << 20));
     }
 }

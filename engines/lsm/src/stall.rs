@@ -2,7 +2,11 @@
 //!
 //! The layout says how far the tree is from its shape, as a **brake**. Between 0 and 1 each write owes a delay for its bytes
 //! that grows with the brake; a writer pays when the sum is worth a timer. From 1 on it waits until a job
-//! has ended. A stop is told with its reason and length; delays, which are many and short, are counted.
+//! has ended.
+//!
+//! What is told is **episodes**: a slowdown lasts from the moment the brake engages until it is released, a stop from the first
+//! writer that is stopped to the last that goes on. The end of one says how long it was, how often writes waited and for
+//! how long together.
 
 use crate::core::Core;
 use nori_env::{Instant, Waited};
@@ -19,6 +23,37 @@ pub(crate) struct Brake {
     why: Mutex<Option<Reason>>,
     /// Nanoseconds of delay that writes owe together.
     owed_nanos: AtomicU64,
+    /// While the brake is engaged.
+    slowdown: Mutex<Option<Episode>>,
+    /// While a writer is stopped.
+    stop: Mutex<Option<Episode>>,
+}
+
+/// A time in which writers are held up.
+struct Episode {
+    why: Reason,
+    begun: Instant,
+    /// Writers that are stopped now; of no meaning in a slowdown.
+    stopped: u64,
+    /// How often a write waited.
+    writes: u64,
+    delay_micros: u64,
+}
+
+impl Episode {
+    fn new(why: Reason, begun: Instant) -> Self {
+        Self { why, begun, stopped: 0, writes: 0, delay_micros: 0 }
+    }
+
+    fn end(&self, kind: StallKind, now: Instant) -> EngineEvent {
+        EngineEvent::StallEnd {
+            kind,
+            why: self.why,
+            took_micros: now.since(self.begun).as_micros() as u64,
+            delay_micros: self.delay_micros,
+            writes: self.writes,
+        }
+    }
 }
 
 /// At half brake a byte owes this: writers get 50 MB/s, about what one core merges beside them.
@@ -29,18 +64,6 @@ const PAYMENT: Duration = Duration::from_micros(500);
 const NANOS_PER_WRITE_MAX: f64 = 10_000_000.0;
 
 impl Brake {
-    /// Sets the brake.
-    pub(crate) fn set(&self, strength: f64, why: Option<Reason>) {
-        debug_assert!(strength >= 0.0);
-        *self.why.lock() = why;
-        self.strength.store(strength.to_bits(), Ordering::Relaxed);
-    }
-
-    /// Lets everybody go.
-    pub(crate) fn release(&self) {
-        self.set(0.0, None);
-    }
-
     #[inline]
     fn strength(&self) -> f64 {
         f64::from_bits(self.strength.load(Ordering::Relaxed))
@@ -52,6 +75,25 @@ impl Brake {
 }
 
 impl Core {
+    /// Sets the brake.
+    pub(crate) fn set_brake(&self, strength: f64, why: Option<Reason>) {
+        debug_assert!(strength >= 0.0);
+        // Under this lock, so that begin and end of an episode are told in order.
+        let mut slowdown = self.brake.slowdown.lock();
+        *self.brake.why.lock() = why;
+        self.brake.strength.store(strength.to_bits(), Ordering::Relaxed);
+        let kind = StallKind::Slowdown;
+        if strength <= 0.0 {
+            if let Some(episode) = slowdown.take() {
+                self.tell(&episode.end(kind, self.parts.clock.now()));
+            }
+        } else if slowdown.is_none() {
+            let why = self.brake.why();
+            *slowdown = Some(Episode::new(why, self.parts.clock.now()));
+            self.tell(&EngineEvent::StallBegin { kind, why });
+        }
+    }
+
     /// Holds up a writer of `bytes` as long as the brake says.
     #[inline]
     pub(crate) fn throttle(&self, bytes: u64) -> Result<()> {
@@ -63,7 +105,7 @@ impl Core {
     fn throttle_by(&self, strength: f64, bytes: u64) -> Result<()> {
         if strength >= 1.0 {
             let why = self.brake.why();
-            return self.stall(StallKind::Stop, why, || self.brake.strength() < 1.0);
+            return self.stop(why, || self.brake.strength() < 1.0);
         }
         let nanos = bytes as f64 * NANOS_PER_BYTE * strength / (1.0 - strength);
         let nanos = nanos.min(NANOS_PER_WRITE_MAX) as u64;
@@ -76,6 +118,11 @@ impl Core {
             // Another writer is paying.
             return Ok(());
         }
+        // Noted before the wait, in which the brake may be released.
+        if let Some(episode) = &mut *self.brake.slowdown.lock() {
+            episode.writes += 1;
+            episode.delay_micros += owed / 1_000;
+        }
         let begun = self.parts.clock.now();
         let alarm = self.parts.tasks.alarm(begun.after(Duration::from_nanos(owed)));
         let waited = self.parts.tasks.wait(&alarm);
@@ -84,14 +131,9 @@ impl Core {
     }
 
     /// Waits until `is_over`, which changes only when a job ends or writing does.
-    pub(crate) fn stall(
-        &self,
-        kind: StallKind,
-        why: Reason,
-        is_over: impl Fn() -> bool,
-    ) -> Result<()> {
+    pub(crate) fn stop(&self, why: Reason, is_over: impl Fn() -> bool) -> Result<()> {
         let begun = self.parts.clock.now();
-        self.tell(&EngineEvent::StallBegin { kind, why });
+        self.begin_stop(why, begun);
         let outcome = loop {
             let progress = self.jobs.progress();
             if let Err(error) = self.check_poison() {
@@ -104,9 +146,30 @@ impl Core {
                 break Err(stuck());
             }
         };
-        let took_micros = self.count_stall(begun);
-        self.tell(&EngineEvent::StallEnd { kind, why, took_micros });
+        self.end_stop(self.count_stall(begun));
         outcome
+    }
+
+    fn begin_stop(&self, why: Reason, begun: Instant) {
+        let mut stop = self.brake.stop.lock();
+        let episode = stop.get_or_insert_with(|| {
+            self.tell(&EngineEvent::StallBegin { kind: StallKind::Stop, why });
+            Episode::new(why, begun)
+        });
+        episode.stopped += 1;
+        episode.writes += 1;
+    }
+
+    fn end_stop(&self, delay_micros: u64) {
+        let mut stop = self.brake.stop.lock();
+        if let Some(episode) = &mut *stop {
+            episode.stopped -= 1;
+            episode.delay_micros += delay_micros;
+            if episode.stopped == 0 {
+                self.tell(&episode.end(StallKind::Stop, self.parts.clock.now()));
+                *stop = None;
+            }
+        }
     }
 
     fn count_stall(&self, begun: Instant) -> u64 {

@@ -1,7 +1,7 @@
 //! The write path.
 //!
 //! 1. The brake holds up the writer if the tree is behind.
-//! 2. Under the commit lock: a full memtable is sealed, sequence numbers are taken, the batch is appended to the log.
+//! 2. Under the lock of the order: a full memtable is sealed, sequence numbers are taken, the batch is appended to the log.
 //!    Sequence numbers and log positions grow together, so that a replay yields a prefix.
 //! 3. Outside the lock the operations are inserted into the memtable.
 //! 4. Under `sync` the writer waits until the log is safe up to its position; writers share one sync.
@@ -9,18 +9,18 @@
 //!
 //! A failed append or sync ends writing: what the log holds is unknown until it is replayed.
 
-use crate::core::{Core, Mem, Sealed};
+use crate::core::{Core, Mem, Sealed, WriteOrder};
 use crate::flush;
 use crate::read::SuperVersion;
 use nori_env::{Class, Durability, Job, Signal, Slice, Step};
-use nori_kv::{EntryRef, Error, Reason, Result, SeqNo, StallKind, WriteBatch};
+use nori_kv::{EntryRef, Error, Reason, Result, SeqNo, WriteBatch};
 use nori_wal::{Position, SyncCall};
 use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-type Commit<'a> = MutexGuard<'a, crate::core::Commit>;
+type Order<'a> = MutexGuard<'a, WriteOrder>;
 
 /// A batch's place in the order of writes.
 struct Taken {
@@ -37,13 +37,10 @@ const BATCH_BYTES_MAX: usize = 1 << 30;
 pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability) -> Result<SeqNo> {
     core.check_poison()?;
     if batch.is_empty() {
-        return Ok(core.commit.lock().last);
+        return Ok(core.order.lock().last);
     }
     if batch.has_range_deletes() {
         return Err(Error::Unsupported { engine: "nori-lsm", what: "range deletes" });
-    }
-    if batch.has_expiries() {
-        return Err(Error::Unsupported { engine: "nori-lsm", what: "expiry" });
     }
     if batch.encoded().len() > BATCH_BYTES_MAX {
         let what = format!("a batch of {} bytes exceeds {BATCH_BYTES_MAX}", batch.encoded().len());
@@ -56,7 +53,7 @@ pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability
         Durability::None | Durability::Os => {}
         Durability::Group { max_age } => sync_soon(core, max_age),
         Durability::Sync => {
-            core.wal.sync(taken.position).map_err(|error| core.log_failed(error))?;
+            core.wal()?.sync(taken.position).map_err(|error| core.log_failed(error))?;
         }
     }
     core.publisher.publish(taken.first, taken.last, &*core.parts.tasks)?;
@@ -66,14 +63,14 @@ pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability
 }
 
 fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
-    let payload = batch.encoded();
-    let mut commit = core.commit.lock();
+    let (payload, wal) = (batch.encoded(), core.wal()?);
+    let mut order = core.order.lock();
     loop {
         core.check_poison()?;
-        let memtable = &commit.active.memtable;
+        let memtable = &order.active.memtable;
         let why = if memtable.bytes() >= core.settings.memtable_bytes {
             Reason::MemtableFull
-        } else if !core.wal.fits(payload.len()) {
+        } else if !wal.fits(payload.len()) {
             Reason::SegmentFull
         } else {
             break;
@@ -83,19 +80,19 @@ fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
             break;
         }
         if has_room_to_seal(core) {
-            seal(core, &mut commit, why, payload.len())?;
+            seal(core, &mut order, why, payload.len())?;
             break;
         }
-        drop(commit);
-        core.stall(StallKind::Stop, why, || has_room_to_seal(core))?;
-        commit = core.commit.lock();
+        drop(order);
+        core.stop(why, || has_room_to_seal(core))?;
+        order = core.order.lock();
     }
-    let first = commit.last.plus(1);
-    let last = commit.last.plus(batch.len() as u64);
-    let appended = core.wal.append(first.value(), batch.len() as u32, payload);
+    let first = order.last.plus(1);
+    let last = order.last.plus(batch.len() as u64);
+    let appended = wal.append(first.value(), batch.len() as u32, payload);
     let position = appended.map_err(|error| core.log_failed(error))?;
-    commit.last = last;
-    Ok(Taken { first, last, position, mem: Arc::clone(&commit.active) })
+    order.last = last;
+    Ok(Taken { first, last, position, mem: Arc::clone(&order.active) })
 }
 
 fn insert(taken: &Taken, batch: &WriteBatch) {
@@ -114,15 +111,15 @@ fn has_room_to_seal(core: &Core) -> bool {
 /// Seals the active memtable and begins the next, in a log segment with room for `payload_bytes`.
 pub(crate) fn seal(
     core: &Arc<Core>,
-    commit: &mut Commit<'_>,
+    order: &mut Order<'_>,
     why: Reason,
     payload_bytes: usize,
 ) -> Result<()> {
-    let rotated = core.wal.rotate(payload_bytes);
+    let rotated = core.wal()?.rotate(payload_bytes);
     let next_segment = rotated.map_err(|error| core.log_failed(error))?;
     let active = Arc::new(Mem { memtable: core.components.memtable.create() });
-    let mem = std::mem::replace(&mut commit.active, Arc::clone(&active));
-    let sealed = Arc::new(Sealed { mem, last: commit.last, next_segment, why });
+    let mem = std::mem::replace(&mut order.active, Arc::clone(&active));
+    let sealed = Arc::new(Sealed { mem, last: order.last, next_segment, why });
     core.super_version.rcu(|sv| {
         let mut all = Vec::with_capacity(sv.sealed.len() + 1);
         all.push(Arc::clone(&sealed));
@@ -164,14 +161,15 @@ impl Job for GroupSync {
             return Step::Wait(alarm);
         }
         let Some(core) = self.core.upgrade() else { return Step::Done };
+        let Ok(wal) = core.wal() else { return Step::Done };
         let (position, call) = self.call.get_or_insert_with(|| {
             // Cleared first: a write that is appended after the look at the tail arms the next job.
             // A job that a more urgent one overtook clears nothing, and syncs once more than needed.
             let cleared = (Ordering::SeqCst, Ordering::SeqCst);
             let _ = core.group_due.compare_exchange(self.due, NOT_DUE, cleared.0, cleared.1);
-            (core.wal.tail().1, SyncCall::default())
+            (wal.tail().1, SyncCall::default())
         });
-        match core.wal.poll_sync(*position, call) {
+        match wal.poll_sync(*position, call) {
             Ok(None) => Step::Done,
             Ok(Some(signal)) => Step::Wait(signal),
             Err(error) => {

@@ -9,9 +9,12 @@
 //! 24  predecessor number u64        16  first sequence number u64
 //! 32  predecessor end u64           24  synced-up-to position u64: segment << 32 | offset
 //! 40  predecessor tail checksum u32 32  payload, then zeros up to a multiple of 8
-//! 44  zeros
+//! 44  mark: file number u64
+//! 52  mark: bytes u64
 //! 60  checksum of bytes 0..60
 //! ```
+//!
+//! A group without operations is a [`Mark`]: its payload is the two numbers of a header's mark, its sequence number 0.
 //!
 //! The predecessor's tail checksum is the first word of its last group's header, zero if it has none. The
 //! segment number is part of a group's checksum though not of its bytes, so that a group of another
@@ -34,6 +37,33 @@ const FORMAT_VERSION: u32 = 1;
 pub(crate) struct SegmentHeader {
     pub(crate) number: u64,
     pub(crate) predecessor: Predecessor,
+    pub(crate) mark: Mark,
+}
+
+/// What the log's owner vouches for beside the log: file `number` of its own was safe up to `bytes`, and the one in force.
+/// Grows over the life of a log. What a reader finds of that file must not end earlier.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Mark {
+    /// The file's number; zero if nothing is vouched for.
+    pub number: u64,
+    /// How much of it was safe.
+    pub bytes: u64,
+}
+
+/// Bytes of a mark, as the payload of a group.
+pub(crate) const MARK_BYTES: usize = 16;
+
+impl Mark {
+    pub(crate) fn encode(self) -> [u8; MARK_BYTES] {
+        let mut bytes = [0; MARK_BYTES];
+        bytes[..8].copy_from_slice(&self.number.to_le_bytes());
+        bytes[8..].copy_from_slice(&self.bytes.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8; MARK_BYTES]) -> Self {
+        Self { number: u64_at(bytes, 0), bytes: u64_at(bytes, 8) }
+    }
 }
 
 /// What a segment knows of the one before it. All zeros for the first of a log.
@@ -65,6 +95,7 @@ impl SegmentHeader {
         bytes[24..32].copy_from_slice(&self.predecessor.number.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.predecessor.end.to_le_bytes());
         bytes[40..44].copy_from_slice(&self.predecessor.tail_checksum.to_le_bytes());
+        bytes[44..60].copy_from_slice(&self.mark.encode());
         let checksum = crc32c::crc32c(&bytes[..60]);
         bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
         bytes
@@ -92,6 +123,7 @@ impl SegmentHeader {
                 end: u64_at(bytes, 32),
                 tail_checksum: u32_at(bytes, 40),
             },
+            mark: Mark { number: u64_at(bytes, 44), bytes: u64_at(bytes, 52) },
         })
     }
 }
@@ -101,6 +133,7 @@ impl SegmentHeader {
 pub(crate) struct GroupHeader {
     /// `1 <= payload_bytes`.
     pub(crate) payload_bytes: u32,
+    /// 0 in a mark.
     pub(crate) ops: u32,
     pub(crate) first_seqno: u64,
     pub(crate) synced_upto: Position,
@@ -114,6 +147,14 @@ pub(crate) struct GroupAt<'a> {
     pub(crate) payload: &'a [u8],
     /// The offset behind it, a multiple of [`ALIGN`].
     pub(crate) end: usize,
+}
+
+impl GroupAt<'_> {
+    /// The mark, if the group is one.
+    pub(crate) fn mark(&self) -> Option<Mark> {
+        let payload = self.payload.first_chunk().filter(|_| self.payload.len() == MARK_BYTES)?;
+        (self.header.ops == 0).then(|| Mark::decode(payload))
+    }
 }
 
 /// The bytes a group of `payload_bytes` takes.
@@ -204,7 +245,8 @@ mod tests {
     #[test]
     fn a_segment_header_comes_back() {
         let predecessor = Predecessor { number: 8, end: 1234, tail_checksum: 5 };
-        let header = SegmentHeader { number: 9, predecessor };
+        let mark = Mark { number: 3, bytes: 1 << 40 };
+        let header = SegmentHeader { number: 9, predecessor, mark };
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
         assert_eq!(SegmentHeader::decode(&[0; 512]), Err(HeaderError::Unused));
         let mut other = header.encode();

@@ -8,6 +8,8 @@
 //! 4. [`replay`](replay()) reads back a prefix of what was appended, and tells a torn tail from damage: every group says
 //!    up to which **position** the log was safe when it was written, so a bad group before a promised position
 //!    is damage, and any other is the tail.
+//! 5. A segment's header and small groups of their own carry a **mark** of the log's owner ([`Wal::mark`]): how far another file
+//!    of its was safe. So a store notices that its manifest lost its end.
 //!
 //! Left to others: what the payload means, in which order sequence numbers become visible, when to sync.
 //! The bytes are drawn in `docs/formats/wal.md`.
@@ -20,8 +22,8 @@ mod sync;
 mod wal;
 
 pub use error::WalError;
-pub use format::{GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES};
-pub use replay::{Group, Replay, replay};
+pub use format::{GROUP_HEADER_BYTES, Mark, SEGMENT_HEADER_BYTES};
+pub use replay::{Group, Replay, Span, last_mark, replay};
 pub use sync::SyncCall;
 pub use wal::{Resume, Wal, WalOptions, segment_name, segment_number};
 

@@ -6,10 +6,13 @@
 //! 3. Everything behind the tail is searched for valid group headers. If one promises a position beyond
 //!    the tail, bytes that were safe are gone: that is damage, with file and offset.
 //! 4. Otherwise the tail is what a crash leaves, and what lies behind it was never acknowledged as safe.
+//! 5. Segments are made in the order of their numbers, each with its name made safe, and those behind a tail are removed from
+//!    the newest down: a number that is missing between two that are there was taken away by somebody else. So was one
+//!    that the owner knows to have begun.
 
 use crate::format::{
-    ALIGN, GROUP_HEADER_BYTES, HeaderError, Predecessor, SegmentHeader, decode_group,
-    decode_group_header,
+    ALIGN, GROUP_HEADER_BYTES, HeaderError, MARK_BYTES, Mark, Predecessor, SegmentHeader,
+    decode_group, decode_group_header,
 };
 use crate::wal::{Resume, segment_number, segment_path};
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
@@ -42,11 +45,25 @@ pub struct Replay {
     pub torn_bytes: u64,
     /// The segment of the tail; `None` if no segment could be read.
     pub tail_segment: Option<u64>,
-    /// Where the log goes on: after the highest segment number there is, used or not.
+    /// Where the log goes on if its groups are still needed: in the segment after the tail, once those behind the tail are
+    /// removed. `None` if no segment could be read.
     pub resume: Option<Resume>,
+    /// The number after those of all segments, used or not: where a log begins anew.
+    pub next_number: u64,
+    /// The newest mark of any segment, behind the tail or not.
+    pub mark: Mark,
 }
 
-/// Hands the groups of the segments from `from` on to `sink`, in order.
+/// Which segments a log has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first that is still needed.
+    pub from: u64,
+    /// The newest that is known to have begun: its file and all from `from` up to it must be there. Zero if none is known.
+    pub begun: u64,
+}
+
+/// Hands the groups of the segments of `span` and later ones to `sink`, in order.
 ///
 /// # Errors
 ///
@@ -54,22 +71,19 @@ pub struct Replay {
 pub fn replay<E: From<WalError>>(
     fs: &dyn Fs,
     dir: &Path,
-    from: u64,
+    span: Span,
     mut sink: impl FnMut(Group<'_>) -> Result<(), E>,
 ) -> Result<Replay, E> {
-    let names = fs.list(dir).map_err(|e| WalError::io("listing", dir, e))?;
-    let numbers: Vec<u64> =
-        names.iter().filter_map(|n| segment_number(n)).filter(|n| *n >= from).collect();
-    let mut replay = Replay::default();
-    let next = numbers.last().map_or(from, |last| last + 1);
-    let mut resume = Resume::at(next);
+    let numbers = segments(fs, dir, span)?;
+    let next_number = numbers.last().map_or(span.from, |last| last + 1);
+    let mut replay = Replay { next_number, ..Replay::default() };
     let mut chain: Option<Link> = None;
     let mut broken: Option<Break> = None;
     for number in numbers {
         let path = segment_path(dir, number);
         let content = fs.read(&path).map_err(|e| WalError::io("reading", &path, e))?;
         if broken.is_none() {
-            match follow(&content, number, from, chain.as_ref(), &path)? {
+            match follow(&content, number, chain.as_ref(), &path)? {
                 Ok(header) => {
                     let link = read_groups(&content, &header, &mut replay, &mut sink)?;
                     chain = Some(link);
@@ -80,26 +94,67 @@ pub fn replay<E: From<WalError>>(
         }
         if let Some(place) = &broken {
             check_promises(&content, number, SEGMENT_HEADER_BYTES, place, dir)?;
+            replay.mark = replay.mark.max(newest_mark(&content, number, 0));
         }
     }
     // The last segment that was read ends in its own tail; what lies behind may promise more.
     if let Some(link) = &chain {
         let place = link.as_break();
         check_promises(&link.rest, link.number, link.end, &place, dir)?;
+        replay.mark = replay.mark.max(newest_mark(&link.rest, link.number, link.end));
         replay.torn_bytes = link
             .rest
             .iter()
             .rposition(|b| *b != 0)
             .map_or(0, |last| (last + 1).saturating_sub(link.end) as u64);
         replay.tail_segment = Some(link.number);
-        resume.predecessor = Predecessor {
+        let predecessor = Predecessor {
             number: link.number,
             end: link.end as u64,
             tail_checksum: link.tail_checksum,
         };
+        replay.resume = Some(Resume { number: link.number + 1, predecessor });
     }
-    replay.resume = Some(resume);
     Ok(replay)
+}
+
+/// The newest mark of all segments in `dir`, however damaged they are: what a log that cannot be replayed still vouches for.
+///
+/// # Errors
+///
+/// [`WalError::Io`].
+pub fn last_mark(fs: &dyn Fs, dir: &Path) -> Result<Mark, WalError> {
+    let names = fs.list(dir).map_err(|e| WalError::io("listing", dir, e))?;
+    let mut mark = Mark::default();
+    for number in names.iter().filter_map(|name| segment_number(name)) {
+        let path = segment_path(dir, number);
+        let content = fs.read(&path).map_err(|e| WalError::io("reading", &path, e))?;
+        mark = mark.max(newest_mark(&content, number, 0));
+    }
+    Ok(mark)
+}
+
+/// The numbers of the segments to read, ascending and without a gap.
+fn segments(fs: &dyn Fs, dir: &Path, span: Span) -> Result<Vec<u64>, WalError> {
+    let names = fs.list(dir).map_err(|e| WalError::io("listing", dir, e))?;
+    let mut numbers: Vec<u64> =
+        names.iter().filter_map(|n| segment_number(n)).filter(|n| *n >= span.from).collect();
+    numbers.sort_unstable();
+    let missing = |number: u64, what: String| {
+        Err(WalError::Damaged { file: segment_path(dir, number), offset: 0, what })
+    };
+    for (n, number) in numbers.iter().enumerate() {
+        let due = span.from + n as u64;
+        if *number != due {
+            return missing(due, format!("it is missing, but segment {number} after it is there"));
+        }
+    }
+    let due = span.from + numbers.len() as u64;
+    if due <= span.begun {
+        let what = format!("it is missing, but the log had begun segment {}", span.begun);
+        return missing(due, what);
+    }
+    Ok(numbers)
 }
 
 /// A segment that was read up to its tail.
@@ -134,7 +189,6 @@ impl Link {
 fn follow(
     content: &[u8],
     number: u64,
-    from: u64,
     chain: Option<&Link>,
     path: &Path,
 ) -> Result<Result<SegmentHeader, Break>, WalError> {
@@ -151,9 +205,7 @@ fn follow(
         (Some(header), _) if header.number != number => {
             Err(damaged(format!("it says it is segment {}", header.number)))
         }
-        (Some(header), None) if number == from => Ok(Ok(header)),
-        // The store points at segment `from`: later ones without it are no crash's work.
-        (Some(_), None) => Err(damaged(format!("segment {from} before it is missing"))),
+        (Some(header), None) => Ok(Ok(header)),
         (Some(header), Some(link)) => {
             let known = header.predecessor;
             let continues = known.number == link.number
@@ -177,16 +229,21 @@ fn read_groups<E>(
     sink: &mut impl FnMut(Group<'_>) -> Result<(), E>,
 ) -> Result<Link, E> {
     let (mut end, mut tail_checksum) = (SEGMENT_HEADER_BYTES, 0);
+    replay.mark = replay.mark.max(header.mark);
     while let Some(group) = decode_group(content, header.number, end) {
-        sink(Group {
-            segment: header.number,
-            first_seqno: group.header.first_seqno,
-            ops: group.header.ops,
-            payload: group.payload,
-            offset: end as u64,
-        })?;
-        replay.groups += 1;
-        replay.bytes += (group.end - end) as u64;
+        if let Some(mark) = group.mark() {
+            replay.mark = replay.mark.max(mark);
+        } else {
+            sink(Group {
+                segment: header.number,
+                first_seqno: group.header.first_seqno,
+                ops: group.header.ops,
+                payload: group.payload,
+                offset: end as u64,
+            })?;
+            replay.groups += 1;
+            replay.bytes += (group.end - end) as u64;
+        }
         (end, tail_checksum) = (group.end, group.checksum);
     }
     let rest = content.get(end..).unwrap_or_default();
@@ -217,4 +274,22 @@ fn check_promises(
         offset += ALIGN;
     }
     Ok(())
+}
+
+/// The newest mark in a segment: of its header and of every valid mark from `start` on, wherever it begins.
+fn newest_mark(content: &[u8], number: u64, start: usize) -> Mark {
+    let header = SegmentHeader::decode(content).ok().filter(|header| header.number == number);
+    let header = header.map_or(Mark::default(), |header| header.mark);
+    let offsets = (start.next_multiple_of(ALIGN)..content.len()).step_by(ALIGN);
+    let groups = offsets.filter_map(|at| decode_mark(content, number, at));
+    groups.fold(header, Mark::max)
+}
+
+fn decode_mark(content: &[u8], number: u64, offset: usize) -> Option<Mark> {
+    // Payload length and operations first: a checksum at every eighth byte would take long.
+    let word = content.get(offset + 8..offset + 16)?;
+    if word != [MARK_BYTES as u8, 0, 0, 0, 0, 0, 0, 0] {
+        return None;
+    }
+    decode_group(content, number, offset)?.mark()
 }

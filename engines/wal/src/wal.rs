@@ -1,7 +1,9 @@
 //! The writing half of the log.
 
 use crate::ahead::Ahead;
-use crate::format::{GroupHeader, Predecessor, SegmentHeader, encode_group, group_bytes};
+use crate::format::{
+    GroupHeader, MARK_BYTES, Mark, Predecessor, SegmentHeader, encode_group, group_bytes,
+};
 use crate::sync::SyncState;
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
 use nori_env::{Fs, Segment, SegmentKind, Tasks, Waited};
@@ -76,6 +78,8 @@ pub(crate) struct Writer {
     /// The offset behind the last group: `SEGMENT_HEADER_BYTES <= end <= capacity < 2^32`, a multiple of 8.
     end: u64,
     tail_checksum: u32,
+    /// The newest, for the header of the next segment.
+    mark: Mark,
     /// Sealed segments with bytes at or above `safe`, oldest first.
     pub(crate) sealed_unsafe: Vec<Arc<ActiveSegment>>,
     scratch: Vec<u8>,
@@ -101,12 +105,14 @@ impl Wal {
         let Resume { number, predecessor } = resume;
         let ahead = Ahead::new(Arc::clone(&fs), dir, options.kind, options.segment_bytes);
         let file = ahead.take(number, SEGMENT_HEADER_BYTES as u64)?;
-        let active = open_segment(dir, file, number, predecessor)?;
+        let header = SegmentHeader { number, predecessor, mark: Mark::default() };
+        let active = open_segment(dir, file, &header)?;
         ahead.prepare(number + 1, &*tasks);
         let writer = Writer {
             active,
             end: SEGMENT_HEADER_BYTES as u64,
             tail_checksum: 0,
+            mark: Mark::default(),
             sealed_unsafe: Vec::new(),
             scratch: Vec::new(),
             failed: None,
@@ -148,6 +154,37 @@ impl Wal {
                 self.rotate_locked(&mut writer, payload.len())?;
             }
         }
+        self.put_group(&mut writer, first_seqno, ops, payload)?;
+        Ok(writer.appended())
+    }
+
+    /// Takes note of what the owner vouches for now: in this segment if there is room, and in the header of every later one.
+    /// Nothing is synced for it; who reads a mark knows that it was true when it was written.
+    ///
+    /// # Errors
+    ///
+    /// If the operating system fails, now or earlier; then the log takes nothing more.
+    pub fn mark(&self, mark: Mark) -> Result<(), WalError> {
+        let mut writer = lock(&self.writer);
+        if let Some(error) = &writer.failed {
+            return Err(error.clone());
+        }
+        debug_assert!(mark >= writer.mark, "what is vouched for only grows");
+        writer.mark = mark;
+        if writer.fits(MARK_BYTES) {
+            self.put_group(&mut writer, 0, 0, &mark.encode())?;
+        }
+        Ok(())
+    }
+
+    /// Puts a group that fits behind the last one.
+    fn put_group(
+        &self,
+        writer: &mut Writer,
+        first_seqno: u64,
+        ops: u32,
+        payload: &[u8],
+    ) -> Result<(), WalError> {
         let header = GroupHeader {
             payload_bytes: payload.len() as u32,
             ops,
@@ -164,7 +201,7 @@ impl Wal {
         *end += scratch.len() as u64;
         *tail_checksum = checksum;
         self.bytes.add(scratch.len() as u64);
-        Ok(writer.appended())
+        Ok(())
     }
 
     /// Seals the active segment and goes on in a new one, with room for `payload_bytes`; its number.
@@ -227,10 +264,11 @@ impl Wal {
             end: writer.end,
             tail_checksum: writer.tail_checksum,
         };
+        let header = SegmentHeader { number, predecessor, mark: writer.mark };
         let opened = self
             .ahead
             .take(number, bytes_min)
-            .and_then(|file| open_segment(&self.dir, file, number, predecessor));
+            .and_then(|file| open_segment(&self.dir, file, &header));
         let opened = opened.inspect_err(|error| writer.failed = Some(error.clone()))?;
         let sealed = std::mem::replace(&mut writer.active, opened);
         writer.sealed_unsafe.push(sealed);
@@ -265,11 +303,10 @@ impl Writer {
 fn open_segment(
     dir: &Path,
     file: Arc<dyn Segment>,
-    number: u64,
-    predecessor: Predecessor,
+    header: &SegmentHeader,
 ) -> Result<Arc<ActiveSegment>, WalError> {
+    let number = header.number;
     let path = segment_path(dir, number);
-    let header = SegmentHeader { number, predecessor };
     file.put(0, &header.encode()).map_err(|e| WalError::io("writing", &path, e))?;
     Ok(Arc::new(ActiveSegment { number, path, file }))
 }

@@ -147,3 +147,14 @@ fn redb_loses_no_acknowledged_write_to_a_kill() {
 fn lmdb_loses_no_acknowledged_write_to_a_kill() {
     println!("{}", survives("lmdb"));
 }
+
+#[test]
+fn sled_loses_no_acknowledged_write_to_a_kill() {
+    println!("{}", survives("sled"));
+}
+
+#[cfg(feature = "rocksdb")]
+#[test]
+fn rocksdb_loses_no_acknowledged_write_to_a_kill() {
+    println!("{}", survives("rocksdb"));
+}

@@ -12,8 +12,8 @@ pub(super) const LAWS: &[Law] = &[
     Law { name: "a cursor passes every row once in order of bytes", needs: &[], check: forward },
     Law { name: "the end of a range is outside", needs: &[], check: bounds },
     Law { name: "seek goes to the first row at or after a key", needs: &[], check: seek },
-    Law { name: "a cursor sees the store as it was", needs: &[], check: frozen },
-    Law { name: "many cursors live side by side", needs: &[], check: many },
+    Law { name: "a cursor sees the store as it was", needs: &[Feature::Snapshots], check: frozen },
+    Law { name: "many cursors live side by side", needs: &[Feature::Snapshots], check: many },
     Law { name: "a cursor outlives the engine's handle", needs: &[], check: outlives },
     Law { name: "a cursor goes backwards", needs: &[Feature::Reverse], check: backward },
     Law {

@@ -2,7 +2,7 @@
 
 use super::Law;
 use super::bench::{Bench, holds, ok, value};
-use crate::{ErrorKind, Feature, ReadOptions, Tier, WriteBatch};
+use crate::{ErrorKind, Feature, ReadOptions, Reader, Tier, WriteBatch};
 
 pub(super) const LAWS: &[Law] = &[
     Law { name: "a key that was never written is absent", needs: &[], check: absent },
@@ -136,22 +136,40 @@ fn many(bench: &Bench<'_>) {
     bench.delete(&*engine, &[b'k', 10]);
     let keys: Vec<Vec<u8>> = (0..100_u8).rev().chain([7, 8]).map(|n| vec![b'k', n]).collect();
     let lent: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
-    let mut found: Vec<Option<Option<Vec<u8>>>> = vec![None; keys.len()];
-    let read = engine.read_many(&lent, &ReadOptions::default(), &mut |index, row| {
-        assert!(found[index].is_none(), "key {index} was answered twice");
-        if let Some(row) = row {
-            assert_eq!(row.key, lent[index]);
+    as_one_by_one(&*engine, &lent);
+    if bench.capabilities().has(Feature::Flush) {
+        ok("flush", engine.maintain().expect("flush is offered").flush());
+        bench.put(&*engine, &[b'k', 10], b"back");
+        bench.delete(&*engine, &[b'k', 20]);
+        as_one_by_one(&*engine, &lent);
+    }
+    if bench.capabilities().has(Feature::Snapshots) {
+        let snapshot = ok("snapshot", engine.snapshot());
+        for key in &keys {
+            bench.put(&*engine, key, b"later");
         }
-        found[index] = Some(row.map(|row| row.value.to_vec()));
-    });
-    ok("read_many", read);
-    for (key, found) in keys.iter().zip(found) {
-        assert_eq!(found.expect("each key is answered"), value(&*engine, key));
+        as_one_by_one(&*snapshot, &lent);
     }
     ok(
         "read_many of nothing",
         engine.read_many(&[], &ReadOptions::default(), &mut |_, _| panic!("a row")),
     );
+}
+
+/// Many keys at once get what each gets alone.
+fn as_one_by_one(reader: &(impl Reader + ?Sized), keys: &[&[u8]]) {
+    let mut found: Vec<Option<Option<Vec<u8>>>> = vec![None; keys.len()];
+    let read = reader.read_many(keys, &ReadOptions::default(), &mut |index, row| {
+        assert!(found[index].is_none(), "key {index} was answered twice");
+        if let Some(row) = row {
+            assert_eq!(row.key, keys[index]);
+        }
+        found[index] = Some(row.map(|row| row.value.to_vec()));
+    });
+    ok("read_many", read);
+    for (key, found) in keys.iter().zip(found) {
+        assert_eq!(found.expect("each key is answered"), value(reader, key));
+    }
 }
 
 fn cached(bench: &Bench<'_>) {

@@ -3,7 +3,7 @@
 
 use crate::parts::{factory, seeded};
 use nori_env::{
-    Durability, Entropy, FaultFs, FaultPlan, MemFs, PowerLoss, SeededEntropy, Tasks, Waited,
+    Durability, Entropy, FaultFs, FaultPlan, Fs, MemFs, PowerLoss, SeededEntropy, Tasks, Waited,
 };
 use nori_kv::{Engine, EngineFactory, ErrorKind, KeyRange, ReadOptions, WriteBatch};
 use nori_observe::NullMeter;
@@ -205,11 +205,30 @@ fn a_full_disk_is_said_plainly_and_the_store_opens_again() {
             tasks.run(2);
         }
         let error = error.expect("the disk is too small for all of it");
-        let full = matches!(error.kind(), ErrorKind::Full | ErrorKind::Poisoned);
-        assert!(full && error.to_string().contains("no space left"), "{capacity} KiB: {error}");
+        assert_eq!(error.kind(), ErrorKind::Full, "{capacity} KiB: {error}");
+        assert!(error.to_string().contains("no space left"), "{capacity} KiB: {error}");
         let found = rows(&*engine);
         assert!(acknowledged.iter().all(|(key, value)| found.get(key) == Some(value)));
         drop(engine);
+        // Not a byte of room: what is there is served, again and again, and a write is told why it is not taken.
+        let full = FaultPlan { capacity_bytes: Some(0), ..FaultPlan::default() };
+        fs.set_plan(full);
+        let mut used = None;
+        for _ in 0..3 {
+            let (parts, _tasks) = seeded(capacity, fs.clone(), Arc::new(NullMeter));
+            let engine = factory(&[]).open(Path::new(DIR), parts).unwrap();
+            let found = rows(&*engine);
+            assert!(acknowledged.iter().all(|(key, value)| found.get(key) == Some(value)));
+            let mut batch = WriteBatch::new();
+            batch.put(b"more", b"");
+            let error = engine.write(&batch, Durability::Os).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Full);
+            assert_eq!(engine.maintain().unwrap().flush().unwrap_err().kind(), ErrorKind::Full);
+            drop(engine);
+            let names = fs.list(Path::new(DIR)).unwrap();
+            assert!(used.is_none_or(|before| before == names), "an opening left something");
+            used = Some(names);
+        }
         fs.set_plan(FaultPlan::default());
         let (parts, _tasks) = seeded(capacity, fs.after_kill(), Arc::new(NullMeter));
         let engine = factory(&[]).open(Path::new(DIR), parts).unwrap();

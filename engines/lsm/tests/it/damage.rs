@@ -137,6 +137,114 @@ fn a_file_cut_anywhere_or_missing_is_found_or_a_torn_tail() {
     }
 }
 
+/// The names in the store that end in `suffix`, sorted.
+fn names(fs: &MemFs, suffix: &str) -> Vec<String> {
+    let names = fs.list(Path::new(DIR)).unwrap();
+    names.into_iter().filter(|name| name.ends_with(suffix)).collect()
+}
+
+/// The file and offset that the error of opening `fs` and reading all of it names.
+fn blamed(fs: &MemFs) -> (String, u64) {
+    match read_all(fs) {
+        Err(Error::Corrupt { file, offset, .. }) => {
+            (file.file_name().unwrap().to_str().unwrap().to_owned(), offset)
+        }
+        other => panic!("{:?}", other.map(|rows| rows.len())),
+    }
+}
+
+#[test]
+fn every_cut_of_the_manifest_is_told_by_its_name_and_offset() {
+    let whole = store(600);
+    let name = names(&whole, ".manifest").remove(0);
+    let path = Path::new(DIR).join(&name);
+    let len = whole.read(&path).unwrap().len() as u64;
+    assert!(len > 200, "the test is to cut several edits");
+    for cut in 0..len {
+        let fs = copy(&whole);
+        fs.truncate(&path, cut).unwrap();
+        let (file, offset) = blamed(&fs);
+        assert!(file == name && offset <= cut, "cut to {cut}: {file} at {offset}");
+    }
+}
+
+#[test]
+fn an_older_manifest_is_not_taken_for_the_one_in_force() {
+    let whole = store(160);
+    let dir = Path::new(DIR);
+    let old = copy(&whole);
+    // Opening begins a new manifest.
+    read_all(&whole).unwrap();
+    let fs = copy(&whole);
+    for name in ["CURRENT".to_owned(), names(&old, ".manifest").remove(0)] {
+        let path = dir.join(&name);
+        let _ = fs.remove(&path);
+        let file = fs.open(&path, nori_env::OpenMode::CreateNew).unwrap();
+        file.write_at(&old.read(&path).unwrap(), 0).unwrap();
+    }
+    let (file, _) = blamed(&fs);
+    assert!(file == "CURRENT", "{file}");
+}
+
+#[test]
+fn a_missing_table_is_told_at_the_edit_that_names_it() {
+    let whole = store(250);
+    let name = names(&whole, ".manifest").remove(0);
+    let manifest = whole.read(&Path::new(DIR).join(&name)).unwrap();
+    let word = |at: usize| u32::from_le_bytes(*manifest[at..].first_chunk().unwrap()) as usize;
+    let mut records = vec![];
+    let mut at = 16;
+    while at < manifest.len() {
+        records.push(at as u64);
+        at += 8 + word(at);
+    }
+    let tables = names(&whole, ".table");
+    let mut told = std::collections::BTreeSet::new();
+    for table in &tables {
+        let fs = copy(&whole);
+        fs.remove(&Path::new(DIR).join(table)).unwrap();
+        let (file, offset) = blamed(&fs);
+        assert!(file == name && records.contains(&offset), "{table}: {file} at {offset}");
+        told.insert(offset);
+    }
+    assert!(told.len() > 1 && !told.contains(&records[0]), "{told:?}");
+}
+
+#[test]
+fn the_last_segments_of_the_log_are_missed_however_many_are_gone() {
+    const BATCHES: u32 = 160;
+    for reopened in [false, true] {
+        let whole = store(BATCHES);
+        if reopened {
+            // Nothing is flushed after this opening: only its own edit says that the log has begun.
+            read_all(&whole).unwrap();
+        }
+        let segments = names(&whole, ".wal");
+        // The newest may have been made ready and not begun.
+        let is_used = |name: &String| whole.read(&Path::new(DIR).join(name)).unwrap()[0] != 0;
+        let used = segments.iter().filter(|name| is_used(name)).count();
+        for left in 0..used {
+            let fs = copy(&whole);
+            for name in &segments[left..] {
+                fs.remove(&Path::new(DIR).join(name)).unwrap();
+            }
+            let (file, _) = blamed(&fs);
+            assert_eq!(file, segments[left], "{left} of {segments:?} left");
+        }
+    }
+}
+
+#[test]
+fn a_manifest_of_an_unknown_format_version_is_refused_by_name() {
+    let fs = store(50);
+    let name = names(&fs, ".manifest").remove(0);
+    fs.flip(&Path::new(DIR).join(&name), 8, 3).unwrap();
+    let error = read_all(&fs).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let text = error.to_string();
+    assert!(text.contains(&name) && text.contains("format version 2 is not known"), "{text}");
+}
+
 #[test]
 fn files_of_others_are_left_alone() {
     let fs = store(50);

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
 
 use nori_env::{Entropy, Fs, MemFs, OpenMode, SeededEntropy};
-use nori_filter::FilterContext;
+use nori_filter::{Filter, FilterBuilder, FilterContext, FilterError, FilterPolicy};
 use nori_kv::{EntryCursor, EntryRef, ErrorKind, Kind, SeqNo, Tick};
 use nori_sstable::{
     Cache, Table, TableBuilder, TableContext, TableOptions, Tally, cache_policy, codec, table_name,
@@ -136,6 +136,64 @@ fn check_walks(table: &Arc<Table>, entries: &[Entry]) {
             assert_eq!(cursor.prev().unwrap(), at > 0);
             assert_eq!(cursor.entry().map(owned).as_ref(), at.checked_sub(1).map(|n| &entries[n]));
         }
+    }
+}
+
+#[test]
+fn a_table_of_an_unknown_format_version_is_refused_by_name() {
+    let (fs, entries) = (MemFs::new(), entries(2, 40));
+    build(&fs, 3, &options("raw", "none"), &entries);
+    let path = Path::new(DIR).join(table_name(3));
+    let mut bytes = fs.read(&path).unwrap();
+    let footer = bytes.len() - 64;
+    bytes[footer + 48] = 2;
+    let place = crc32c::crc32c(&3u64.to_le_bytes());
+    let checksum = crc32c::crc32c_append(place, &bytes[footer..footer + 52]);
+    bytes[footer + 52..footer + 56].copy_from_slice(&checksum.to_le_bytes());
+    fs.remove(&path).unwrap();
+    fs.open(&path, OpenMode::CreateNew).unwrap().write_at(&bytes, 0).unwrap();
+    let error = Table::open(&context(&fs, "none"), Path::new(DIR), 3).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    let text = error.to_string();
+    assert!(
+        text.contains(&table_name(3)) && text.contains("format version 2 is not known"),
+        "{text}"
+    );
+}
+
+/// A filter of a later program: the default one under a name that nobody knows here.
+#[derive(Debug)]
+struct Unheard(Arc<dyn FilterPolicy>);
+
+impl FilterPolicy for Unheard {
+    fn name(&self) -> &'static str {
+        "of-tomorrow"
+    }
+
+    fn builder(&self, context: &FilterContext) -> Option<Box<dyn FilterBuilder>> {
+        self.0.builder(context)
+    }
+
+    fn open(&self, block: &[u8]) -> Result<Box<dyn Filter>, FilterError> {
+        self.0.open(block)
+    }
+}
+
+#[test]
+fn a_table_whose_filter_is_unknown_is_read_without_it() {
+    let (fs, entries) = (MemFs::new(), entries(1, 300));
+    let known = options("raw", "blocked-bloom");
+    let filter = Arc::new(Unheard(Arc::clone(&known.filter)));
+    build(&fs, 7, &TableOptions { filter, ..known.clone() }, &entries);
+    build(&fs, 8, &known, &entries);
+    let (hash, at) = (nori_filter::key_hash(b"user000001"), SeqNo::new(70_000).unwrap());
+    for (number, probes) in [(7, 0), (8, 1)] {
+        let table = Table::open(&context(&fs, "lru"), Path::new(DIR), number).unwrap();
+        check_gets(&table, &entries);
+        check_walks(&table, &entries);
+        let mut tally = Tally::default();
+        assert!(!table.get((b"user000001", hash), at, true, &mut tally, &mut |_| ()).unwrap());
+        assert_eq!(tally.filter_probes, probes);
     }
 }
 

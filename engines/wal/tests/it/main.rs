@@ -8,12 +8,15 @@ use nori_env::{
 };
 use nori_observe::{NullMeter, Registry};
 use nori_wal::{
-    Group, Resume, SEGMENT_HEADER_BYTES, Wal, WalError, WalOptions, replay, segment_name,
+    Group, Mark, Resume, SEGMENT_HEADER_BYTES, Span, Wal, WalError, WalOptions, replay,
+    segment_name,
 };
 use std::path::Path;
 use std::sync::Arc;
 
 const OPTIONS: WalOptions = WalOptions { kind: SegmentKind::Pwrite, segment_bytes: 4096 };
+
+const FROM_FIRST: Span = Span { from: 1, begun: 0 };
 
 fn open(fs: impl Fs + 'static, dir: &Path) -> Wal {
     let tasks = Arc::new(SeededTasks::new(1, ManualClock::default()));
@@ -32,7 +35,7 @@ fn payload(n: u64) -> Vec<u8> {
 
 fn read_back(fs: &dyn Fs, dir: &Path) -> Result<Vec<u64>, WalError> {
     let mut seen = Vec::new();
-    replay(fs, dir, 1, |group: Group<'_>| {
+    replay(fs, dir, FROM_FIRST, |group: Group<'_>| {
         assert_eq!(group.payload, payload(group.first_seqno));
         seen.push(group.first_seqno);
         Ok::<(), WalError>(())
@@ -55,7 +58,7 @@ fn groups_come_back_in_order_over_many_segments() {
     wal.append(202, 1, &big).unwrap();
     assert_eq!(wal.tail().0, before + 1);
     let mut last = Vec::new();
-    replay(&fs, dir, 1, |group| {
+    replay(&fs, dir, FROM_FIRST, |group| {
         last = group.payload.to_vec();
         Ok::<(), WalError>(())
     })
@@ -145,6 +148,77 @@ fn a_missing_segment_is_damage() {
     assert!(matches!(read_back(&fs, dir), Err(WalError::Damaged { .. })));
     fs.remove(&dir.join(segment_name(1))).unwrap();
     assert!(matches!(read_back(&fs, dir), Err(WalError::Damaged { .. })));
+}
+
+fn missing(fs: &MemFs, dir: &Path, span: Span) -> String {
+    let outcome = replay(fs, dir, span, |_| Ok::<(), WalError>(()));
+    match outcome.unwrap_err() {
+        WalError::Damaged { file, .. } => file.file_name().unwrap().to_str().unwrap().to_owned(),
+        other => panic!("{other}"),
+    }
+}
+
+#[test]
+fn a_missing_segment_is_named_wherever_it_was() {
+    let (fs, dir) = mem();
+    let wal = open(fs.clone(), dir);
+    for n in 1..=100 {
+        wal.append(n, 1, &payload(n)).unwrap();
+    }
+    let begun = wal.tail().0;
+    drop(wal);
+    let span = Span { begun, ..FROM_FIRST };
+    fs.segment(&dir.join(segment_name(begun + 1)), SegmentKind::Pwrite, 4096).unwrap();
+    // The newest one: the one made ready behind it is there.
+    fs.remove(&dir.join(segment_name(begun))).unwrap();
+    assert_eq!(missing(&fs, dir, FROM_FIRST), segment_name(begun));
+    // That one, too: only the owner knows.
+    fs.remove(&dir.join(segment_name(begun + 1))).unwrap();
+    assert!(replay(&fs, dir, FROM_FIRST, |_| Ok::<(), WalError>(())).is_ok());
+    assert_eq!(missing(&fs, dir, span), segment_name(begun));
+    for n in 1..begun {
+        fs.remove(&dir.join(segment_name(n))).unwrap();
+    }
+    assert_eq!(missing(&fs, dir, span), segment_name(1));
+    assert!(replay(&fs, dir, FROM_FIRST, |_| Ok::<(), WalError>(())).is_ok(), "a log not begun");
+}
+
+#[test]
+fn the_newest_mark_is_found_also_behind_the_tail_and_without_the_first_segment() {
+    let (fs, dir) = mem();
+    let wal = open(fs.clone(), dir);
+    let mark = |bytes| Mark { number: 7, bytes };
+    let found = || replay(&fs, dir, FROM_FIRST, |_| Ok::<(), WalError>(()));
+    wal.mark(mark(100)).unwrap();
+    let behind = wal.append(1, 1, &payload(1)).unwrap();
+    assert_eq!(found().unwrap().mark, mark(100));
+    wal.mark(mark(200)).unwrap();
+    assert_eq!(found().unwrap().mark, mark(200));
+    let at = behind as u32 - 40;
+    fs.flip(&dir.join(segment_name(1)), u64::from(at), 1).unwrap();
+    let torn = found().unwrap();
+    assert_eq!((torn.groups, torn.mark), (0, mark(200)));
+    // The header of the next segment has it, too.
+    wal.rotate(0).unwrap();
+    fs.remove(&dir.join(segment_name(1))).unwrap();
+    assert!(found().is_err());
+    assert_eq!(nori_wal::last_mark(&fs, dir).unwrap(), mark(200));
+}
+
+#[test]
+fn a_segment_of_an_unknown_format_version_is_refused_by_name() {
+    let (fs, dir) = mem();
+    drop(open(fs.clone(), dir));
+    let path = dir.join(segment_name(1));
+    let mut header = fs.read(&path).unwrap()[..SEGMENT_HEADER_BYTES].to_vec();
+    header[8] = 2;
+    let checksum = crc32c::crc32c(&header[..60]);
+    header[60..].copy_from_slice(&checksum.to_le_bytes());
+    fs.remove(&path).unwrap();
+    fs.segment(&path, SegmentKind::Pwrite, 4096).unwrap().put(0, &header).unwrap();
+    let error = read_back(&fs, dir).unwrap_err();
+    assert!(matches!(&error, WalError::Damaged { file, .. } if *file == path));
+    assert!(error.to_string().contains("format version 2 is not known"), "{error}");
 }
 
 #[test]

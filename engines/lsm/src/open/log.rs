@@ -1,0 +1,131 @@
+//! What the log held: one sealed memtable for each of its segments, and which segments are kept.
+
+use crate::core::{Mem, Sealed, from_wal};
+use crate::edit::Edit;
+use crate::manifest::sync_now;
+use nori_env::{Fs, OpenMode};
+use nori_kv::{EntryRef, Error, Reason, Result, SeqNo, WriteBatch};
+use nori_memtable::MemtableFactory;
+use nori_wal::{Mark, Resume, Span, WalError, replay, segment_name, segment_number};
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+/// What the log held.
+pub(super) struct Log {
+    /// One per segment with operations, oldest first.
+    pub(super) sealed: Vec<Arc<Sealed>>,
+    pub(super) last: SeqNo,
+    pub(super) ops: u64,
+    pub(super) torn_bytes: u64,
+    /// The segments up to the tail, which must be made safe.
+    pub(super) kept: BTreeSet<u64>,
+    pub(super) resume: Resume,
+    /// What the log vouches for beside itself.
+    pub(super) mark: Mark,
+}
+
+impl Log {
+    pub(super) fn replay(
+        fs: &dyn Fs,
+        dir: &Path,
+        numbers: &Edit,
+        memtable: &dyn MemtableFactory,
+    ) -> Result<Self> {
+        let from = numbers.log_number.unwrap_or(1);
+        let span = Span { from, begun: numbers.begun.unwrap_or(0) };
+        let flushed = numbers.last_seqno.unwrap_or(SeqNo::ZERO);
+        let mut mems: BTreeMap<u64, (Arc<Mem>, SeqNo)> = BTreeMap::new();
+        let (mut last, mut ops) = (flushed, 0);
+        let found = replay(fs, dir, span, |group| {
+            let damaged = |what: String| {
+                let path = dir.join(segment_name(group.segment));
+                ReplayError(Error::corrupt(&path, group.offset, what))
+            };
+            let batch = WriteBatch::decode(group.payload).map_err(|e| damaged(e.to_string()))?;
+            let first = SeqNo::new(group.first_seqno).filter(|first| *first > last);
+            let first = first.ok_or_else(|| {
+                damaged(format!("sequence number {} after {last}", group.first_seqno))
+            })?;
+            if batch.len() as u32 != group.ops || batch.is_empty() {
+                return Err(damaged(format!("{} operations, not {}", batch.len(), group.ops)));
+            }
+            if batch.has_range_deletes() {
+                return Err(damaged("a range delete, which this engine cannot read".to_owned()));
+            }
+            let new = || (Arc::new(Mem { memtable: memtable.create() }), last);
+            let (mem, mem_last) = mems.entry(group.segment).or_insert_with(new);
+            let mut seqno = first;
+            for (op, key, value) in batch.iter() {
+                let (kind, expires) = (op.kind, op.expires);
+                mem.memtable.insert(EntryRef { key, seqno, kind, expires, value });
+                last = seqno;
+                seqno = seqno.plus(1);
+            }
+            *mem_last = last;
+            ops += batch.len() as u64;
+            Ok(())
+        })
+        .map_err(|ReplayError(error)| error)?;
+        // The chain from a segment on can be followed only if that segment exists: numbers have gaps.
+        let mut nexts: Vec<u64> = mems.keys().skip(1).copied().collect();
+        // A log without operations is not worth going on with.
+        let resume = found.resume.filter(|_| !mems.is_empty());
+        let resume = resume.unwrap_or(Resume::at(found.next_number));
+        nexts.push(resume.number());
+        let sealed: Vec<_> = mems
+            .into_values()
+            .zip(nexts)
+            .map(|((mem, last), next_segment)| {
+                Arc::new(Sealed { mem, last, next_segment, why: Reason::Recovery })
+            })
+            .collect();
+        let kept = if sealed.is_empty() {
+            BTreeSet::new()
+        } else {
+            (from..=found.tail_segment.unwrap_or(0)).collect()
+        };
+        Ok(Self { sealed, last, ops, torn_bytes: found.torn_bytes, kept, resume, mark: found.mark })
+    }
+
+    /// Syncs the segments up to the tail: after a kill they are in the page cache only.
+    pub(super) fn make_safe(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        for number in &self.kept {
+            let path = dir.join(segment_name(*number));
+            let file =
+                fs.open(&path, OpenMode::Read).map_err(|e| Error::io("opening", &path, e))?;
+            sync_now(&*file, &path)?;
+        }
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        fs.sync_dir(dir).map_err(|e| Error::io("syncing", dir, e))
+    }
+
+    /// Removes the segments that are not kept. Those behind the tail go from the newest down, each removal safe before the next,
+    /// so that no power loss leaves a gap among segments that are needed.
+    pub(super) fn remove_others(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
+        let names = fs.list(dir).map_err(|e| Error::io("listing", dir, e))?;
+        let mut dead: Vec<u64> = names.iter().filter_map(|name| segment_number(name)).collect();
+        dead.retain(|number| !self.kept.contains(number));
+        dead.sort_unstable();
+        let tail = self.kept.last().copied();
+        for number in dead.into_iter().rev() {
+            let path = dir.join(segment_name(number));
+            fs.remove(&path).map_err(|e| Error::io("removing", &path, e))?;
+            if tail.is_some_and(|tail| number > tail) {
+                fs.sync_dir(dir).map_err(|e| Error::io("syncing", dir, e))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An error that ended a replay, of the log or of what it holds.
+struct ReplayError(Error);
+
+impl From<WalError> for ReplayError {
+    fn from(error: WalError) -> Self {
+        Self(from_wal(error))
+    }
+}
