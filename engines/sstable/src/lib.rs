@@ -28,7 +28,7 @@ mod table;
 
 pub use builder::{TableBuilder, TableOptions};
 pub use cache::conformance as cache_conformance;
-pub use cache::{Cache, CacheEntry, CachePolicy, FrameId, cache_policies, cache_policy};
+pub use cache::{BlockId, Cache, CacheEntry, CachePolicy, FrameId, cache_policies, cache_policy};
 pub use codec::{Codec, CodecEntry, codec, codec_by_id, codec_conformance, codecs};
 pub use counters::{ReadCounters, Tally};
 pub use cursor::TableCursor;
