@@ -4,7 +4,7 @@ use nori_compaction::{Shape, Strategy};
 use nori_env::SegmentKind;
 use nori_filter::{FilterBudget, FilterPolicy};
 use nori_memtable::MemtableFactory;
-use nori_sstable::{CachePolicy, Codec};
+use nori_sstable::{ACCESSES, Access, CachePolicy, Codec};
 use std::sync::Arc;
 
 /// Makes a strategy for a tree's shape.
@@ -25,6 +25,8 @@ pub struct Components {
     pub cache: fn(usize) -> Box<dyn CachePolicy>,
     /// How blocks are stored.
     pub codec: &'static dyn Codec,
+    /// How blocks are read.
+    pub access: Access,
     /// How the log is written.
     pub wal: SegmentKind,
     /// The names, seam by seam, as they were chosen.
@@ -32,7 +34,7 @@ pub struct Components {
 }
 
 /// The seams of this engine, in the order lists show them.
-pub const SEAMS: [&str; 8] = [
+pub const SEAMS: [&str; 9] = [
     "memtable",
     "memtable_index",
     "filter",
@@ -40,6 +42,7 @@ pub const SEAMS: [&str; 8] = [
     "compaction",
     "cache",
     "codec",
+    "access",
     "wal",
 ];
 
@@ -94,6 +97,7 @@ const DEFAULTS: [&str; SEAMS.len()] = [
     nori_compaction::DEFAULT,
     "lru",
     "raw",
+    "pread",
     "mmap",
 ];
 
@@ -107,6 +111,7 @@ impl Default for Components {
             strategy: strategy(DEFAULTS[4]).expect("the default is registered"),
             cache: cache(DEFAULTS[5]).expect("the default is registered"),
             codec: nori_sstable::codec(DEFAULTS[6]).expect("the default is registered"),
+            access: Access::Pread,
             wal: SegmentKind::Mapped,
             names: DEFAULTS,
         }
@@ -125,6 +130,7 @@ impl Components {
         nori_compaction::strategies().iter().for_each(|e| push("compaction", e.name, e.about));
         nori_sstable::cache_policies().iter().for_each(|e| push("cache", e.name, e.about));
         nori_sstable::codecs().iter().for_each(|e| push("codec", e.codec.name(), e.about));
+        ACCESSES.iter().for_each(|(name, _, about)| push("access", name, about));
         WALS.iter().for_each(|(name, _, about)| push("wal", name, about));
         lines
     }
@@ -153,6 +159,7 @@ impl Components {
             }
             "compaction" => self.strategy = strategy(name).ok_or_else(unknown)?,
             "cache" => self.cache = cache(name).ok_or_else(unknown)?,
+            "access" => self.access = nori_sstable::access(name).ok_or_else(unknown)?,
             "codec" => self.codec = nori_sstable::codec(name).ok_or_else(unknown)?,
             _ => {
                 let kind = WALS.iter().find(|(known, ..)| *known == name);

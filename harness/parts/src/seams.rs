@@ -31,6 +31,7 @@ const ABOUT: [(&str, &str); nori_lsm::SEAMS.len()] = [
     ("compaction", "decides which tables are merged when"),
     ("cache", "which blocks stay in memory"),
     ("codec", "how blocks are stored"),
+    ("access", "how a table's blocks come out of its file"),
     ("wal", "how the log is written"),
 ];
 
