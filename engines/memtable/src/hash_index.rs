@@ -30,10 +30,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-/// As many shards as 2 to this: so many that a writer who makes a table larger, in a memtable of a
-/// million entries, copies 4,000 of them.
-const SHARD_BITS: u32 = 8;
-const SLOTS_MIN: usize = 16;
+/// As many shards as 2 to this: so many that a writer who makes a table larger, in a memtable of the default
+/// size, copies about 12,000 entries; so few that an empty index is small beside the smallest memtable.
+const SHARD_BITS: u32 = 5;
+const SLOTS_MIN: usize = 4;
 /// A record's address has this many bits: so have all of x86-64 and AArch64 with tables of four levels.
 const ADDRESS_BITS: u32 = 48;
 const ADDRESS: usize = (1 << ADDRESS_BITS) - 1;
@@ -296,6 +296,17 @@ mod tests {
             [4, 5, 6, 7, 8, 9, 99].map(seen),
             [None, Some(5), Some(5), Some(7), Some(7), Some(9), Some(9)]
         );
+    }
+
+    #[test]
+    fn a_small_memtable_is_not_filled_by_its_index() {
+        let memtable = HashIndexed::<BTreeMemtable>::default();
+        assert!(memtable.bytes() <= 2 << 10, "{} bytes for nothing", memtable.bytes());
+        for n in 0..100_u64 {
+            let (key, seqno) = (n.to_be_bytes(), SeqNo::new(n + 1).unwrap());
+            memtable.insert(EntryRef { key: &key, seqno, kind: Put, expires: None, value: b"" });
+        }
+        assert!(memtable.index.bytes.load(Relaxed) <= 6 << 10, "of a hundred keys");
     }
 
     #[test]
