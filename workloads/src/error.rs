@@ -42,16 +42,20 @@ fn suggestion(message: &str) -> Option<&str> {
     nearest(wrong, tail.split('`').skip(1).step_by(2))
 }
 
-/// The name most like `wrong`, if one is like it at all.
+/// The name most like `wrong`, if one is like it at all: the one that the fewest slips lead to, where a capital letter
+/// is none and neither is `_` for `-`; of several the one that is most alike, of those the first.
 pub fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let likeness = |name| {
-        let slips = strsim::osa_distance(wrong, name);
-        let score = strsim::jaro_winkler(wrong, name)
-            .max(strsim::normalized_damerau_levenshtein(wrong, name));
-        (slips == 1 || score > 0.7).then_some((score, name))
+    let plain = |name: &str| name.to_ascii_lowercase().replace('_', "-");
+    let wrong = plain(wrong);
+    let likeness = |name: &'a str| {
+        let known = plain(name);
+        let slips = strsim::osa_distance(&wrong, &known);
+        let score = strsim::jaro_winkler(&wrong, &known)
+            .max(strsim::normalized_damerau_levenshtein(&wrong, &known));
+        (slips <= 1 || score > 0.7).then_some((slips, score, name))
     };
     let alike = names.into_iter().filter_map(likeness);
-    alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    alike.min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))).map(|(.., name)| name)
 }
 
 #[cfg(test)]
@@ -64,5 +68,14 @@ mod tests {
         assert_eq!(nearest("zipfan", names), Some("zipfian"));
         assert_eq!(nearest("latst", names), Some("latest"));
         assert_eq!(nearest("qqqq", names), None);
+        assert_eq!(nearest("YCSB-Zipfian", names), Some("ycsb_zipfian"));
+    }
+
+    #[test]
+    fn a_common_beginning_does_not_outweigh_fewer_slips() {
+        let names = ["ycsb-a", "ycsb-b", "ycsb"];
+        assert_eq!(nearest("ycsb_b", names), Some("ycsb-b"));
+        assert_eq!(nearest("ycsb-z", names), Some("ycsb-a"));
+        assert_eq!(nearest("ycbs", names), Some("ycsb"));
     }
 }

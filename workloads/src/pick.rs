@@ -12,11 +12,14 @@
 
 mod exact;
 mod gray;
+mod modulus;
 
 pub(crate) use gray::YCSB_THETA;
 
 pub use exact::ExactZipf;
 pub use gray::{GrayZipf, YCSB_ITEMS, YCSB_ZETA};
+
+use modulus::Modulus;
 
 use crate::spec::{Distribution, Keys, Pick};
 use crate::{KeyNumber, Ledger, Rng, fnv64};
@@ -27,7 +30,7 @@ pub(crate) enum Picker {
     Uniform,
     Zipfian(ExactZipf),
     /// The ranks, and the number of keys they are folded into.
-    YcsbZipfian(GrayZipf, u64),
+    YcsbZipfian(GrayZipf, Modulus),
     Latest(GrayZipf),
 }
 
@@ -39,7 +42,9 @@ impl Picker {
             Distribution::Uniform => Self::Uniform,
             Distribution::Zipfian => Self::Zipfian(ExactZipf::new(reserved, pick.theta())),
             // The upper end is inclusive in YCSB, hence one key more than can ever exist.
-            Distribution::YcsbZipfian => Self::YcsbZipfian(GrayZipf::ycsb(), reserved + 1),
+            Distribution::YcsbZipfian => {
+                Self::YcsbZipfian(GrayZipf::ycsb(), Modulus::new(reserved + 1))
+            }
             Distribution::Latest => {
                 Self::Latest(GrayZipf::new(ledger.settled().max(2), pick.theta()))
             }
@@ -60,7 +65,7 @@ impl Picker {
         match self {
             Self::Uniform => rng.below(ledger.settled()),
             Self::Zipfian(ranks) => ranks.sample(rng) - 1,
-            Self::YcsbZipfian(ranks, modulus) => fnv64(ranks.sample(rng)) % *modulus,
+            Self::YcsbZipfian(ranks, modulus) => modulus.of(fnv64(ranks.sample(rng))),
             Self::Latest(ranks) => {
                 let count = ledger.settled();
                 ranks.grow(count);

@@ -129,6 +129,7 @@ impl OpStream {
     }
 
     /// The next operation; `None` after the last.
+    #[inline]
     pub fn next_op(&mut self) -> Option<Op> {
         self.left = self.left.checked_sub(1)?;
         let (kind, scan_length) = match &mut self.source {
@@ -172,8 +173,7 @@ fn share(total: u64, client: u32, clients: u32) -> u64 {
 
 impl RunSource {
     fn new(workload: &Workload, phase: &Phase, id: StreamId, ledger: &Ledger) -> Self {
-        let mix = &phase.mix;
-        let shares = [mix.read, mix.update, mix.insert, mix.rmw, mix.scan];
+        let shares = phase.mix.shares().map(|(_, share)| share);
         let sum: f64 = shares.iter().sum();
         let mut upto = shares;
         let mut so_far = 0.0;

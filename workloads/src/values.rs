@@ -66,19 +66,24 @@ impl ValueCodec {
     /// Replaces what `buffer` holds by the value of this key and version. Allocates only while the
     /// buffer is smaller than the value.
     pub fn write(&self, number: KeyNumber, version: u64, buffer: &mut Vec<u8>) {
-        buffer.clear();
         let len = self.value_bytes(number, version);
+        // Every byte is written below; a buffer of this length need not be touched before.
+        buffer.resize(len, 0);
         let version = if len < HEADED_BYTES_MIN { 0 } else { version };
+        let mut body = buffer.as_mut_slice();
         if len >= HEADED_BYTES_MIN {
-            buffer.extend_from_slice(&number.to_le_bytes());
-            buffer.extend_from_slice(&version.to_le_bytes());
+            let (header, rest) = body.split_at_mut(HEADER_BYTES);
+            header[..8].copy_from_slice(&number.to_le_bytes());
+            header[8..].copy_from_slice(&version.to_le_bytes());
+            body = rest;
         }
         let mut words = Words::new(number, version);
-        while buffer.len() + 8 <= len {
-            buffer.extend_from_slice(&words.next_word().to_le_bytes());
+        let mut chunks = body.chunks_exact_mut(8);
+        for chunk in &mut chunks {
+            chunk.copy_from_slice(&words.next_word().to_le_bytes());
         }
-        let rest = len - buffer.len();
-        buffer.extend_from_slice(&words.next_word().to_le_bytes()[..rest]);
+        let rest = chunks.into_remainder();
+        rest.copy_from_slice(&words.next_word().to_le_bytes()[..rest.len()]);
     }
 
     /// Checks that `value` is one that this key could have, whatever its version.

@@ -263,12 +263,8 @@ impl EngineEvent {
                 with("stall_begin", why, vec![("is_stop", stall(kind))])
             }
             Self::StallEnd { kind, why, took_micros, delay_micros, writes } => {
-                let fields = vec![
-                    ("is_stop", stall(kind)),
-                    ("took_micros", *took_micros),
-                    ("delay_micros", *delay_micros),
-                    ("writes", *writes),
-                ];
+                let mut fields = vec![("is_stop", stall(kind)), ("took_micros", *took_micros)];
+                fields.extend([("delay_micros", *delay_micros), ("writes", *writes)]);
                 with("stall_end", why, fields)
             }
             Self::Poisoned { what } => VizEvent {

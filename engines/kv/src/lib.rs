@@ -5,7 +5,7 @@
 //! synchronous, `Send + Sync`; they lend bytes at the bottom and own them on request.
 //!
 //! The vocabulary that storage parts share below the seam is here as well: [`SeqNo`], [`Kind`],
-//! [`EntryRef`], [`EntryCursor`], [`Reason`].
+//! [`EntryRef`], [`EntryCursor`], [`RangeTombstones`], [`Reason`].
 //!
 //! Left to others: every implementation. `nori-model` is the one that is obviously right.
 
@@ -17,6 +17,7 @@ mod entry;
 mod error;
 mod event;
 mod key;
+mod range_tombstones;
 mod stats;
 
 pub use batch::{BatchDecodeError, Op, OpKind, Ops, WriteBatch};
@@ -30,4 +31,5 @@ pub use error::{Error, ErrorKind, Result};
 pub use event::{EngineEvent, Reason, StallKind};
 pub use key::{KeyRange, SeqNo, Tick};
 pub use nori_env::Durability;
+pub use range_tombstones::{Fragment, Fragments, RangeTombstones};
 pub use stats::{EngineStats, LevelStats, stat};

@@ -20,7 +20,7 @@ use nori_compaction::{
     JobId, LevelView, Plan, PlanKind, Refusal, RunId, RunPlace, TreeEvent, TreeView, validate,
 };
 use nori_env::{Class, Instant, Job, Slice, Step as JobStep};
-use nori_kv::{EngineEvent, EntryCursor, Error, KeyRange, Result};
+use nori_kv::{EngineEvent, EntryCursor, Error, KeyRange, RangeTombstones, Result};
 use nori_sstable::Table;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -193,9 +193,8 @@ impl Inputs {
                 let is_input =
                     |table: &&Arc<Table>| plan.inputs.iter().any(|input| input.0 == table.number());
                 let (taken, left): (Vec<_>, Vec<_>) = run.tables.iter().partition(is_input);
-                let part = |tables: Vec<&Arc<Table>>| Run {
-                    id: run.id,
-                    tables: tables.into_iter().cloned().collect(),
+                let part = |tables: Vec<&Arc<Table>>| {
+                    Run::new(run.id, tables.into_iter().cloned().collect())
                 };
                 for table in &taken {
                     inputs.bytes += table.bytes();
@@ -245,14 +244,28 @@ struct Merging {
 impl Compaction {
     fn new(core: &Arc<Core>, id: JobId, plan: Plan, inputs: Inputs, begun: Instant) -> Self {
         let Inputs { runs, others, bytes, entries, .. } = inputs;
+        let mut ranges = RangeTombstones::default();
+        for fragment in runs.iter().flat_map(|run| &*run.tables).flat_map(|t| t.ranges().iter()) {
+            for seqno in &fragment.seqnos {
+                ranges.add(&fragment.start, &fragment.end, *seqno);
+            }
+        }
+        let ranges = ranges.fragments();
+        let sieve = Sieve::new(core.boundaries(), core.expiry_floor(), ranges, others);
         let target = plan.cuts.table_bytes_target.max(1);
         // A filter is sized for one table, not for the job.
         let per_table = entries / bytes.div_ceil(target).max(1);
         let cursors = runs.into_iter().map(|run| RunCursor::new(run.tables, false));
         let merging = Merging {
             merge: MergeCursor::new(cursors),
-            sieve: Sieve::new(core.boundaries(), core.expiry_floor(), others),
-            outputs: Outputs::new(core, plan.out.level, per_table, plan.cuts.clone()),
+            outputs: Outputs::new(
+                core,
+                plan.out.level,
+                per_table,
+                plan.cuts.clone(),
+                sieve.ranges_kept(),
+            ),
+            sieve,
         };
         Self {
             core: Arc::clone(core),

@@ -7,6 +7,7 @@ use crate::counters::Counters;
 use crate::edit::Edit;
 use crate::jobs::Jobs;
 use crate::manifest::Manifest;
+use crate::mem::Mem;
 use crate::publish::Publisher;
 use crate::read::SuperVersion;
 use crate::stall::Brake;
@@ -16,8 +17,7 @@ use arc_swap::ArcSwap;
 use nori_compaction::{Busy, Strategy, TreeView};
 use nori_env::Lock;
 use nori_filter::{FilterContext, LevelFill};
-use nori_kv::{EngineEvent, Error, Parts, Reason, Result, SeqNo, Tick};
-use nori_memtable::Memtable;
+use nori_kv::{EngineEvent, Error, Parts, Result, SeqNo, Tick};
 use nori_sstable::{ReadCounters, TableContext};
 use nori_wal::{Wal, WalError};
 use parking_lot::Mutex;
@@ -69,21 +69,6 @@ pub(crate) struct WriteOrder {
     /// The last sequence number taken; `visible <= last`.
     pub(crate) last: SeqNo,
     pub(crate) active: Arc<Mem>,
-}
-
-/// A memtable that is or was written.
-pub(crate) struct Mem {
-    pub(crate) memtable: Arc<dyn Memtable>,
-}
-
-/// A memtable that takes no more writes.
-pub(crate) struct Sealed {
-    pub(crate) mem: Arc<Mem>,
-    /// Its last sequence number: when that is visible, all its inserts have ended.
-    pub(crate) last: SeqNo,
-    /// Once it is flushed, segments below this are not needed.
-    pub(crate) next_segment: u64,
-    pub(crate) why: Reason,
 }
 
 /// The tree and who changes it.

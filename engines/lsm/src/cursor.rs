@@ -5,8 +5,10 @@
 //! * **Backward** the newest comes last: visible versions are remembered until the key changes, so the row is a copy, and
 //!   the merge stands on the entry before the key.
 
+use crate::mem::Mem;
 use crate::merge::MergeCursor;
 use crate::run_cursor::RunCursor;
+use crate::version::Run;
 use nori_kv::{Cursor, EntryCursor, EntryRef, KeyRange, Kind, Result, Row, SeqNo, Tick};
 use nori_observe::Counter;
 use nori_sstable::{ReadCounters, Tally};
@@ -51,6 +53,21 @@ impl EntryCursor for Source {
     }
 }
 
+/// A source that has range tombstones.
+pub(crate) enum Cover {
+    Mem(Arc<Mem>),
+    Run(Run),
+}
+
+impl Cover {
+    fn newest(&self, key: &[u8], at: SeqNo) -> SeqNo {
+        match self {
+            Self::Mem(mem) => mem.cover(key, at),
+            Self::Run(run) => run.cover(key, at),
+        }
+    }
+}
+
 /// What a row cursor is told once.
 pub(crate) struct View {
     pub(crate) at: SeqNo,
@@ -70,6 +87,8 @@ pub(crate) struct Counted {
 /// A position in the rows of a range.
 pub(crate) struct RowCursor {
     merge: MergeCursor<Source>,
+    /// The sources that have range tombstones: mostly none.
+    covers: Vec<Cover>,
     view: View,
     place: Place,
     /// The key of the row, or of the deleted key that is being passed over.
@@ -93,9 +112,15 @@ enum Place {
 }
 
 impl RowCursor {
-    pub(crate) fn new(sources: Vec<Source>, view: View, counted: Counted) -> Self {
+    pub(crate) fn new(
+        sources: Vec<Source>,
+        covers: Vec<Cover>,
+        view: View,
+        counted: Counted,
+    ) -> Self {
         Self {
             merge: MergeCursor::new(sources),
+            covers,
             view,
             place: Place::Nowhere,
             key: Vec::new(),
@@ -117,7 +142,7 @@ impl RowCursor {
             if entry.seqno <= at && !(passes && entry.key == self.key) {
                 self.key.clear();
                 self.key.extend_from_slice(entry.key);
-                if is_live(&entry, now) {
+                if is_live(&entry, now) && !is_covered(&self.covers, &entry, at) {
                     self.bytes_out += entry.payload_bytes();
                     self.place = Place::Forward;
                     return Ok(true);
@@ -153,7 +178,7 @@ impl RowCursor {
                 self.key.extend_from_slice(entry.key);
                 self.value.clear();
                 self.value.extend_from_slice(entry.value);
-                candidate = Some(is_live(&entry, now));
+                candidate = Some(is_live(&entry, now) && !is_covered(&self.covers, &entry, at));
             }
             self.merge.prev()?;
         }
@@ -175,6 +200,10 @@ impl RowCursor {
         };
         self.find_backward()
     }
+}
+
+fn is_covered(covers: &[Cover], entry: &EntryRef<'_>, at: SeqNo) -> bool {
+    covers.iter().any(|cover| cover.newest(entry.key, at) > entry.seqno)
 }
 
 fn is_live(entry: &EntryRef<'_>, now: Tick) -> bool {

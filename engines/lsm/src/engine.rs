@@ -34,6 +34,7 @@ impl EngineFactory for LsmFactory {
             Feature::Snapshots,
             Feature::Reverse,
             Feature::ReadMany,
+            Feature::RangeDeletes,
             Feature::Expiry,
             Feature::Flush,
             Feature::Compact,
@@ -197,13 +198,13 @@ impl Drop for Snapshot {
 
 fn stats(core: &Core) -> EngineStats {
     let sv = core.super_version.load();
-    let sealed: u64 = sv.sealed.iter().map(|sealed| sealed.mem.memtable.bytes()).sum();
+    let sealed: u64 = sv.sealed.iter().map(|sealed| sealed.mem.bytes()).sum();
     let mut numbers: Vec<(&'static str, u64)> = core.counters.numbers().to_vec();
     numbers.extend(core.read_counters.numbers());
     let table_memory: usize = sv.version.tables().map(|table| table.memory_bytes()).sum();
     let tables = || sv.version.tables().map(|table| (table.bytes(), table.properties()));
     numbers.extend([
-        (stat::MEMTABLE_BYTES, sealed + sv.active.memtable.bytes()),
+        (stat::MEMTABLE_BYTES, sealed + sv.active.bytes()),
         (stat::CACHE_BYTES, core.tables.cache.bytes() as u64),
         (stat::TABLE_MEMORY_BYTES, table_memory as u64),
         (stat::TABLE_BYTES, tables().map(|(bytes, _)| bytes).sum()),

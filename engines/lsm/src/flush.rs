@@ -6,11 +6,12 @@
 //! 4. It syncs files and folder, then installs: manifest first, then the super-version, then the log's segments go.
 
 use crate::compact;
-use crate::core::{Core, Sealed, from_wal};
+use crate::core::{Core, from_wal};
 use crate::edit::{AddedRun, Edit, TableMeta};
 use crate::gc::Sieve;
 use crate::install::{SyncFiles, install, open_finished};
 use crate::jobs::Token;
+use crate::mem::Sealed;
 use crate::output::{Finished, Outputs};
 use crate::read::SuperVersion;
 use nori_compaction::{CutRule, RunId, TreeEvent};
@@ -83,14 +84,16 @@ impl Flush {
         core.check_poison()?;
         let memtable = &sealed.mem.memtable;
         memtable.seal();
-        core.tell(&EngineEvent::FlushBegin { why: sealed.why, bytes_in: memtable.bytes() });
+        core.tell(&EngineEvent::FlushBegin { why: sealed.why, bytes_in: sealed.mem.bytes() });
         let version = Arc::clone(&core.super_version.load().version);
         let others = version.levels.iter().flat_map(|level| level.runs.iter().cloned()).collect();
         let entries = memtable.len() as u64;
+        let sieve = Sieve::new(core.boundaries(), core.expiry_floor(), sealed.mem.ranges(), others);
+        let ranges = sieve.ranges_kept();
         self.state = State::Building(Box::new(Building {
             cursor: Arc::clone(memtable).cursor(),
-            sieve: Sieve::new(core.boundaries(), core.expiry_floor(), others),
-            outputs: Outputs::new(core, 0, entries, CutRule::default()),
+            sieve,
+            outputs: Outputs::new(core, 0, entries, CutRule::default(), ranges),
             begun: core.parts.clock.now(),
             sealed,
         }));

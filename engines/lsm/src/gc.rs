@@ -5,11 +5,14 @@
 //! of them is enough. A tombstone in the oldest stripe is needed only as long as some table outside the merge
 //! may hold an older version of its key.
 //!
+//! An entry that a range tombstone of its own stripe covers goes; the tombstone itself is kept by the rule of point
+//! tombstones.
+//!
 //! A put that expired at or before the **floor** is seen by nobody: it goes on as a tombstone, for what it hides must
 //! stay hidden.
 
 use crate::version::Run;
-use nori_kv::{EntryRef, Kind, SeqNo, Tick};
+use nori_kv::{EntryRef, Fragment, Fragments, Kind, SeqNo, Tick};
 
 /// Decides entry by entry, in internal order.
 pub(crate) struct Sieve {
@@ -17,6 +20,8 @@ pub(crate) struct Sieve {
     boundaries: Vec<SeqNo>,
     /// No reader asks for a time before it.
     expiry_floor: Tick,
+    /// The range tombstones of what is merged.
+    ranges: Fragments,
     /// The runs of the tree without the tables that are merged.
     others: Vec<Run>,
     /// The last key that passed by, and the stripe of its last version.
@@ -25,9 +30,48 @@ pub(crate) struct Sieve {
 }
 
 impl Sieve {
-    pub(crate) fn new(boundaries: Vec<SeqNo>, expiry_floor: Tick, others: Vec<Run>) -> Self {
+    pub(crate) fn new(
+        boundaries: Vec<SeqNo>,
+        expiry_floor: Tick,
+        ranges: Fragments,
+        others: Vec<Run>,
+    ) -> Self {
         debug_assert!(boundaries.is_sorted());
-        Self { boundaries, expiry_floor, others, key: Vec::new(), stripe: None }
+        Self { boundaries, expiry_floor, ranges, others, key: Vec::new(), stripe: None }
+    }
+
+    /// The range tombstones that are kept: of each stripe the newest, and of the oldest stripe only what may cover
+    /// something outside the merge.
+    pub(crate) fn ranges_kept(&self) -> Fragments {
+        self.ranges.keep(|Fragment { start, end, seqnos }| {
+            let mut last = None;
+            let mut kept = |seqno: &SeqNo| {
+                let stripe = self.stripe_of(*seqno);
+                let is_newest = last.replace(stripe) != Some(stripe);
+                is_newest && (stripe > 0 || self.may_cover(start, end, *seqno))
+            };
+            seqnos.iter().copied().filter(|seqno| kept(seqno)).collect()
+        })
+    }
+
+    /// The number of boundaries below `seqno`.
+    fn stripe_of(&self, seqno: SeqNo) -> usize {
+        self.boundaries.partition_point(|boundary| *boundary < seqno)
+    }
+
+    /// Whether a range tombstone hides `entry` from every reader that could see it.
+    fn is_covered(&self, entry: &EntryRef<'_>, stripe: usize) -> bool {
+        if self.ranges.is_empty() {
+            return false;
+        }
+        // Whoever reads at the end of the stripe or later sees what lies in the stripe; nobody reads inside it.
+        let end = self.boundaries.get(stripe);
+        end.is_some_and(|end| self.ranges.cover(entry.key, *end) > entry.seqno)
+    }
+
+    fn may_cover(&self, start: &[u8], end: &[u8], seqno: SeqNo) -> bool {
+        let tables = self.others.iter().flat_map(|run| run.overlapping(start, end));
+        tables.into_iter().any(|table| table.properties().seqno_min < seqno)
     }
 
     /// Whether `entry` is of a key other than the last one.
@@ -37,7 +81,7 @@ impl Sieve {
 
     /// What is kept of `entry`.
     pub(crate) fn sift<'a>(&mut self, entry: EntryRef<'a>) -> Option<EntryRef<'a>> {
-        let stripe = self.boundaries.partition_point(|boundary| *boundary < entry.seqno);
+        let stripe = self.stripe_of(entry.seqno);
         if self.is_new_key(&entry) {
             self.key.clear();
             self.key.extend_from_slice(entry.key);
@@ -45,6 +89,9 @@ impl Sieve {
             return None;
         }
         self.stripe = Some(stripe);
+        if self.is_covered(&entry, stripe) {
+            return None;
+        }
         let is_expired = entry.expires.is_some_and(|expires| expires <= self.expiry_floor);
         let entry = if is_expired {
             EntryRef { kind: Kind::Delete, expires: None, value: &[], ..entry }
@@ -69,7 +116,7 @@ mod tests {
 
     fn kept(boundaries: &[u64], entries: &[(&str, u64, Kind)]) -> Vec<u64> {
         let boundaries = boundaries.iter().map(|b| SeqNo::ZERO.plus(*b)).collect();
-        let mut sieve = Sieve::new(boundaries, Tick(0), vec![]);
+        let mut sieve = Sieve::new(boundaries, Tick(0), Fragments::default(), vec![]);
         let mut keeps = |(key, seqno, kind): &(&str, u64, Kind)| {
             let (key, seqno) = (key.as_bytes(), SeqNo::ZERO.plus(*seqno));
             sieve.sift(EntryRef { key, seqno, kind: *kind, expires: None, value: &[] }).is_some()
@@ -86,7 +133,7 @@ mod tests {
         };
         let sieve = |boundaries: &[u64]| {
             let boundaries = boundaries.iter().map(|b| SeqNo::ZERO.plus(*b)).collect();
-            Sieve::new(boundaries, Tick(20), vec![])
+            Sieve::new(boundaries, Tick(20), Fragments::default(), vec![])
         };
         assert!(sieve(&[9]).sift(expiring(5, 20)).is_none());
         assert_eq!(sieve(&[9]).sift(expiring(5, 21)), Some(expiring(5, 21)));

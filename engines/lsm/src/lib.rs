@@ -22,6 +22,7 @@ mod install;
 mod jobs;
 mod maintain;
 mod manifest;
+mod mem;
 mod merge;
 mod open;
 mod output;

@@ -219,3 +219,49 @@ pub(crate) fn manifest_number(name: &str) -> Option<u64> {
 pub(crate) fn is_temporary(name: &str) -> bool {
     name == CURRENT_NEXT
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edit::{AddedRun, TableMeta};
+    use nori_compaction::RunId;
+    use nori_env::MemFs;
+    use nori_kv::SeqNo;
+
+    /// The example of `docs/formats/manifest.md`.
+    const EXAMPLE: &str = "\
+        4e4f52494d414e490100000000000000 06000000b6a827fe0202030107070200\
+        0000edded3c10901240000004b3f5093 01020204030208010902050003000102\
+        eb0206076c6576656c65640800000000 00000000";
+
+    #[test]
+    fn the_bytes_of_the_format_page_are_what_is_written() {
+        let (fs, dir) = (MemFs::new(), Path::new("/store"));
+        fs.create_dir(dir).unwrap();
+        let numbers = |next| Edit { next_number: Some(next), ..Edit::default() };
+        let first = Edit { log_number: Some(1), levels: Some(7), ..numbers(2) };
+        let mut manifest = Manifest::create(&fs, dir, 1, &first).unwrap();
+        manifest.append(&Edit { begun: Some(1), ..Edit::default() }).unwrap();
+        assert_eq!(manifest.mark(), Mark { number: 1, bytes: 40 });
+        let tables = vec![TableMeta { number: 2, bytes: 363 }];
+        let flush = Edit {
+            last_seqno: SeqNo::new(2),
+            log_number: Some(2),
+            tick: Some(1),
+            begun: Some(2),
+            added: vec![AddedRun { level: 0, run: RunId(3), index: 0, tables }],
+            strategy: Some(("leveled".to_owned(), vec![0; 8])),
+            ..numbers(4)
+        };
+        manifest.append(&flush).unwrap();
+        let content = fs.read(&dir.join(manifest_name(1))).unwrap();
+        let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, EXAMPLE.replace(' ', ""));
+        let current = fs.read(&dir.join(CURRENT)).unwrap();
+        assert_eq!(current, b"0000000001.manifest 01dea5ac\n");
+        let found = read(&fs, dir).unwrap().unwrap();
+        let offsets: Vec<u64> = found.edits.iter().map(|(offset, _)| *offset).collect();
+        assert_eq!((offsets, found.end), (vec![16, 30, 40], 84));
+        assert_eq!(found.edits[2].1, flush);
+    }
+}

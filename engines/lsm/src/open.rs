@@ -17,11 +17,12 @@
 mod log;
 mod stored;
 
-use crate::core::{Core, Mem, Tree, WriteOrder, from_wal};
+use crate::core::{Core, Tree, WriteOrder, from_wal};
 use crate::counters::Counters;
 use crate::edit::Edit;
 use crate::jobs::Jobs;
 use crate::manifest::{self, CURRENT, Manifest, manifest_number};
+use crate::mem::Mem;
 use crate::publish::Publisher;
 use crate::read::SuperVersion;
 use crate::stall::Brake;
@@ -63,18 +64,10 @@ pub(crate) fn open(
     sweep(fs, dir, &version, stored.mark.number)?;
 
     let options = WalOptions { kind: components.wal, segment_bytes: settings.segment_bytes() };
-    let begun = begin_writing(dir, &parts, &version, &stored, &log, options);
-    let (manifest, wal, numbers) = match begun {
-        Ok((manifest, wal, numbers)) => (Ok(manifest), Ok(wal), numbers),
-        // A store that exists can be read without a byte of room.
-        Err(full) if full.kind() == ErrorKind::Full && stored.mark.number > 0 => {
-            (Err(full.clone()), Err(full), stored.numbers.clone())
-        }
-        Err(error) => return Err(error),
-    };
+    let (manifest, wal, numbers) = begin(dir, &parts, &version, &stored, &log, options)?;
     let full = wal.as_ref().err().cloned();
     let version = Arc::new(version);
-    let active = Arc::new(Mem { memtable: components.memtable.create() });
+    let active = Mem::new(&*components.memtable);
     let levels = version.levels.len();
     let core = Arc::new(Core {
         dir: dir.to_owned(),
@@ -134,6 +127,27 @@ fn replay(fs: &dyn Fs, dir: &Path, stored: &Stored, components: &Components) -> 
     };
     stored.check_mark(mark)?;
     outcome
+}
+
+/// The manifest and the log to write, or why there are none; and the numbers of all edits.
+type Begun = (Result<Manifest>, Result<Wal>, Edit);
+
+/// Begins to write; for want of room does without, if there is something to read.
+fn begin(
+    dir: &Path,
+    parts: &Parts,
+    version: &Version,
+    stored: &Stored,
+    log: &Log,
+    options: WalOptions,
+) -> Result<Begun> {
+    match begin_writing(dir, parts, version, stored, log, options) {
+        Ok((manifest, wal, numbers)) => Ok((Ok(manifest), Ok(wal), numbers)),
+        Err(full) if full.kind() == ErrorKind::Full && stored.mark.number > 0 => {
+            Ok((Err(full.clone()), Err(full), stored.numbers.clone()))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// Begins a manifest and a segment, in this order; the manifest, the log and the numbers of all edits.

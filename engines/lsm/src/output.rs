@@ -4,7 +4,7 @@ use crate::core::Core;
 use nori_compaction::CutRule;
 use nori_env::{File, OpenMode};
 use nori_filter::FilterContext;
-use nori_kv::{EntryRef, Error, Result};
+use nori_kv::{EntryRef, Error, Fragments, Result};
 use nori_sstable::{Properties, TableBuilder, TableOptions, table_name};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -18,6 +18,8 @@ pub(crate) struct Outputs {
     /// The next of `cuts.before`.
     next_cut: usize,
     builder: Option<(TableBuilder, u64, PathBuf)>,
+    /// Range tombstones that are in no table yet.
+    ranges: Fragments,
     finished: Vec<Finished>,
     blocks: u64,
 }
@@ -32,8 +34,14 @@ pub(crate) struct Finished {
 }
 
 impl Outputs {
-    /// Tables for `level`; `entries` is a guess at how many entries they hold together.
-    pub(crate) fn new(core: &Arc<Core>, level: usize, entries: u64, cuts: CutRule) -> Self {
+    /// Tables for `level`; `entries` is a guess at how many entries they hold together. Each gets its part of `ranges`.
+    pub(crate) fn new(
+        core: &Arc<Core>,
+        level: usize,
+        entries: u64,
+        cuts: CutRule,
+        ranges: Fragments,
+    ) -> Self {
         let context = core.filter_context(level, entries);
         Self {
             core: Arc::clone(core),
@@ -41,6 +49,7 @@ impl Outputs {
             cuts,
             next_cut: 0,
             builder: None,
+            ranges,
             finished: Vec::new(),
             blocks: 0,
         }
@@ -49,7 +58,7 @@ impl Outputs {
     /// Appends an entry; `is_new_key` if its key is not that of the one before.
     pub(crate) fn add(&mut self, entry: &EntryRef<'_>, is_new_key: bool) -> Result<()> {
         if is_new_key && self.should_cut(entry.key) {
-            self.cut()?;
+            self.cut(Some(entry.key))?;
         }
         let (builder, ..) = match &mut self.builder {
             Some(open) => open,
@@ -68,7 +77,10 @@ impl Outputs {
 
     /// Closes the last table; all tables, in order of keys.
     pub(crate) fn finish(&mut self) -> Result<Vec<Finished>> {
-        self.cut()?;
+        if self.builder.is_none() && !self.ranges.is_empty() {
+            self.builder = Some(open(&self.core, &self.context)?);
+        }
+        self.cut(None)?;
         Ok(std::mem::take(&mut self.finished))
     }
 
@@ -83,9 +95,14 @@ impl Outputs {
         self.next_cut > passed || self.builder.as_ref().is_some_and(is_full)
     }
 
-    fn cut(&mut self) -> Result<()> {
+    /// Closes the table; what comes next begins at `before`. Range tombstones are cut there, so that tables stay disjoint.
+    fn cut(&mut self, before: Option<&[u8]>) -> Result<()> {
         let Some((builder, number, path)) = self.builder.take() else { return Ok(()) };
-        let finished = builder.finish();
+        let ranges = match before {
+            Some(key) => self.ranges.split_before(key),
+            None => std::mem::take(&mut self.ranges),
+        };
+        let finished = builder.finish(&ranges);
         let (file, properties, bytes) = match finished {
             Ok(finished) => finished,
             Err(error) => {

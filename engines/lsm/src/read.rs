@@ -1,11 +1,15 @@
 //! Point reads: memtables newest first, then the runs of the tree in probe order.
 //!
+//! Range tombstones are asked on the way. Of one key everything in a later source is older than everything in an earlier
+//! one, so the first source that has a version of the key, or a tombstone over it, decides.
+//!
 //! A reader loads the **super-version** - the memtables and the version that belong together - with one load and no
 //! reference count, *then* the visible sequence number. In this order everything that was visible when the
 //! super-version was loaded is in it.
 
-use crate::core::{Core, Mem, Sealed};
-use crate::cursor::{Counted, RowCursor, Source, View};
+use crate::core::Core;
+use crate::cursor::{Counted, Cover, RowCursor, Source, View};
+use crate::mem::{Mem, Sealed};
 use crate::run_cursor::RunCursor;
 use crate::version::Version;
 use nori_filter::key_hash;
@@ -106,12 +110,19 @@ impl Core {
         refuse_cache_only(options)?;
         let (sv, visible) = self.consistent();
         let mut sources = Vec::with_capacity(8);
-        sources.push(Source::Memtable(Arc::clone(&sv.active.memtable).cursor()));
-        for sealed in &sv.sealed {
-            sources.push(Source::Memtable(Arc::clone(&sealed.mem.memtable).cursor()));
+        let mut covers = Vec::new();
+        for mem in sv.mems() {
+            sources.push(Source::Memtable(Arc::clone(&mem.memtable).cursor()));
+            // One that has none now gets none that this cursor may see.
+            if mem.has_ranges() {
+                covers.push(Cover::Mem(Arc::clone(mem)));
+            }
         }
         for run in sv.version.levels.iter().flat_map(|level| &level.runs) {
             sources.push(Source::Run(RunCursor::new(Arc::clone(&run.tables), options.fill)));
+            if run.has_ranges {
+                covers.push(Cover::Run(run.clone()));
+            }
         }
         let now = options.now.max(self.expiry_floor());
         let view = View { at: at.unwrap_or(visible), now, range: range.clone() };
@@ -121,7 +132,7 @@ impl Core {
             bytes_out: self.counters.user_bytes_out.clone(),
             _pin: sv,
         };
-        Ok(Box::new(RowCursor::new(sources, view, counted)))
+        Ok(Box::new(RowCursor::new(sources, covers, view, counted)))
     }
 
     /// A super-version and a visible number such that it holds every write up to that number.
@@ -142,16 +153,27 @@ impl Core {
 }
 
 impl SuperVersion {
+    /// The memtables, newest first.
+    fn mems(&self) -> impl Iterator<Item = &Arc<Mem>> {
+        std::iter::once(&self.active).chain(self.sealed.iter().map(|sealed| &sealed.mem))
+    }
+
+    /// Whether a memtable decides; `found` gets the entry, unless a range tombstone covers it.
     fn lookup_memtables(
         &self,
         key: &[u8],
         at: SeqNo,
         found: &mut impl FnMut(EntryRef<'_>),
     ) -> bool {
-        let sealed = self.sealed.iter().map(|sealed| &sealed.mem);
-        for mem in std::iter::once(&self.active).chain(sealed) {
+        for mem in self.mems() {
+            let cover = mem.cover(key, at);
             if let Some(entry) = mem.memtable.get(key, at) {
-                found(entry);
+                if entry.seqno > cover {
+                    found(entry);
+                }
+                return true;
+            }
+            if cover > SeqNo::ZERO {
                 return true;
             }
         }
@@ -167,6 +189,7 @@ impl SuperVersion {
         }
     }
 
+    /// Whether a table decides; `found` gets the entry, unless a range tombstone covers it.
     fn lookup_tables(
         &self,
         (key, hash): (&[u8], u64),
@@ -176,9 +199,14 @@ impl SuperVersion {
         found: &mut impl FnMut(EntryRef<'_>),
     ) -> Result<bool> {
         for run in self.version.levels.iter().flat_map(|level| &level.runs) {
-            if let Some(table) = run.table_for(key)
-                && table.get((key, hash), at, fill, tally, found)?
-            {
+            let Some(table) = run.table_for(key) else { continue };
+            let cover = table.ranges().cover(key, at);
+            let mut uncovered = |entry: EntryRef<'_>| {
+                if entry.seqno > cover {
+                    found(entry);
+                }
+            };
+            if table.get((key, hash), at, fill, tally, &mut uncovered)? || cover > SeqNo::ZERO {
                 return Ok(true);
             }
         }
@@ -198,7 +226,16 @@ impl SuperVersion {
         let mut left = [(0, 0); KEYS_AHEAD];
         let mut count = 0;
         for (n, key) in keys.iter().enumerate() {
-            if !self.lookup_memtables(key, at, &mut |entry| lend(n, Some(entry))) {
+            let mut is_lent = false;
+            let mut found = |entry: EntryRef<'_>| {
+                is_lent = true;
+                lend(n, Some(entry));
+            };
+            if self.lookup_memtables(key, at, &mut found) {
+                if !is_lent {
+                    lend(n, None);
+                }
+            } else {
                 let hash = key_hash(key);
                 self.prefetch(key, hash);
                 left[count] = (n, hash);
@@ -206,8 +243,13 @@ impl SuperVersion {
             }
         }
         for &(n, hash) in &left[..count] {
-            let mut found = |entry: EntryRef<'_>| lend(n, Some(entry));
-            if !self.lookup_tables((keys[n], hash), at, fill, tally, &mut found)? {
+            let mut is_lent = false;
+            let mut found = |entry: EntryRef<'_>| {
+                is_lent = true;
+                lend(n, Some(entry));
+            };
+            self.lookup_tables((keys[n], hash), at, fill, tally, &mut found)?;
+            if !is_lent {
                 lend(n, None);
             }
         }

@@ -54,28 +54,31 @@ impl RunCursor {
         self.open.as_ref().expect("a position has its table").0
     }
 
-    /// The first entry of table `n` or of the first after it that has one; tables are never empty.
+    /// The first entry of table `n` or of the first after it that has one: a table may hold range tombstones alone.
     fn first_from(&mut self, n: usize) -> Result<bool> {
         self.place = Place::Nowhere;
-        if n >= self.tables.len() {
-            self.place = Place::After;
-            return Ok(false);
+        for n in n..self.tables.len() {
+            if self.enter(n).seek(&[], SeqNo::MAX)? {
+                self.place = Place::On;
+                return Ok(true);
+            }
         }
-        let found = self.enter(n).seek(&[], SeqNo::MAX)?;
-        debug_assert!(found, "a table has entries");
-        self.place = Place::On;
-        Ok(found)
+        Ok(self.off(Place::After))
     }
 
+    /// The last entry of table `n` or of the last before it that has one.
     fn last_upto(&mut self, n: usize) -> Result<bool> {
         self.place = Place::Nowhere;
-        let cursor = self.tables[n].cursor(self.fill);
-        self.bank();
-        self.open = Some((n, cursor));
-        let found = self.enter(n).prev()?;
-        debug_assert!(found, "a table has entries");
-        self.place = Place::On;
-        Ok(found)
+        for n in (0..=n).rev() {
+            let cursor = self.tables[n].cursor(self.fill);
+            self.bank();
+            self.open = Some((n, cursor));
+            if self.enter(n).prev()? {
+                self.place = Place::On;
+                return Ok(true);
+            }
+        }
+        Ok(self.off(Place::Before))
     }
 
     fn off(&mut self, place: Place) -> bool {
@@ -87,7 +90,7 @@ impl RunCursor {
 impl EntryCursor for RunCursor {
     fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<bool> {
         self.place = Place::Nowhere;
-        let n = self.tables.partition_point(|table| table.properties().key_max.as_slice() < key);
+        let n = self.tables.partition_point(|table| table.properties().ends_before(key));
         if n == self.tables.len() {
             return Ok(self.off(Place::After));
         }

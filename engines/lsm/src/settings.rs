@@ -31,8 +31,14 @@ pub struct Settings {
 pub const MEMORY_BYTES: u64 = 256 << 20;
 /// The least memory the parts work in.
 pub const MEMORY_BYTES_MIN: u64 = 1 << 20;
-/// 1 MiB: ten values of 100 kB. A flush of less costs more for its syncs than for its bytes; a table of less, too.
+/// 1 MiB: ten values of 100 kB. A flush of less costs more for its syncs than for its bytes.
 pub const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
+/// 4 MiB: a table of less costs more for its sync and its name than for its bytes. Memory it takes only for index and filter.
+const TABLE_BYTES_MIN: u64 = 4 << 20;
+/// 4 MiB in level 0 before they are merged, for each merge rewrites what they meet ...
+const L0_BYTES_MIN: u64 = 4 << 20;
+/// ... but no more runs than this, for each is a place where a read looks.
+const L0_RUNS_TRIGGER_MAX: usize = 12;
 /// 4 KiB: a page, and what RocksDB, LevelDB and fjall ship with.
 pub const BLOCK_BYTES: usize = 4096;
 /// 10: a false-positive rate of about one per cent, the choice of every peer.
@@ -59,10 +65,11 @@ impl Settings {
             cache_bytes: cache_bytes as usize,
             block_bytes: BLOCK_BYTES,
             filter_bits_per_key: FILTER_BITS_PER_KEY,
-            table_bytes: memtable_bytes
-                .clamp(MEMTABLE_BYTES_MIN, nori_compaction::TABLE_BYTES_TARGET),
+            table_bytes: memtable_bytes.clamp(TABLE_BYTES_MIN, nori_compaction::TABLE_BYTES_TARGET),
             size_ratio: nori_compaction::SIZE_RATIO,
-            l0_runs_trigger: nori_compaction::L0_RUNS_TRIGGER,
+            l0_runs_trigger: usize::try_from(L0_BYTES_MIN / memtable_bytes)
+                .unwrap_or(usize::MAX)
+                .clamp(nori_compaction::L0_RUNS_TRIGGER, L0_RUNS_TRIGGER_MAX),
             levels_max: nori_compaction::LEVELS_MAX,
             compaction_jobs_max: 1,
         }

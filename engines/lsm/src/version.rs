@@ -8,7 +8,7 @@
 
 use crate::edit::{Edit, TableMeta};
 use nori_compaction::{KeySpan, LevelView, RunId, RunView, TableId, TableStats};
-use nori_kv::LevelStats;
+use nori_kv::{LevelStats, SeqNo};
 use nori_sstable::Table;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -34,16 +34,39 @@ pub(crate) struct Run {
     pub(crate) id: RunId,
     /// Disjoint, in order of keys, never empty.
     pub(crate) tables: Arc<[Arc<Table>]>,
+    /// Whether any of them has range tombstones.
+    pub(crate) has_ranges: bool,
 }
 
 impl Run {
+    pub(crate) fn new(id: RunId, tables: Arc<[Arc<Table>]>) -> Self {
+        let has_ranges = tables.iter().any(|table| !table.ranges().is_empty());
+        Self { id, tables, has_ranges }
+    }
+
+    /// The newest range tombstone over `key` at or below `at`, or zero.
+    #[inline]
+    pub(crate) fn cover(&self, key: &[u8], at: SeqNo) -> SeqNo {
+        if !self.has_ranges {
+            return SeqNo::ZERO;
+        }
+        self.table_for(key).map_or(SeqNo::ZERO, |table| table.ranges().cover(key, at))
+    }
+
+    /// The tables that can hold a key `k` with `start <= k < end`.
+    pub(crate) fn overlapping(&self, start: &[u8], end: &[u8]) -> &[Arc<Table>] {
+        let first = self.tables.partition_point(|table| table.properties().ends_before(start));
+        let rest = &self.tables[first..];
+        &rest[..rest.partition_point(|table| table.properties().key_min.as_slice() < end)]
+    }
+
     /// The table that can hold `key`.
     #[inline]
     pub(crate) fn table_for(&self, key: &[u8]) -> Option<&Arc<Table>> {
         let tables = &*self.tables;
         let n = match tables {
             [_] => 0,
-            _ => tables.partition_point(|table| table.properties().key_max.as_slice() < key),
+            _ => tables.partition_point(|table| table.properties().ends_before(key)),
         };
         tables.get(n).filter(|table| table.spans(key))
     }
@@ -84,7 +107,7 @@ impl Version {
         for level in levels {
             let mut runs = Vec::with_capacity(level.len());
             for (id, tables) in level {
-                runs.push(Run { id, tables: in_order(tables)? });
+                runs.push(Run::new(id, in_order(tables)?));
             }
             let level = Level { runs };
             version.views.push(view_of(&level));
@@ -159,8 +182,9 @@ pub(crate) fn edit_runs<T>(
 
 fn in_order(mut tables: Vec<Arc<Table>>) -> Result<Arc<[Arc<Table>]>, String> {
     tables.sort_by(|a, b| a.properties().key_min.cmp(&b.properties().key_min));
-    let overlap =
-        tables.windows(2).find(|pair| pair[0].properties().key_max >= pair[1].properties().key_min);
+    let overlap = tables
+        .windows(2)
+        .find(|pair| !pair[0].properties().ends_before(&pair[1].properties().key_min));
     match overlap {
         Some(pair) => {
             Err(format!("tables {} and {} of one run overlap", pair[0].number(), pair[1].number()))
@@ -180,7 +204,8 @@ fn view_of(level: &Level) -> LevelView {
 /// What strategies know of a table.
 pub(crate) fn stats_of(table: &Table) -> TableStats {
     let of = table.properties();
-    let keys = KeySpan::closed(of.key_min.as_slice(), of.key_max.as_slice());
+    let mut keys = KeySpan::closed(of.key_min.as_slice(), of.key_max.as_slice());
+    keys.max_excluded = of.is_max_excluded;
     let mut stats = TableStats::new(TableId(table.number()), keys, table.bytes(), of.entries);
     stats.raw_bytes = of.raw_bytes;
     stats.tombstones = of.tombstones;

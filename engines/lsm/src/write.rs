@@ -9,11 +9,12 @@
 //!
 //! A failed append or sync ends writing: what the log holds is unknown until it is replayed.
 
-use crate::core::{Core, Mem, Sealed, WriteOrder};
+use crate::core::{Core, WriteOrder};
 use crate::flush;
+use crate::mem::{Mem, Sealed};
 use crate::read::SuperVersion;
 use nori_env::{Class, Durability, Job, Signal, Slice, Step};
-use nori_kv::{EntryRef, Error, Reason, Result, SeqNo, WriteBatch};
+use nori_kv::{Error, Reason, Result, SeqNo, WriteBatch};
 use nori_wal::{Position, SyncCall};
 use parking_lot::MutexGuard;
 use std::sync::atomic::Ordering;
@@ -38,9 +39,6 @@ pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability
     core.check_poison()?;
     if batch.is_empty() {
         return Ok(core.order.lock().last);
-    }
-    if batch.has_range_deletes() {
-        return Err(Error::Unsupported { engine: "nori-lsm", what: "range deletes" });
     }
     if batch.encoded().len() > BATCH_BYTES_MAX {
         let what = format!("a batch of {} bytes exceeds {BATCH_BYTES_MAX}", batch.encoded().len());
@@ -67,15 +65,15 @@ fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
     let mut order = core.order.lock();
     loop {
         core.check_poison()?;
-        let memtable = &order.active.memtable;
-        let why = if memtable.bytes() >= core.settings.memtable_bytes {
+        let mem = &order.active;
+        let why = if mem.bytes() >= core.settings.memtable_bytes {
             Reason::MemtableFull
         } else if !wal.fits(payload.len()) {
             Reason::SegmentFull
         } else {
             break;
         };
-        if memtable.is_empty() {
+        if mem.is_empty() {
             // A batch larger than a segment gets one of its own length.
             break;
         }
@@ -97,9 +95,8 @@ fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
 
 fn insert(taken: &Taken, batch: &WriteBatch) {
     let mut seqno = taken.first;
-    for (op, key, value) in batch.iter() {
-        let (kind, expires) = (op.kind, op.expires);
-        taken.mem.memtable.insert(EntryRef { key, seqno, kind, expires, value });
+    for op in batch.iter() {
+        taken.mem.apply(op, seqno);
         seqno = seqno.plus(1);
     }
 }
@@ -117,7 +114,7 @@ pub(crate) fn seal(
 ) -> Result<()> {
     let rotated = core.wal()?.rotate(payload_bytes);
     let next_segment = rotated.map_err(|error| core.log_failed(error))?;
-    let active = Arc::new(Mem { memtable: core.components.memtable.create() });
+    let active = Mem::new(&*core.components.memtable);
     let mem = std::mem::replace(&mut order.active, Arc::clone(&active));
     let sealed = Arc::new(Sealed { mem, last: order.last, next_segment, why });
     core.super_version.rcu(|sv| {

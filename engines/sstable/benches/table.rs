@@ -10,7 +10,7 @@
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use nori_env::{Fs, MemFs, OpenMode};
 use nori_filter::FilterContext;
-use nori_kv::{EntryCursor, EntryRef, Kind, SeqNo, Tick};
+use nori_kv::{EntryCursor, EntryRef, Fragments, Kind, SeqNo, Tick};
 use nori_sstable::{
     ACCESSES, Access, Cache, Table, TableBuilder, TableContext, TableOptions, Tally,
     cache_policies, cache_policy, codec, codecs, table_name,
@@ -60,7 +60,7 @@ fn build(fs: &MemFs, number: u64, codec_name: &str) -> u64 {
         let entry = EntryRef { key: &key, seqno, kind: Kind::Put, expires: None, value: &value };
         builder.add(&entry).expect("in order");
     }
-    builder.finish().expect("written").2
+    builder.finish(&Fragments::default()).expect("written").2
 }
 
 fn file_system() -> MemFs {

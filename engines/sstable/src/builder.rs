@@ -4,16 +4,18 @@
 //! 2. A block that is long enough is closed: stored by the codec, framed, appended to a buffer. Its fence
 //!    is known when the next key comes.
 //! 3. A full buffer is written to the file. Nothing is synced here; who owns the file syncs it once at the end.
-//! 4. `finish` writes filter, index, properties and footer.
+//! 4. `finish` writes filter, index, range tombstones, properties and footer. A table of range tombstones alone has no
+//!    data block and no filter.
 
 use crate::block_builder::BlockBuilder;
 use crate::codec::Codec;
 use crate::format::{Footer, Handle, write_block};
 use crate::index::{IndexBuilder, separator};
 use crate::properties::Properties;
+use crate::range_block;
 use nori_env::File;
 use nori_filter::{FilterBuilder, FilterContext, FilterPolicy, key_hash};
-use nori_kv::{EntryRef, Error, Result, Tick};
+use nori_kv::{EntryRef, Error, Fragments, Result, Tick};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -110,13 +112,14 @@ impl TableBuilder {
         self.properties.entries
     }
 
-    /// Writes what is left. The file is complete but not synced; its properties and its length.
+    /// Writes what is left, and `ranges`. The file is complete but not synced; its properties and its length.
     ///
     /// # Errors
     ///
     /// If the file cannot be written.
-    pub fn finish(mut self) -> Result<(Arc<dyn File>, Properties, u64)> {
-        assert!(self.properties.entries > 0, "a table without entries has no place in a tree");
+    pub fn finish(mut self, ranges: &Fragments) -> Result<(Arc<dyn File>, Properties, u64)> {
+        let is_empty = self.properties.entries == 0 && ranges.is_empty();
+        assert!(!is_empty, "a table without entries has no place in a tree");
         self.properties.key_max = if self.block.is_empty() {
             self.unfenced.as_ref().map(|(last, _)| last.clone()).unwrap_or_default()
         } else {
@@ -129,11 +132,16 @@ impl TableBuilder {
             self.index.add(last, bytes);
         }
         let mut footer = Footer::default();
-        if let Some(filter) = self.filter.take() {
+        let has_entries = self.properties.entries > 0;
+        if let Some(filter) = self.filter.take().filter(|_| has_entries) {
             self.properties.filter = self.options.filter.name().to_owned();
             footer.filter = self.put_block(&filter.finish());
         }
         footer.index = self.put_block(&self.index.encode());
+        if !ranges.is_empty() {
+            self.properties.note_ranges(ranges);
+            footer.range_tombstones = self.put_block(&range_block::encode(ranges));
+        }
         footer.properties = self.put_block(&self.properties.encode());
         self.out.extend_from_slice(&footer.encode(self.number));
         self.write_out()?;

@@ -194,7 +194,13 @@ impl EntryCursor for TableCursor {
 
     fn prev(&mut self) -> Result<bool> {
         match std::mem::replace(&mut self.place, Place::Nowhere) {
-            Place::Nowhere | Place::After => self.land_last_of(self.blocks() - 1),
+            Place::Nowhere | Place::After => match self.blocks().checked_sub(1) {
+                Some(last) => self.land_last_of(last),
+                None => {
+                    self.place = Place::Before;
+                    Ok(false)
+                }
+            },
             Place::On(0) => match self.present_number().checked_sub(1) {
                 Some(n) => self.land_last_of(n),
                 None => {

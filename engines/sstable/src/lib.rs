@@ -26,6 +26,7 @@ mod cursor;
 mod format;
 mod index;
 mod properties;
+mod range_block;
 mod table;
 
 pub use access::{ACCESSES, Access, access};

@@ -7,7 +7,7 @@
 //! Numbers are u64. An unknown tag is passed over, a missing number is zero, a missing key is empty.
 
 use crate::format::take;
-use nori_kv::{EntryRef, Kind, SeqNo, Tick};
+use nori_kv::{EntryRef, Fragments, Kind, SeqNo, Tick};
 
 /// What a table knows of itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,14 +16,16 @@ pub struct Properties {
     pub entries: u64,
     /// Point tombstones among them.
     pub tombstones: u64,
-    /// Range tombstones.
+    /// Range tombstones, each as often as it was cut.
     pub range_tombstones: u64,
     /// Bytes of keys and values.
     pub raw_bytes: u64,
-    /// The least user key.
+    /// The least user key of entries and range tombstones.
     pub key_min: Vec<u8>,
-    /// The greatest user key, `key_min <= key_max`.
+    /// The greatest user key, `key_min <= key_max`; the end of a range tombstone if that is greater.
     pub key_max: Vec<u8>,
+    /// `key_max` itself lies outside: it is the end of a range tombstone. Then `key_min < key_max`.
+    pub is_max_excluded: bool,
     /// The least sequence number.
     pub seqno_min: SeqNo,
     /// The greatest sequence number, `seqno_min <= seqno_max`.
@@ -58,6 +60,40 @@ impl Properties {
         }
     }
 
+    /// Takes note of range tombstones, after all entries; `key_max` is that of the entries, if there are any.
+    pub(crate) fn note_ranges(&mut self, fragments: &Fragments) {
+        let (first, last) = (fragments.iter().next(), fragments.iter().last());
+        let (Some(first), Some(last)) = (first, last) else { return };
+        if self.entries == 0 || first.start < self.key_min {
+            self.key_min.clone_from(&first.start);
+        }
+        if self.entries == 0 || last.end > self.key_max {
+            self.key_max.clone_from(&last.end);
+            self.is_max_excluded = true;
+        }
+        let numbers = || fragments.iter().flat_map(|fragment| fragment.seqnos.iter().copied());
+        let (min, max) = (numbers().min(), numbers().max());
+        let (min, max) = (min.unwrap_or(SeqNo::MAX), max.unwrap_or(SeqNo::ZERO));
+        self.seqno_min = if self.entries == 0 { min } else { self.seqno_min.min(min) };
+        self.seqno_max = self.seqno_max.max(max);
+        self.range_tombstones = fragments.tombstones();
+        self.tombstone_oldest = self.tombstone_oldest.or(Some(self.created));
+    }
+
+    /// Whether no key of the table is at or behind `key`.
+    #[inline]
+    pub fn ends_before(&self, key: &[u8]) -> bool {
+        self.key_max.as_slice() < key || (self.is_max_excluded && self.key_max == key)
+    }
+
+    /// Whether a key can be there.
+    pub(crate) fn are_possible(&self) -> bool {
+        let holds_something = self.entries > 0 || self.range_tombstones > 0;
+        let is_span =
+            self.key_min < self.key_max || (self.key_min == self.key_max && !self.is_max_excluded);
+        holds_something && is_span
+    }
+
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = Vec::new();
         let numbers = [
@@ -80,6 +116,9 @@ impl Properties {
         put_field(&mut out, 10, &self.key_min);
         put_field(&mut out, 11, &self.key_max);
         put_field(&mut out, 12, self.filter.as_bytes());
+        if self.is_max_excluded {
+            put_field(&mut out, 13, &1u64.to_le_bytes());
+        }
         out
     }
 
@@ -108,6 +147,7 @@ impl Properties {
                 10 => properties.key_min = field.to_vec(),
                 11 => properties.key_max = field.to_vec(),
                 12 => properties.filter = String::from_utf8(field.to_vec()).ok()?,
+                13 => properties.is_max_excluded = number()? != 0,
                 _ => {}
             }
         }
@@ -137,6 +177,7 @@ mod tests {
             seqno_min: SeqNo::ZERO.plus(3),
             seqno_max: SeqNo::MAX,
             tombstone_oldest: Some(Tick(5)),
+            is_max_excluded: true,
             filter: "blocked-bloom".to_owned(),
             ..Properties::default()
         };

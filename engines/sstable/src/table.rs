@@ -6,12 +6,13 @@ use crate::counters::Tally;
 use crate::format::{Footer, Handle, Place, read_block, unframe};
 use crate::index::Index;
 use crate::properties::Properties;
+use crate::range_block;
 use crate::{Access, TableCursor};
 use arc_swap::Guard;
 use bytes::Bytes;
 use nori_env::{File, Fs, OpenMode};
 use nori_filter::Filter;
-use nori_kv::{EntryRef, Error, Result, SeqNo};
+use nori_kv::{EntryRef, Error, Fragments, Result, SeqNo};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -41,6 +42,7 @@ pub struct Table {
     index: Index,
     slots: Arc<Slots>,
     properties: Properties,
+    ranges: Fragments,
     /// Set when no version of the tree will ever name it again: the last handle removes the file.
     is_obsolete: AtomicBool,
 }
@@ -61,7 +63,7 @@ impl Table {
         let raw = read_block(&*file, place, footer.properties)?;
         let properties = Properties::decode(&raw)
             .map_err(|what| place.corrupt(footer.properties.offset, what))?;
-        if properties.entries == 0 || properties.key_min > properties.key_max {
+        if !properties.are_possible() {
             return Err(
                 place.corrupt(footer.properties.offset, "no table can have such properties")
             );
@@ -78,6 +80,20 @@ impl Table {
         } else {
             None
         };
+        let ranges = if footer.range_tombstones.bytes > 0 {
+            let raw = read_block(&*file, place, footer.range_tombstones)?;
+            range_block::decode(&raw)
+                .map_err(|what| place.corrupt(footer.range_tombstones.offset, what))?
+        } else {
+            Fragments::default()
+        };
+        if ranges.tombstones() != properties.range_tombstones
+            || (index.len() == 0) != (properties.entries == 0)
+        {
+            return Err(
+                place.corrupt(footer.properties.offset, "the properties miscount the table")
+            );
+        }
         let bytes = file.len().map_err(|e| Error::io("measuring", &path, e))?;
         let map = match context.access {
             Access::Pread => None,
@@ -95,6 +111,7 @@ impl Table {
             index,
             slots,
             properties,
+            ranges,
             is_obsolete: AtomicBool::new(false),
         }))
     }
@@ -117,13 +134,19 @@ impl Table {
     /// The memory its filter and index take.
     pub fn memory_bytes(&self) -> usize {
         let filter = self.filter.as_ref().map_or(0, |filter| filter.bytes());
-        filter + self.index.bytes() + self.slots.bytes()
+        filter + self.index.bytes() + self.slots.bytes() + self.ranges.bytes()
     }
 
     /// Whether its key range holds `key`.
     #[inline]
     pub fn spans(&self, key: &[u8]) -> bool {
-        self.properties.key_min.as_slice() <= key && key <= self.properties.key_max.as_slice()
+        self.properties.key_min.as_slice() <= key && !self.properties.ends_before(key)
+    }
+
+    /// Its range tombstones.
+    #[inline]
+    pub fn ranges(&self) -> &Fragments {
+        &self.ranges
     }
 
     /// Starts to fetch the part of the filter that a look-up of `hash` will read.

@@ -1,14 +1,23 @@
 //! The command line.
+//!
+//! What it says wrongly is told in one line, with the nearest name where there is one, before anything is started.
+
+mod complaint;
 
 use crate::experiment::{Experiment, finish};
-use crate::names::{self, Target, parse_bytes, parse_choice, parse_count, steps, targets, usage};
+use crate::manifest::FAILED;
+use crate::names::{
+    self, Target, parse_bytes, parse_choice, parse_count, parse_memory, parse_threads, steps,
+    targets, usage,
+};
 use crate::plot::thousands;
 use crate::progress::Progress;
 use crate::rows::ALL;
 use crate::stored::Stored;
-use crate::{experiment, list, out, table, worker};
-use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use crate::{Ended, INCOMPLETE, experiment, list, out, table, worker};
+use anyhow::{Result, bail};
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use nori_kv::Durability;
 use nori_workloads::{Overrides, Span};
 use norikv_parts::{Choice, EngineEntry, EngineRequest, Role, engine, engines};
@@ -68,7 +77,7 @@ enum Command {
 #[derive(Args)]
 struct QuickArgs {
     /// Records loaded
-    #[arg(long, value_parser = parse_count, default_value_t = QUICK_RECORDS)]
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true, default_value_t = QUICK_RECORDS)]
     records: u64,
     /// Length of each phase but the load, as in 500ms or 3s
     #[arg(long, default_value_t = Span(QUICK_PHASE))]
@@ -92,13 +101,13 @@ struct RunArgs {
     #[arg(short = 's', value_name = "SEAM=NAME", value_parser = parse_choice)]
     choices: Vec<Choice>,
     /// Client threads
-    #[arg(long)]
+    #[arg(long, value_parser = parse_threads, allow_negative_numbers = true)]
     threads: Option<u32>,
     /// Records loaded
-    #[arg(long, value_parser = parse_count)]
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
     records: Option<u64>,
     /// Operations of each run phase
-    #[arg(long, value_parser = parse_count)]
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
     ops: Option<u64>,
     /// Length of each run phase, in place of a number of operations, as in 500ms or 30s
     #[arg(long, conflicts_with = "ops")]
@@ -107,16 +116,16 @@ struct RunArgs {
     #[arg(long)]
     load_duration: Option<Span>,
     /// Bytes of each value
-    #[arg(long, value_parser = parse_bytes)]
+    #[arg(long, value_parser = parse_bytes, allow_negative_numbers = true)]
     value_bytes: Option<u64>,
     /// Memory of the engine, as in 64MiB
-    #[arg(long, value_parser = parse_bytes, default_value = MEMORY_DEFAULT)]
+    #[arg(long, value_parser = parse_memory, allow_negative_numbers = true, default_value = MEMORY_DEFAULT)]
     memory: u64,
     /// What an acknowledged write survives: none, os, group:5ms (or any number), sync
     #[arg(long, default_value = "os")]
     durability: String,
     /// Of the operation streams
-    #[arg(long, default_value_t = SEED_DEFAULT)]
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true, default_value_t = SEED_DEFAULT)]
     seed: u64,
     /// Where the results go [default: results/WORKLOAD]
     #[arg(long)]
@@ -128,7 +137,7 @@ struct RunArgs {
 
 /// Does what the command line says.
 pub(crate) fn run() -> Result<()> {
-    match Cli::parse().command {
+    match parse()?.command {
         None => quick(&QuickArgs {
             records: QUICK_RECORDS,
             duration: Span(QUICK_PHASE),
@@ -141,6 +150,19 @@ pub(crate) fn run() -> Result<()> {
         Some(Command::Report { dir }) => report(&dir),
         Some(Command::Worker { plan }) => worker::work(&plan),
     }
+}
+
+/// The command line as clap understands it. Help goes to standard output, and with it the program ends.
+fn parse() -> Result<Cli> {
+    Cli::try_parse().map_err(|error| match error.kind() {
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
+        _ => {
+            let cli = Cli::command();
+            let shown = cli.get_subcommands().filter(|command| !command.is_hide_set());
+            let commands: Vec<&str> = shown.map(clap::Command::get_name).collect();
+            usage(complaint::complaint(&error, &commands))
+        }
+    })
 }
 
 /// Engines of the quick experiment: ours, and peers with matched settings. Not sled, whose writes of class `os` need a
@@ -199,7 +221,12 @@ fn run_workload(args: RunArgs) -> Result<()> {
     };
     let experiment = Experiment {
         dir: args.out.unwrap_or_else(|| Path::new("results").join(&name)),
-        targets: offering(targets(&names, &args.choices, args.memory)?, durability, is_all)?,
+        targets: offering(
+            targets(&names, &args.choices, args.memory)?,
+            durability,
+            args.memory,
+            is_all,
+        )?,
         name,
         steps,
         memory_bytes: args.memory,
@@ -210,18 +237,29 @@ fn run_workload(args: RunArgs) -> Result<()> {
 }
 
 /// The targets that can do `durability`. One that cannot is left out of `all` with a note, and refused where it
-/// was named.
-fn offering(targets: Vec<Target>, durability: Durability, is_all: bool) -> Result<Vec<Target>> {
+/// was named: all targets of an experiment have the same class, or their numbers could not be compared.
+fn offering(
+    targets: Vec<Target>,
+    durability: Durability,
+    memory_bytes: u64,
+    is_all: bool,
+) -> Result<Vec<Target>> {
     let mut able = Vec::new();
     for target in targets {
-        let request = EngineRequest { memory_bytes: 0, choices: &target.choices };
-        if engine(&target.engine)?.build(&request)?.capabilities().offers(durability) {
+        let request = EngineRequest { memory_bytes, choices: &target.choices };
+        let capabilities = engine(&target.engine)?.build(&request)?.capabilities();
+        if capabilities.offers(durability) {
             able.push(target);
             continue;
         }
         let what = format!("{} does not offer durability `{durability}`", target.engine);
         if !is_all {
-            return Err(usage(what));
+            let offered: Vec<String> =
+                capabilities.durabilities().iter().map(|class| format!("`{class}`")).collect();
+            let first = capabilities.durabilities().first();
+            let give =
+                first.map_or(String::new(), |class| format!("; give `--durability {class}`"));
+            return Err(usage(format!("{what}, only {}{give}", offered.join(", "))));
         }
         out::error(&format!("{what}: left out"));
     }
@@ -229,6 +267,7 @@ fn offering(targets: Vec<Target>, durability: Durability, is_all: bool) -> Resul
 }
 
 fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
+    let lock = experiment::prepare(experiment)?;
     let mut progress = Progress::new(experiment, is_json);
     let phases = experiment.steps.len();
     progress.line(&format!(
@@ -240,21 +279,40 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
         experiment.durability,
         experiment.dir.display(),
     ));
-    let stored = experiment::run(experiment, &mut progress)?;
+    let outcome = experiment::run(experiment, &lock, &mut progress)?;
     if is_json {
-        let rows: Vec<_> = stored.rows().collect();
+        let rows: Vec<_> = outcome.stored.rows().collect();
         out::line(&serde_json::to_string_pretty(&rows)?);
-        return Ok(());
+    } else {
+        show(&outcome.stored, &experiment.dir);
     }
-    show(&stored, &experiment.dir);
-    Ok(())
+    failed(&outcome.failures)
+}
+
+/// The error of an experiment in which these runs failed.
+fn failed(failures: &[String]) -> Result<()> {
+    match failures {
+        [] => Ok(()),
+        [one] => bail!("{one}"),
+        many => bail!("{} runs failed: {}", many.len(), many.join("; ")),
+    }
 }
 
 fn report(dir: &Path) -> Result<()> {
     let stored = Stored::read(dir).map_err(|error| usage(format!("{error:#}")))?;
     finish(&stored, dir)?;
     show(&stored, dir);
-    Ok(())
+    let unfinished = stored.unfinished();
+    if !unfinished.is_empty() {
+        let runs = stored.note.runs.len().max(stored.runs.len());
+        let what = format!("{} of {runs} runs did not finish", unfinished.len());
+        return Err(Ended { code: INCOMPLETE, what }.into());
+    }
+    let failures =
+        stored.runs.iter().filter(|run| run.manifest.status.state == FAILED).map(|run| {
+            format!("{}: {}", run.manifest.engine.target, run.manifest.status.reasons.join("; "))
+        });
+    failed(&failures.collect::<Vec<_>>())
 }
 
 fn show(stored: &Stored, dir: &Path) {
@@ -265,11 +323,16 @@ fn show(stored: &Stored, dir: &Path) {
     let checked: u64 = of_phases().filter_map(|row| row.checked).sum();
     out::line("");
     // A wrong value is an error, so without errors all that were checked were right.
+    let unfinished = stored.unfinished();
+    let scope = if unfinished.is_empty() { "" } else { " in the phases that ended" };
     out::line(&match (errors, checked) {
-        (0, 0) => "0 errors; no value was checked".to_owned(),
-        (0, _) => format!("0 errors; {} values checked, all right", thousands(checked)),
-        _ => format!("{} ERRORS; {} values checked", thousands(errors), thousands(checked)),
+        (0, 0) => format!("0 errors{scope}; no value was checked"),
+        (0, _) => format!("0 errors{scope}; {} values checked, all right", thousands(checked)),
+        _ => format!("{} ERRORS{scope}; {} values checked", thousands(errors), thousands(checked)),
     });
+    for run in unfinished {
+        out::line(&format!("NOT FINISHED  {}: {}", run.target, run.how_far));
+    }
     out::line(&format!("report  {}", dir.join("report.html").display()));
     out::line(&format!("data    {}", dir.join("summary.csv").display()));
 }

@@ -4,7 +4,9 @@
 //! 2. A client prepares the key and the value, takes the time, calls the engine, takes the time again. Between
 //!    the two is the engine and nothing else; nothing is allocated for an operation.
 //! 3. Every 100 ms the coordinator shows progress; every second it takes what the clients recorded
-//!    as one interval. Clients hand their histograms over at the first operation that ends after that.
+//!    as one interval, lends it to the caller and adds it to the total: intervals are not kept, so a phase takes
+//!    the same memory however long it is. Clients hand their histograms over at the first operation that ends
+//!    after that.
 //! 4. A client ends with its stream, at the deadline, or when errors pile up. At the deadline of a load it writes
 //!    the rest in batches, unmeasured, so that the next phase finds every record.
 //!
@@ -12,14 +14,14 @@
 
 mod client;
 
-use crate::latency::{IntervalLog, Latencies};
+use crate::latency::Latencies;
 use anyhow::{Context, Result, ensure};
 use client::{Client, Slot};
 use nori_kv::{Durability, Engine};
 use nori_workloads::{Ledger, OpKind, OpStream, StreamId, Workload};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Barrier};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -40,19 +42,28 @@ pub(crate) struct PhaseJob<'a> {
 }
 
 /// How far a phase is.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Tick {
+#[derive(Clone, Copy)]
+pub(crate) struct Tick<'a> {
     pub(crate) elapsed: Duration,
     pub(crate) ops: u64,
-    /// Whether a whole interval has passed since the last tick that said so.
-    pub(crate) is_interval: bool,
+    /// What was recorded since the last tick that had it: about a second, or the rest of the phase.
+    pub(crate) interval: Option<&'a Interval>,
+}
+
+/// What was recorded in a part of a phase.
+pub(crate) struct Interval {
+    /// Since the phase began.
+    pub(crate) start: Duration,
+    pub(crate) length: Duration,
+    pub(crate) latencies: Latencies,
 }
 
 /// What a phase came to.
 pub(crate) struct PhaseOutcome {
     /// From the start of the first client to the end of the last.
     pub(crate) seconds: f64,
-    pub(crate) log: IntervalLog,
+    /// All intervals in one.
+    pub(crate) latencies: Latencies,
     pub(crate) counts: Counts,
     pub(crate) first_error: Option<String>,
 }
@@ -100,7 +111,10 @@ impl Counts {
 }
 
 /// Runs a phase. `on_tick` is called from this thread.
-pub(crate) fn run_phase(job: &PhaseJob<'_>, on_tick: &mut dyn FnMut(Tick)) -> Result<PhaseOutcome> {
+pub(crate) fn run_phase(
+    job: &PhaseJob<'_>,
+    on_tick: &mut dyn FnMut(Tick<'_>),
+) -> Result<PhaseOutcome> {
     let phase = &job.workload.phases[job.phase];
     let clients = phase.load.threads;
     ensure!(clients > 0, "a phase has a client");
@@ -133,8 +147,7 @@ pub(crate) fn run_phase(job: &PhaseJob<'_>, on_tick: &mut dyn FnMut(Tick)) -> Re
         drop(done);
         barrier.wait();
         let began = Instant::now();
-        let mut log = IntervalLog::new(SystemTime::now());
-        coordinate(&slots, began, &ended, &mut log, on_tick);
+        let latencies = coordinate(&slots, began, &ended, on_tick);
         let (mut counts, mut first_error) = (Counts::default(), None);
         let (mut first_begin, mut last_end) = (None::<Instant>, began);
         for thread in threads {
@@ -146,19 +159,27 @@ pub(crate) fn run_phase(job: &PhaseJob<'_>, on_tick: &mut dyn FnMut(Tick)) -> Re
         }
         // The clients' own times: this thread may be woken late.
         let seconds = last_end.duration_since(first_begin.unwrap_or(began)).as_secs_f64();
-        Ok(PhaseOutcome { seconds, log, counts, first_error })
+        Ok(PhaseOutcome { seconds, latencies, counts, first_error })
     })
 }
 
-/// Waits until all clients have ended, and meanwhile collects intervals.
+/// Waits until all clients have ended, and meanwhile collects intervals; all of them in one.
 fn coordinate(
     slots: &[Slot],
     began: Instant,
     ended: &std::sync::mpsc::Receiver<()>,
-    log: &mut IntervalLog,
-    on_tick: &mut dyn FnMut(Tick),
-) {
-    let mut interval_start = Duration::ZERO;
+    on_tick: &mut dyn FnMut(Tick<'_>),
+) -> Latencies {
+    let mut total = Latencies::new();
+    let mut interval =
+        Interval { start: Duration::ZERO, length: Duration::ZERO, latencies: Latencies::new() };
+    let mut collect = |interval: &mut Interval, elapsed: Duration| {
+        interval.start += interval.length;
+        interval.length = elapsed - interval.start;
+        interval.latencies.clear();
+        slots.iter().for_each(|slot| slot.take(&mut interval.latencies));
+        total.add(&interval.latencies);
+    };
     let mut next_tick = PROGRESS_EVERY;
     let mut running = slots.len();
     while running > 0 {
@@ -173,27 +194,19 @@ fn coordinate(
         }
         let elapsed = began.elapsed();
         next_tick = elapsed + PROGRESS_EVERY;
-        let is_interval = elapsed >= interval_start + INTERVAL;
+        let is_interval = elapsed >= interval.start + interval.length + INTERVAL;
         if is_interval {
-            log.push(interval_start, elapsed - interval_start, collect(slots));
-            interval_start = elapsed;
+            collect(&mut interval, elapsed);
             slots.iter().for_each(Slot::ask);
         }
         let ops = slots.iter().map(Slot::ops).sum();
-        on_tick(Tick { elapsed, ops, is_interval });
+        on_tick(Tick { elapsed, ops, interval: is_interval.then_some(&interval) });
     }
     let elapsed = began.elapsed();
-    log.push(interval_start, elapsed - interval_start, collect(slots));
+    collect(&mut interval, elapsed);
     let ops = slots.iter().map(Slot::ops).sum();
-    on_tick(Tick { elapsed, ops, is_interval: true });
-}
-
-fn collect(slots: &[Slot]) -> Latencies {
-    let mut interval = Latencies::new();
-    for slot in slots {
-        slot.take(&mut interval);
-    }
-    interval
+    on_tick(Tick { elapsed, ops, interval: Some(&interval) });
+    total
 }
 
 #[cfg(test)]

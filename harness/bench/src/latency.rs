@@ -4,8 +4,9 @@
 //! `latency/*.hlog` holds one interval a second and kind of operation (HdrHistogram V2, compressed, with
 //! StartTime and BaseTime, `Interval_Max` in milliseconds); a `.hgrm` holds the whole phase as the
 //! percentile table that HdrHistogram's plotter takes. The plots and tables of the report are made from
-//! these files, so what is not in them is not shown.
+//! these files, so what is not in them is not shown. Intervals are written as they come and not kept.
 
+use crate::drive::Interval;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{
@@ -14,9 +15,9 @@ use hdrhistogram::serialization::interval_log::{
 use hdrhistogram::serialization::{Deserializer, V2DeflateSerializer};
 use nori_workloads::OpKind;
 use std::fs::File;
-use std::io::{BufWriter, Write};
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 /// Longest latency told apart, in nanoseconds.
 const NANOS_MAX: u64 = 60_000_000_000;
@@ -87,67 +88,65 @@ pub(crate) fn quantile_us(histogram: &Histogram<u64>, q: f64) -> Option<f64> {
     (beyond >= SAMPLES_BEYOND_MIN - 0.5).then(|| histogram.value_at_quantile(q) as f64 / 1_000.0)
 }
 
-/// Writes the intervals of one phase.
+/// The file of the intervals of one phase. Each interval is in the file when [`push`](Self::push) returns, and nothing
+/// of it is kept.
 pub(crate) struct IntervalLog {
-    /// Lines so far; the file is small (a few KB a second) and written at the end of the phase, so that
-    /// writing it never gets between the operations that are measured.
-    intervals: Vec<(Duration, Duration, Latencies)>,
-    started: SystemTime,
+    path: PathBuf,
+    file: File,
+    header: IntervalLogWriterBuilder,
+    serializer: V2DeflateSerializer,
+    /// One interval as text. Kept for its memory.
+    lines: Vec<u8>,
 }
 
 impl IntervalLog {
-    pub(crate) fn new(started: SystemTime) -> Self {
-        Self { intervals: Vec::new(), started }
-    }
-
-    /// Adds an interval that began `start` after the phase.
-    pub(crate) fn push(&mut self, start: Duration, length: Duration, latencies: Latencies) {
-        self.intervals.push((start, length, latencies));
-    }
-
-    /// All intervals in one.
-    pub(crate) fn total(&self) -> Latencies {
-        let mut total = Latencies::new();
-        for (_, _, one) in &self.intervals {
-            total.add(one);
-        }
-        total
-    }
-
-    /// The intervals: start, length, latencies.
-    pub(crate) fn intervals(&self) -> &[(Duration, Duration, Latencies)] {
-        &self.intervals
-    }
-
-    /// Writes `<stem>.hlog` and, per kind of operation, `<stem>.<op>.hgrm`.
-    pub(crate) fn write(&self, dir: &Path, stem: &str) -> Result<()> {
+    /// Creates `<dir>/<stem>.hlog` for a phase that begins at `started`.
+    pub(crate) fn create(dir: &Path, stem: &str, started: SystemTime) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
         let path = dir.join(format!("{stem}.hlog"));
-        let mut file = BufWriter::new(
-            File::create(&path).with_context(|| format!("creating {}", path.display()))?,
-        );
+        let mut file =
+            File::create(&path).with_context(|| format!("creating {}", path.display()))?;
         let mut serializer = V2DeflateSerializer::new();
-        let mut log = IntervalLogWriterBuilder::new()
+        IntervalLogWriterBuilder::new()
             .add_comment("service times of norikv-bench, in nanoseconds; the tag is the operation")
-            .with_start_time(self.started)
-            .with_base_time(self.started)
+            .with_start_time(started)
+            .with_base_time(started)
             .with_max_value_divisor(NANOS_PER_MILLI)
             .begin_log_with(&mut file, &mut serializer)?;
-        for (start, length, latencies) in &self.intervals {
-            for (kind, histogram) in latencies.seen() {
-                // `write_histogram` fails on I/O or on a tag with a comma; these have none.
-                log.write_histogram(histogram, *start, *length, Tag::new(kind.name()))
-                    .map_err(|error| anyhow::anyhow!("writing {}: {error:?}", path.display()))?;
-            }
-        }
-        file.flush()?;
-        for (kind, histogram) in self.total().seen() {
-            let path = dir.join(format!("{stem}.{}.service.hgrm", kind.name()));
-            std::fs::write(&path, percentile_table(histogram))
-                .with_context(|| format!("writing {}", path.display()))?;
-        }
-        Ok(())
+        let mut header = IntervalLogWriterBuilder::new();
+        header.with_max_value_divisor(NANOS_PER_MILLI);
+        Ok(Self { path, file, header, serializer, lines: Vec::new() })
     }
+
+    /// Writes an interval.
+    pub(crate) fn push(&mut self, interval: &Interval) -> Result<()> {
+        self.lines.clear();
+        let mut log = self.header.begin_log_with(&mut self.lines, &mut self.serializer)?;
+        for (kind, histogram) in interval.latencies.seen() {
+            // `write_histogram` fails on I/O or on a tag with a comma; these have none.
+            let tag = Tag::new(kind.name());
+            log.write_histogram(histogram, interval.start, interval.length, tag)
+                .map_err(|error| anyhow::anyhow!("writing {}: {error:?}", self.path.display()))?;
+        }
+        // The divisor is announced with each beginning; in the file it stands once.
+        let mut lines = self.lines.split_inclusive(|byte| *byte == b'\n');
+        lines
+            .try_for_each(|line| match line.first() {
+                Some(b'#') => Ok(()),
+                _ => self.file.write_all(line),
+            })
+            .with_context(|| format!("writing {}", self.path.display()))
+    }
+}
+
+/// Writes, per kind of operation, `<stem>.<op>.service.hgrm`.
+pub(crate) fn write_percentiles(latencies: &Latencies, dir: &Path, stem: &str) -> Result<()> {
+    for (kind, histogram) in latencies.seen() {
+        let path = dir.join(format!("{stem}.{}.service.hgrm", kind.name()));
+        std::fs::write(&path, percentile_table(histogram))
+            .with_context(|| format!("writing {}", path.display()))?;
+    }
+    Ok(())
 }
 
 /// Reads an `.hlog` back: all its intervals in one.
@@ -236,36 +235,59 @@ fn percentile_table(histogram: &Histogram<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
-    fn sample() -> IntervalLog {
-        let mut log = IntervalLog::new(SystemTime::now());
-        for second in 0..3_u64 {
-            let mut one = Latencies::new();
-            for i in 1..=1_000 {
-                one.record(OpKind::Read, i * 1_000);
-                one.record(OpKind::Update, (second + 1) * 5_000);
-            }
-            log.push(Duration::from_secs(second), Duration::from_secs(1), one);
+    fn second(number: u64) -> Interval {
+        let mut latencies = Latencies::new();
+        for i in 1..=1_000 {
+            latencies.record(OpKind::Read, i * 1_000);
+            latencies.record(OpKind::Update, (number + 1) * 5_000);
         }
-        log
+        let start = Duration::from_secs(number);
+        Interval { start, length: Duration::from_secs(1), latencies }
+    }
+
+    /// Three seconds in `x.hlog`, and all of them in one.
+    fn sample(dir: &Path) -> Latencies {
+        let mut log = IntervalLog::create(dir, "x", SystemTime::now()).unwrap();
+        let mut total = Latencies::new();
+        for number in 0..3 {
+            let interval = second(number);
+            log.push(&interval).unwrap();
+            total.add(&interval.latencies);
+        }
+        total
     }
 
     #[test]
     fn a_log_read_back_holds_what_was_recorded() {
         let dir = tempfile::tempdir().unwrap();
-        sample().write(dir.path(), "x").unwrap();
+        let total = sample(dir.path());
         let all = read_log(&dir.path().join("x.hlog")).unwrap();
         assert_eq!(all.of(OpKind::Read).len(), 3_000);
         assert_eq!(all.of(OpKind::Update).len(), 3_000);
         assert_eq!(all.of(OpKind::Scan).len(), 0);
-        assert_eq!(*all.of(OpKind::Read), *sample().total().of(OpKind::Read));
+        assert_eq!(*all.of(OpKind::Read), *total.of(OpKind::Read));
         assert_eq!(all.total().len(), 6_000);
+    }
+
+    #[test]
+    fn an_interval_is_in_the_file_when_it_has_been_pushed() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = IntervalLog::create(dir.path(), "x", SystemTime::now()).unwrap();
+        for number in 0..2 {
+            log.push(&second(number)).unwrap();
+            let all = read_log(&dir.path().join("x.hlog")).unwrap();
+            assert_eq!(all.of(OpKind::Read).len(), 1_000 * (number + 1));
+        }
+        let text = std::fs::read_to_string(dir.path().join("x.hlog")).unwrap();
+        assert_eq!(text.matches("MaxValueDivisor").count(), 1, "{text}");
     }
 
     #[test]
     fn a_log_has_both_times_and_its_maxima_in_milliseconds() {
         let dir = tempfile::tempdir().unwrap();
-        sample().write(dir.path(), "x").unwrap();
+        sample(dir.path());
         let text = std::fs::read_to_string(dir.path().join("x.hlog")).unwrap();
         assert!(text.contains("#[StartTime: ") && text.contains("#[BaseTime: "), "{text}");
         let line = text.lines().find(|line| line.starts_with("Tag=read,")).unwrap();
@@ -288,7 +310,8 @@ mod tests {
 
     #[test]
     fn only_the_last_row_of_a_percentile_table_lacks_a_field() {
-        let table = percentile_table(sample().total().of(OpKind::Read));
+        let dir = tempfile::tempdir().unwrap();
+        let table = percentile_table(sample(dir.path()).of(OpKind::Read));
         let rows: Vec<usize> = table
             .lines()
             .skip(2)

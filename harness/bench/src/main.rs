@@ -8,16 +8,20 @@
 //! |---|---|
 //! | `cli`, `names` | what the user asked for |
 //! | `plan`, `experiment`, `progress` | which runs that means; children that carry them out |
+//! | `guard`, `interrupt` | one bench to a directory, no child without its bench; Ctrl-C |
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `stored`, `table`, `plot`, `report` | what people see, from files alone |
 //!
-//! Exit codes: 0 done, 1 failed, 2 usage (3 to 5 belong to claims, which come later).
+//! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish (3 and 4 belong to claims, which come later);
+//! 128 + n after signal n.
 
 mod cli;
 mod drive;
 mod events;
 mod experiment;
+mod guard;
+mod interrupt;
 mod latency;
 mod list;
 mod machine;
@@ -52,15 +56,39 @@ impl std::fmt::Display for Usage {
 
 impl std::error::Error for Usage {}
 
+/// The program did what it could and ends with a code of its own; the sentence says why.
+#[derive(Debug)]
+struct Ended {
+    code: u8,
+    what: String,
+}
+
+impl std::fmt::Display for Ended {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl std::error::Error for Ended {}
+
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
+/// Runs that were planned did not come to their end.
+const INCOMPLETE: u8 = 5;
 
 fn main() -> ExitCode {
     match cli::run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            out::error(&format!("norikv-bench: {error:#}"));
-            ExitCode::from(if error.is::<Usage>() { USAGE } else { FAILED })
+            // One line, whatever an engine or a file had to say.
+            let text = format!("{error:#}");
+            let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
+            out::error(&format!("error: {}", lines.join("; ")));
+            ExitCode::from(match error.downcast_ref::<Ended>() {
+                Some(ended) => ended.code,
+                None if error.is::<Usage>() => USAGE,
+                None => FAILED,
+            })
         }
     }
 }

@@ -1,6 +1,7 @@
 //! `manifest.json`: how a run came about, in full, so that it can be repeated and judged.
 
 use crate::machine::{Build, Machine};
+use crate::out;
 use crate::plan::RunPlan;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -49,10 +50,19 @@ pub(crate) struct WorkloadNote {
     pub(crate) hash: String,
 }
 
+/// A run's state while it goes on, and for ever if it was killed.
+pub(crate) const RUNNING: &str = "running";
+/// All phases ended without an error.
+pub(crate) const OK: &str = "ok";
+/// An error ended the run.
+pub(crate) const FAILED: &str = "failed";
+/// The bench was told to stop.
+pub(crate) const INTERRUPTED: &str = "interrupted";
+
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Status {
-    /// `running`, `ok` or `failed`.
+    /// [`RUNNING`], [`OK`], [`FAILED`] or [`INTERRUPTED`].
     pub(crate) state: String,
     pub(crate) reasons: Vec<String>,
 }
@@ -85,14 +95,28 @@ impl Manifest {
             },
             workloads: workloads.collect(),
             seed: plan.seed,
-            status: Status { state: "running".into(), reasons: Vec::new() },
+            status: Status { state: RUNNING.into(), reasons: Vec::new() },
         }
     }
 
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
         let path = dir.join("manifest.json");
-        let text = serde_json::to_string_pretty(self)?;
-        std::fs::write(&path, text + "\n").with_context(|| format!("writing {}", path.display()))
+        out::replace(&path, (serde_json::to_string_pretty(self)? + "\n").as_bytes())
+    }
+
+    /// Whether a run in `dir` has come so far as to have one.
+    pub(crate) fn exists(dir: &Path) -> bool {
+        dir.join("manifest.json").exists()
+    }
+
+    /// Notes how a run ended that could not note it itself. One that has not begun has nothing to note it in.
+    pub(crate) fn close(dir: &Path, state: &str, reason: String) -> Result<()> {
+        if !Self::exists(dir) {
+            return Ok(());
+        }
+        let mut manifest = Self::read(dir)?;
+        manifest.status = Status { state: state.into(), reasons: vec![reason] };
+        manifest.write(dir)
     }
 
     pub(crate) fn read(dir: &Path) -> Result<Self> {

@@ -4,7 +4,7 @@ use crate::Usage;
 use crate::plan::Step;
 use anyhow::{Context, Result};
 use nori_workloads::{BUILT_IN, Overrides, PhaseKind, Workload, built_in, nearest};
-use norikv_parts::{Choice, EngineRequest, Role, engine, engines};
+use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MIN, Role, engine, engines};
 use std::path::Path;
 
 /// The name that means: load once, then YCSB A to F.
@@ -134,7 +134,12 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     let digits =
         text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit() || c == '_').len();
     let (number, unit) = text.split_at(digits);
-    let number: u64 = parse_count(number)?;
+    let number: u64 = match number {
+        "" => {
+            return Err(parse_count(text).err().unwrap_or_else(|| format!("`{text}` is no size")));
+        }
+        digits => parse_count(digits)?,
+    };
     let unit = match unit.trim() {
         "" | "B" => 1,
         "KiB" | "K" | "k" => 1 << 10,
@@ -147,7 +152,31 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
 
 /// A number in which `_` may stand between digits.
 pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
-    text.replace('_', "").parse().map_err(|_| format!("`{text}` is not a number"))
+    let digits = text.replace('_', "");
+    digits.parse().map_err(|_| match text.strip_prefix('-') {
+        Some(_) => format!("`{text}` is negative"),
+        None if !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+            format!("`{text}` is too large")
+        }
+        None => format!("`{text}` is not a whole number"),
+    })
+}
+
+/// A number of client threads; what a workload takes is checked with the workload.
+pub(crate) fn parse_threads(text: &str) -> Result<u32, String> {
+    parse_count(text)?.try_into().map_err(|_| format!("`{text}` is too large"))
+}
+
+/// Bytes of memory that engines can work with.
+pub(crate) fn parse_memory(text: &str) -> Result<u64, String> {
+    let bytes = parse_bytes(text)?;
+    if bytes < MEMORY_BYTES_MIN {
+        return Err(format!(
+            "`{text}` is too little: the smallest is {}MiB",
+            MEMORY_BYTES_MIN >> 20
+        ));
+    }
+    Ok(bytes)
 }
 
 #[cfg(test)]
@@ -187,5 +216,33 @@ mod tests {
         assert_eq!(parse_bytes("4_096"), Ok(4_096));
         assert!(parse_bytes("16MB").is_err() && parse_bytes("").is_err());
         assert!(parse_bytes("99999999999999GiB").is_err());
+    }
+
+    #[test]
+    fn a_number_that_is_none_is_told_why() {
+        let why = |text| parse_count(text).unwrap_err();
+        assert_eq!(why("abc"), "`abc` is not a whole number");
+        assert_eq!(why("-5"), "`-5` is negative");
+        assert_eq!(why("99999999999999999999"), "`99999999999999999999` is too large");
+        assert_eq!(why("_"), "`_` is not a whole number");
+        assert_eq!(parse_bytes("-5").unwrap_err(), "`-5` is negative");
+        assert!(parse_threads("4294967296").is_err());
+    }
+
+    #[test]
+    fn too_little_memory_is_refused_with_the_smallest_there_may_be() {
+        assert_eq!(parse_memory("0").unwrap_err(), "`0` is too little: the smallest is 1MiB");
+        assert!(parse_memory("1048575").is_err());
+        assert_eq!(parse_memory("1MiB"), Ok(1 << 20));
+    }
+
+    #[test]
+    fn a_workload_with_one_wrong_letter_is_told_the_one_that_is_meant() {
+        for (wrong, meant) in
+            [("ycsb_a", "ycsb-a"), ("YCSB-B", "ycsb-b"), ("ycsb-z", "ycsb-a"), ("ycbs", "ycsb")]
+        {
+            let error = steps(wrong, &Overrides::default()).unwrap_err().to_string();
+            assert!(error.ends_with(&format!("did you mean `{meant}`?")), "{wrong}: {error}");
+        }
     }
 }

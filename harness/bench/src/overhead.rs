@@ -4,7 +4,7 @@ use crate::drive::{PhaseJob, run_phase};
 use anyhow::Result;
 use nori_kv::{Durability, Parts};
 use nori_workloads::{Ledger, Overrides, Span, built_in};
-use norikv_parts::{EngineRequest, engine};
+use norikv_parts::{EngineRequest, MEMORY_BYTES_MIN, engine};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,8 @@ pub(crate) fn measure(seed: u64) -> Result<Overhead> {
     };
     let file = built_in("ycsb-a").expect("YCSB A is built in");
     let workload = file.workload()?.with(&overrides)?;
-    let factory = engine("noop")?.build(&EngineRequest { memory_bytes: 0, choices: &[] })?;
+    let factory =
+        engine("noop")?.build(&EngineRequest { memory_bytes: MEMORY_BYTES_MIN, choices: &[] })?;
     let engine = factory.open(Path::new(""), Parts::os(1)?)?;
     let job = PhaseJob {
         engine: &engine,
@@ -49,7 +50,7 @@ pub(crate) fn measure(seed: u64) -> Result<Overhead> {
     let ops = outcome.counts.ops_total().max(1) as f64;
     Ok(Overhead {
         per_op_ns: outcome.seconds * 1e9 / ops,
-        in_service_ns: outcome.log.total().total().mean(),
+        in_service_ns: outcome.latencies.total().mean(),
     })
 }
 

@@ -3,9 +3,10 @@
 //! The unit of replication is a whole run in a fresh process and directory. So the process that the
 //! user started makes the plans, and a child of the same program carries each of them out.
 
+use anyhow::{Context, Result};
 use nori_workloads::{PhaseKind, Workload};
 use serde::{Deserialize, Serialize};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// One run: one target, one or more phases on one store.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,6 +41,14 @@ pub(crate) struct Step {
     pub(crate) workload: Workload,
     /// Which of the workload's phases.
     pub(crate) phase: usize,
+}
+
+impl RunPlan {
+    /// Reads a plan back.
+    pub(crate) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is no plan", path.display()))
+    }
 }
 
 impl Step {

@@ -4,7 +4,7 @@
 //! everything; the script only sorts and filters. The table comes first, what the numbers cannot say comes
 //! with them, and the command that makes them again stands beside.
 
-use crate::experiment::Note;
+use crate::manifest::FAILED;
 use crate::plot::{Drawn, bytes, micros, short, thousands};
 use crate::rows::{ALL, Row};
 use crate::stored::Stored;
@@ -17,7 +17,8 @@ const STYLE: &str = include_str!("report/style.css");
 const SCRIPT: &str = include_str!("report/script.js");
 
 /// Writes the report into `dir`.
-pub(crate) fn write(stored: &Stored, note: &Note, plots: &[Drawn], dir: &Path) -> Result<()> {
+pub(crate) fn write(stored: &Stored, plots: &[Drawn], dir: &Path) -> Result<()> {
+    let note = &stored.note;
     let rows: Vec<&Row> = stored.rows().collect();
     // `<` inside a script element could end it, or hide what follows.
     let data = serde_json::to_string(&rows)?.replace('<', "\\u003c");
@@ -32,7 +33,7 @@ pub(crate) fn write(stored: &Stored, note: &Note, plots: &[Drawn], dir: &Path) -
         ("counters", counters(stored)),
         ("command", escape(&note.command())),
         ("again", escape(&format!("cargo run --release -- report {}", dir.display()))),
-        ("limits", limits(stored, note)),
+        ("limits", limits(stored)),
         ("machine", machine(stored)),
         ("data", data),
         ("script", SCRIPT.to_owned()),
@@ -124,7 +125,7 @@ fn verdicts(stored: &Stored) -> String {
         let rates: Vec<Option<f64>> =
             targets.iter().map(|target| stored.ops_per_s(&cell, target)).collect();
         let best = rates.iter().flatten().copied().fold(0.0, f64::max);
-        let show = |rate: &Option<f64>| match rate {
+        let show = |(rate, target): (&Option<f64>, &String)| match rate {
             Some(rate) if *rate >= best => Value {
                 class: "number best",
                 ..Value::number(format!("{} (best)", short(*rate)), *rate)
@@ -133,18 +134,24 @@ fn verdicts(stored: &Stored) -> String {
                 let text = format!("{} ({:.2}x)", short(*rate), rate / best);
                 Value::number(text, *rate)
             }
-            None => Value { text: "failed".into(), sort: None, class: "number none" },
+            None => Value { text: stored.lack(target).into(), sort: None, class: "number none" },
         };
-        std::iter::once(Value::text(cell.name())).chain(rates.iter().map(show)).collect()
+        let shown = rates.iter().zip(&targets).map(show);
+        std::iter::once(Value::text(cell.name())).chain(shown).collect()
     };
     let rows = stored.cells().into_iter().map(row).collect();
     Table { headings, rows }.html("verdicts")
 }
 
-/// What went wrong, if anything did.
+/// What went wrong or did not come to its end, if anything did.
 fn failures(stored: &Stored) -> String {
     let mut out = String::new();
-    for run in &stored.runs {
+    for run in stored.unfinished() {
+        let (target, how_far) = (escape(&run.target), escape(&run.how_far));
+        let _ = write!(out, "<p class=\"failure\"><b>{target} did not finish:</b> {how_far}</p>");
+    }
+    let failed = stored.runs.iter().filter(|run| run.manifest.status.state == FAILED);
+    for run in failed {
         for reason in &run.manifest.status.reasons {
             let target = escape(&run.manifest.engine.target);
             let _ =
@@ -294,12 +301,13 @@ fn counters(stored: &Stored) -> String {
 }
 
 /// What these numbers do not say.
-fn limits(stored: &Stored, note: &Note) -> String {
+fn limits(stored: &Stored) -> String {
+    let note = &stored.note;
     let blocks = stored.runs.iter().map(|run| run.manifest.block).max().unwrap_or(0);
     let memory = stored.runs.first().and_then(|run| run.manifest.machine.memory_bytes);
     let disk = stored.rows().filter_map(|row| row.disk_bytes).max();
     let mut all = Vec::new();
-    if blocks < 6 {
+    if (1..6).contains(&blocks) {
         all.push(format!(
             "Each target ran {}. The same phase of the same engine differs by 1.1x to 1.5x between \
              runs on a shared machine, so smaller differences here are not findings; a claim needs six runs.",

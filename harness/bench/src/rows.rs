@@ -5,6 +5,7 @@
 
 use crate::drive::PhaseOutcome;
 use crate::latency::quantile_us;
+use crate::out;
 use crate::plan::{RunPlan, Step};
 use crate::process::Usage;
 use anyhow::{Context, Result};
@@ -120,7 +121,7 @@ pub(crate) fn rows_of(
     outcome: &PhaseOutcome,
     seen: &Seen,
 ) -> Vec<Row> {
-    let latencies = outcome.log.total();
+    let latencies = &outcome.latencies;
     let rate = |ops: u64| if outcome.seconds > 0.0 { ops as f64 / outcome.seconds } else { 0.0 };
     let phase = &step.workload.phases[step.phase];
     let size = step.workload.values.size;
@@ -222,12 +223,11 @@ fn quotient(a: Option<u64>, b: Option<u64>) -> Option<f64> {
 
 /// Writes rows under a heading of column names.
 pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> Result<()> {
-    let mut writer =
-        csv::Writer::from_path(path).with_context(|| format!("creating {}", path.display()))?;
+    let mut writer = csv::Writer::from_writer(Vec::new());
     for row in rows {
         writer.serialize(row)?;
     }
-    writer.flush().with_context(|| format!("writing {}", path.display()))
+    out::replace(path, &writer.into_inner().map_err(csv::IntoInnerError::into_error)?)
 }
 
 /// Reads what [`write_rows`] wrote.

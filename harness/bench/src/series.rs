@@ -1,13 +1,15 @@
 //! The files of a run that hold numbers over time: `intervals.csv`, `engine.csv`, `levels.csv`.
 //!
-//! Rows are kept in memory while a phase runs and written when it has ended.
+//! Rows are in the files as soon as they are known, and are not kept: a run takes the same memory however long it is.
 
-use crate::latency::{IntervalLog, quantile_us};
+use crate::drive::Interval;
+use crate::latency::quantile_us;
 use crate::process;
 use anyhow::{Context, Result};
 use nori_kv::{EngineStats, stat};
 use serde::Serialize;
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 /// Latencies and rates of one second and kind of operation.
 #[derive(Clone, Debug, Serialize)]
@@ -60,55 +62,90 @@ struct LevelRow {
     bytes_written: u64,
 }
 
-/// All series of a run.
-#[derive(Default)]
+/// A file of rows. It is there from its first row on.
+struct RowFile {
+    path: PathBuf,
+    writer: Option<csv::Writer<File>>,
+}
+
+impl RowFile {
+    fn new(path: PathBuf) -> Self {
+        Self { path, writer: None }
+    }
+
+    fn write<R: Serialize>(&mut self, rows: impl IntoIterator<Item = R>) -> Result<()> {
+        for row in rows {
+            if self.writer.is_none() {
+                let writer = csv::Writer::from_path(&self.path);
+                self.writer =
+                    Some(writer.with_context(|| format!("creating {}", self.path.display()))?);
+            }
+            if let Some(writer) = &mut self.writer {
+                writer.serialize(row)?;
+            }
+        }
+        let flushed = self.writer.as_mut().map_or(Ok(()), csv::Writer::flush);
+        flushed.with_context(|| format!("writing {}", self.path.display()))
+    }
+}
+
+/// All series of a run. An engine without levels gets no `levels.csv`.
 pub(crate) struct Series {
-    intervals: Vec<IntervalRow>,
-    engine: Vec<EngineRow>,
-    levels: Vec<LevelRow>,
+    intervals: RowFile,
+    engine: RowFile,
+    levels: RowFile,
+}
+
+/// The phase that rows belong to.
+#[derive(Clone, Copy)]
+pub(crate) struct During<'a> {
+    /// Seconds between the beginnings of the run and of the phase.
+    pub(crate) t_s: f64,
+    pub(crate) workload: &'a str,
+    pub(crate) phase: &'a str,
 }
 
 impl Series {
-    /// Adds the intervals of a phase that began `t_s` after the run.
-    pub(crate) fn add_intervals(
-        &mut self,
-        t_s: f64,
-        workload: &str,
-        phase: &str,
-        log: &IntervalLog,
-    ) {
-        for (start, length, latencies) in log.intervals() {
-            for (kind, histogram) in latencies.seen() {
-                self.intervals.push(IntervalRow {
-                    t_s: t_s + start.as_secs_f64(),
-                    workload: workload.into(),
-                    phase: phase.into(),
-                    op: kind.name().into(),
-                    seconds: length.as_secs_f64(),
-                    ops: histogram.len(),
-                    svc_p50_us: quantile_us(histogram, 0.5),
-                    svc_p99_us: quantile_us(histogram, 0.99),
-                    svc_max_us: histogram.max() as f64 / 1_000.0,
-                });
-            }
+    /// The series of a run whose files lie in `dir`.
+    pub(crate) fn new(dir: &Path) -> Self {
+        let file = |name: &str| RowFile::new(dir.join(name));
+        Self {
+            intervals: file("intervals.csv"),
+            engine: file("engine.csv"),
+            levels: file("levels.csv"),
         }
     }
 
-    /// Adds the state of process and engine at `t_s` after the run began.
+    /// Writes what was recorded in an interval.
+    pub(crate) fn interval(&mut self, during: During<'_>, interval: &Interval) -> Result<()> {
+        self.intervals.write(interval.latencies.seen().map(|(kind, histogram)| IntervalRow {
+            t_s: during.t_s + interval.start.as_secs_f64(),
+            workload: during.workload.into(),
+            phase: during.phase.into(),
+            op: kind.name().into(),
+            seconds: interval.length.as_secs_f64(),
+            ops: histogram.len(),
+            svc_p50_us: quantile_us(histogram, 0.5),
+            svc_p99_us: quantile_us(histogram, 0.99),
+            svc_max_us: histogram.max() as f64 / 1_000.0,
+        }))
+    }
+
+    /// Writes the state of process and engine, `elapsed_s` after the phase began.
     pub(crate) fn sample(
         &mut self,
-        t_s: f64,
-        workload: &str,
-        phase: &str,
+        during: During<'_>,
+        elapsed_s: f64,
         stats: &EngineStats,
         disk_bytes: Option<u64>,
-    ) {
+    ) -> Result<()> {
+        let t_s = during.t_s + elapsed_s;
         let usage = process::Usage::now();
         let has_levels = !stats.levels.is_empty();
-        self.engine.push(EngineRow {
+        self.engine.write([EngineRow {
             t_s,
-            workload: workload.into(),
-            phase: phase.into(),
+            workload: during.workload.into(),
+            phase: during.phase.into(),
             rss: process::rss_bytes(),
             cpu_s: usage.cpu_user_s.zip(usage.cpu_sys_s).map(|(user, sys)| user + sys),
             io_w: usage.io_write_bytes,
@@ -124,39 +161,18 @@ impl Series {
             total_runs: has_levels.then(|| stats.levels.iter().map(|level| level.runs).sum()),
             stall_micros: stats.number(stat::STALL_MICROS),
             compactions: stats.number(stat::COMPACTIONS),
-        });
-        for (level, at) in stats.levels.iter().enumerate() {
-            self.levels.push(LevelRow {
-                t_s,
-                level,
-                runs: at.runs,
-                files: at.tables,
-                bytes: at.bytes,
-                entries: at.entries,
-                tombstones: at.tombstones,
-                bytes_written: at.bytes_written,
-            });
-        }
+        }])?;
+        self.levels.write(stats.levels.iter().enumerate().map(|(level, at)| LevelRow {
+            t_s,
+            level,
+            runs: at.runs,
+            files: at.tables,
+            bytes: at.bytes,
+            entries: at.entries,
+            tombstones: at.tombstones,
+            bytes_written: at.bytes_written,
+        }))
     }
-
-    /// Writes the files. An engine without levels gets no `levels.csv`.
-    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
-        write(&dir.join("intervals.csv"), &self.intervals)?;
-        write(&dir.join("engine.csv"), &self.engine)?;
-        if !self.levels.is_empty() {
-            write(&dir.join("levels.csv"), &self.levels)?;
-        }
-        Ok(())
-    }
-}
-
-fn write<R: Serialize>(path: &Path, rows: &[R]) -> Result<()> {
-    let mut writer =
-        csv::Writer::from_path(path).with_context(|| format!("creating {}", path.display()))?;
-    for row in rows {
-        writer.serialize(row)?;
-    }
-    writer.flush().with_context(|| format!("writing {}", path.display()))
 }
 
 /// Bytes that the files under `dir` occupy on the disk. Files that vanish meanwhile are left out; a sparse

@@ -1,16 +1,26 @@
 //! An experiment read back from its directory. Tables, plots and the report are made from this and from
 //! nothing else, so they can be made again from stored results alone.
 
+use crate::experiment::Note;
 use crate::latency::{Latencies, read_log};
-use crate::manifest::Manifest;
+use crate::manifest::{FAILED, Manifest, OK};
 use crate::rows::{ALL, Row, read_rows};
 use anyhow::{Context, Result, ensure};
 use std::path::Path;
 
 /// The runs of one experiment.
 pub(crate) struct Stored {
+    pub(crate) note: Note,
     /// In order of block and position.
     pub(crate) runs: Vec<StoredRun>,
+}
+
+/// A run that was planned and is not at its end.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Unfinished {
+    pub(crate) target: String,
+    /// `never began`, or how many phases ended.
+    pub(crate) how_far: String,
 }
 
 /// One run.
@@ -55,29 +65,69 @@ impl Cell {
 }
 
 impl Stored {
-    /// Reads `<dir>/runs/*`.
+    /// Reads `<dir>/experiment.json` and `<dir>/runs/*`. A run that has not begun is not among the runs.
     pub(crate) fn read(dir: &Path) -> Result<Self> {
+        let note = Note::read(dir)?;
         let path = dir.join("runs");
-        let entries =
-            std::fs::read_dir(&path).with_context(|| format!("reading {}", path.display()))?;
+        let entries = match std::fs::read_dir(&path) {
+            Ok(entries) => entries.collect::<Result<Vec<_>, _>>(),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        };
         let mut runs = Vec::new();
-        for entry in entries {
-            runs.push(StoredRun::read(&entry?.path())?);
+        for entry in entries.with_context(|| format!("reading {}", path.display()))? {
+            if Manifest::exists(&entry.path()) {
+                runs.push(StoredRun::read(&entry.path())?);
+            }
         }
-        ensure!(!runs.is_empty(), "{} holds no run", path.display());
+        ensure!(!runs.is_empty() || !note.runs.is_empty(), "{} holds no run", path.display());
         runs.sort_by_key(|run| (run.manifest.block, run.manifest.position));
-        Ok(Self { runs })
+        Ok(Self { note, runs })
     }
 
-    /// Targets in the order in which they first ran.
+    /// Targets in the order in which they run.
     pub(crate) fn targets(&self) -> Vec<String> {
+        let planned = self.note.runs.iter().map(|run| &run.target);
         let mut targets: Vec<String> = Vec::new();
-        for run in &self.runs {
-            if !targets.contains(&run.manifest.engine.target) {
-                targets.push(run.manifest.engine.target.clone());
+        for target in planned.chain(self.runs.iter().map(|run| &run.manifest.engine.target)) {
+            if !targets.contains(target) {
+                targets.push(target.clone());
             }
         }
         targets
+    }
+
+    /// What is planned or begun and not at its end; runs that failed are.
+    pub(crate) fn unfinished(&self) -> Vec<Unfinished> {
+        let is_there = |id: &str| self.runs.iter().any(|run| run.manifest.run_id == id);
+        let begun = self.runs.iter().filter(|run| {
+            let state = run.manifest.status.state.as_str();
+            !matches!(state, OK | FAILED)
+        });
+        let begun = begun.map(|run| Unfinished {
+            target: run.manifest.engine.target.clone(),
+            how_far: format!(
+                "{} of {} phases ended",
+                run.phases.len(),
+                run.manifest.workloads.len()
+            ),
+        });
+        let missing = self.note.runs.iter().filter(|run| !is_there(&run.run_id));
+        let missing = missing
+            .map(|run| Unfinished { target: run.target.clone(), how_far: "never began".into() });
+        begun.chain(missing).collect()
+    }
+
+    /// How many runs came to their end without an error.
+    pub(crate) fn finished(&self) -> usize {
+        self.runs.iter().filter(|run| run.manifest.status.state == OK).count()
+    }
+
+    /// What stands in the place of a result that `target` does not have.
+    pub(crate) fn lack(&self, target: &str) -> &'static str {
+        let of_target = self.runs.iter().filter(|run| run.manifest.engine.target == target);
+        let is_failed = of_target.into_iter().any(|run| run.manifest.status.state == FAILED);
+        if is_failed { "failed" } else { "not run" }
     }
 
     /// Loads first, then workloads by name.
@@ -138,7 +188,9 @@ impl StoredRun {
         // A run that failed before its first phase ended has no summary. It stays in, as nothing.
         let rows = if summary.exists() { read_rows(&summary)? } else { Vec::new() };
         let mut phases = Vec::new();
-        for (number, note) in manifest.workloads.iter().enumerate() {
+        // A phase is told of when it has ended; the log of one that was cut off is left alone.
+        let ended = rows.iter().filter(|row| row.op == ALL).count();
+        for (number, note) in manifest.workloads.iter().enumerate().take(ended) {
             let stem = format!("{number:02}-{}-{}", note.label, note.phase);
             let path = dir.join("latency").join(stem + ".hlog");
             if path.exists() {

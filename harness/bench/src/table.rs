@@ -28,19 +28,19 @@ pub(crate) fn tables(stored: &Stored) -> Vec<String> {
         let rates: Vec<Option<f64>> =
             targets.iter().map(|target| stored.ops_per_s(cell, target)).collect();
         let best = rates.iter().flatten().copied().fold(0.0, f64::max);
-        let show = |rate: &Option<f64>| match rate {
+        let show = |(rate, target): (&Option<f64>, &String)| match rate {
             Some(rate) if *rate == best && rates.len() > 1 => format!("{}*", short(*rate)),
             Some(rate) => format!("{} ", short(*rate)),
-            None => "failed ".into(),
+            None => format!("{} ", stored.lack(target)),
         };
-        rates.iter().map(show).collect()
+        rates.iter().zip(targets).map(show).collect()
     })));
     lines.push(String::new());
     lines.push("service time, all operations: p50 / p99 / p99.9 (lower is better)".to_owned());
     lines.extend(aligned(&matrix(stored, |cell, targets| {
         let of = |target: &String| {
             let row = stored.rows_of(cell, target, ALL).next();
-            row.map_or_else(|| "failed".into(), percentiles)
+            row.map_or_else(|| stored.lack(target).into(), percentiles)
         };
         targets.iter().map(of).collect()
     })));

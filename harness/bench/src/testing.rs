@@ -1,6 +1,6 @@
 //! A small experiment for tests, made in this process on the engine that does nothing.
 
-use crate::experiment::Note;
+use crate::experiment::{Note, Planned};
 use crate::names::steps;
 use crate::overhead::Overhead;
 use crate::plan::RunPlan;
@@ -18,8 +18,10 @@ pub(crate) fn small_experiment(dir: &Path) {
     };
     let mut suite = steps("ycsb", &overrides).unwrap();
     suite.truncate(2);
+    let mut runs = Vec::new();
     for (position, target) in (1..).zip(["noop", "noop+cache=<none>"]) {
         let run_id = format!("1-run-{position}");
+        runs.push(Planned { run_id: run_id.clone(), target: target.into(), phases: suite.len() });
         let plan = RunPlan {
             run_id: run_id.clone(),
             experiment: "small".into(),
@@ -45,6 +47,7 @@ pub(crate) fn small_experiment(dir: &Path) {
         argv: vec!["norikv-bench".into()],
         seed: 1,
         harness: Overhead { per_op_ns: 100.0, in_service_ns: 40.0 },
+        runs,
     };
     note.write(dir).unwrap();
 }

@@ -1,7 +1,8 @@
 //! The child process that carries out one plan.
 //!
 //! 1. Open a store in an empty directory.
-//! 2. For each step: run the phase, then write what it came to. Files are written between phases only.
+//! 2. For each step: run the phase, then write what it came to. While it runs, each second's row goes into its file
+//!    from this thread, which measures nothing.
 //! 3. Close the store, remove its directory, write how it ended.
 //!
 //! What it says on standard output is one JSON object a line, for the parent. A phase with an error ends the
@@ -9,11 +10,13 @@
 
 use crate::drive::{PhaseJob, PhaseOutcome, Tick, run_phase};
 use crate::events::EventLog;
-use crate::manifest::Manifest;
+use crate::guard;
+use crate::latency::{IntervalLog, write_percentiles};
+use crate::manifest::{FAILED, Manifest, OK};
 use crate::plan::{RunPlan, Step};
 use crate::process::{Usage, reset_rss_peak, rss_peak_bytes};
 use crate::rows::{Row, Seen, rows_of, write_rows};
-use crate::series::{Series, disk_bytes};
+use crate::series::{During, Series, disk_bytes};
 use anyhow::{Context, Result, ensure};
 use nori_kv::{Durability, Engine, Parts};
 use nori_observe::Registry;
@@ -23,7 +26,7 @@ use serde::{Deserialize, Serialize};
 use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 /// What the child tells the parent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -46,10 +49,12 @@ fn tell(message: &Message) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Carries out the plan in the file at `path`. Errors are told to the parent and stand in the manifest.
+/// Carries out the plan in the file at `path`, unless standard input ends before. Errors are told to the parent and
+/// stand in the manifest.
 pub(crate) fn work(path: &Path) -> Result<()> {
-    let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
-    let plan: RunPlan = serde_json::from_slice(&text)?;
+    let plan = RunPlan::read(path)?;
+    let _held = guard::hold_plan(path)?;
+    guard::end_with_parent()?;
     let outcome = carry_out(&plan, &mut tell);
     // The store is removed on failure too: the disk may be full because of it.
     let removed = std::fs::remove_dir_all(&plan.data_dir);
@@ -93,7 +98,7 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
             registry,
             now_nanos: Box::new(move || clock.now().nanos),
             events,
-            series: Series::default(),
+            series: Series::new(&plan.dir),
             rows: Vec::new(),
             began: Instant::now(),
             records: 0,
@@ -102,7 +107,7 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
         .all_steps(tell)
     })();
     let reasons = outcome.as_ref().err().map(|error| format!("{error:#}"));
-    manifest.status.state = if reasons.is_none() { "ok" } else { "failed" }.into();
+    manifest.status.state = if reasons.is_none() { OK } else { FAILED }.into();
     manifest.status.reasons.extend(reasons);
     manifest.write(&plan.dir)?;
     outcome
@@ -134,7 +139,6 @@ impl Run<'_> {
             let outcome = self.step(number, step, tell);
             // What was measured is kept, whatever happened.
             write_rows(&self.plan.dir.join("summary.csv"), &self.rows)?;
-            self.series.write(&self.plan.dir)?;
             self.events.drain(&self.registry)?;
             outcome?;
         }
@@ -155,7 +159,8 @@ impl Run<'_> {
         let t_s = self.began.elapsed().as_secs_f64();
         let (label, phase) = (step.label.clone(), step.kind().name());
         self.events.phase((self.now_nanos)(), "phase_begin", &label, phase)?;
-        let (outcome, ledger) = self.run(number, &step, t_s, tell)?;
+        let during = During { t_s, workload: &label, phase };
+        let (outcome, ledger) = self.run(number, &step, during, tell)?;
         self.events.phase((self.now_nanos)(), "phase_end", &label, phase)?;
         let seen_usage = Usage::now().since(usage);
         self.account(&step, &outcome, &ledger);
@@ -167,8 +172,8 @@ impl Run<'_> {
             before,
             after: self.engine.stats(),
         };
-        outcome.log.write(&self.plan.dir.join("latency"), &step.stem(number))?;
-        self.series.add_intervals(t_s, &label, phase, &outcome.log);
+        let dir = self.plan.dir.join("latency");
+        write_percentiles(&outcome.latencies, &dir, &step.stem(number))?;
         self.rows.extend(rows_of(self.plan, &step, &outcome, &seen));
         let (ops, errors) = (outcome.counts.ops_total(), outcome.counts.errors_total());
         tell(&Message::End { step: number, seconds: outcome.seconds, ops, errors });
@@ -182,7 +187,7 @@ impl Run<'_> {
         &mut self,
         number: usize,
         step: &Step,
-        t_s: f64,
+        during: During<'_>,
         tell: &mut dyn FnMut(&Message),
     ) -> Result<(PhaseOutcome, Arc<Ledger>)> {
         let clients = step.workload.phases[step.phase].load.threads;
@@ -204,15 +209,22 @@ impl Run<'_> {
             checks: self.checks,
         };
         let (series, engine, store) = (&mut self.series, &self.engine, self.store);
-        let outcome = run_phase(&job, &mut |tick: Tick| {
+        let dir = self.plan.dir.join("latency");
+        let mut log = IntervalLog::create(&dir, &step.stem(number), SystemTime::now())?;
+        // Clients do not wait for a disk that is full; the phase fails when it has ended.
+        let mut written = Ok(());
+        let outcome = run_phase(&job, &mut |tick: Tick<'_>| {
             let elapsed_s = tick.elapsed.as_secs_f64();
-            if tick.is_interval {
+            if let (Some(interval), Ok(())) = (tick.interval, &written) {
                 let disk = disk_bytes(store);
-                let phase = step.kind().name();
-                series.sample(t_s + elapsed_s, &step.label, phase, &engine.stats(), disk);
+                written = log
+                    .push(interval)
+                    .and_then(|()| series.interval(during, interval))
+                    .and_then(|()| series.sample(during, elapsed_s, &engine.stats(), disk));
             }
             tell(&Message::Tick { step: number, elapsed_s, ops: tick.ops });
         })?;
+        written?;
         Ok((outcome, ledger))
     }
 

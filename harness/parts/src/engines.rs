@@ -24,10 +24,14 @@ pub enum Role {
 /// A part chosen for a seam, or a setting: `("compaction", "tiered")`.
 pub type Choice = (String, String);
 
+/// No engine is built with less memory than this. Ours would raise it on its own, and a comparison in which one
+/// engine has more than was said is none.
+pub const MEMORY_BYTES_MIN: u64 = nori_lsm::MEMORY_BYTES_MIN;
+
 /// What an engine is to be built with.
 #[derive(Clone, Debug)]
 pub struct EngineRequest<'a> {
-    /// Bytes for memtables, caches, filters and indexes together.
+    /// Bytes for memtables, caches, filters and indexes together. `>= MEMORY_BYTES_MIN`.
     pub memory_bytes: u64,
     /// Parts and settings that differ from the engine's own defaults.
     pub choices: &'a [Choice],
@@ -49,8 +53,15 @@ impl EngineEntry {
     ///
     /// # Errors
     ///
-    /// If a choice names a seam that the engine does not have or a part that does not exist.
+    /// If the memory is below [`MEMORY_BYTES_MIN`], or a choice names a seam that the engine does not have or a part
+    /// that does not exist.
     pub fn build(&self, request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory>, PartsError> {
+        let memory = request.memory_bytes;
+        if memory < MEMORY_BYTES_MIN {
+            let what =
+                format!("{memory} bytes of memory are too few: the least is {MEMORY_BYTES_MIN}");
+            return Err(PartsError::Invalid(what));
+        }
         match self.role {
             Role::Ours => return lsm(request),
             Role::Matched | Role::Shipped | Role::Oracle | Role::Probe => {}
@@ -152,6 +163,15 @@ mod tests {
         let request = EngineRequest { memory_bytes: 1 << 20, choices: &choices };
         let error = engine("noop").unwrap().build(&request).err().unwrap().to_string();
         assert_eq!(error, "noop has no `compaction` to choose");
+    }
+
+    #[test]
+    fn too_little_memory_is_refused_and_not_raised() {
+        for entry in engines() {
+            let request = EngineRequest { memory_bytes: MEMORY_BYTES_MIN - 1, choices: &[] };
+            let error = entry.build(&request).err().unwrap().to_string();
+            assert_eq!(error, "1048575 bytes of memory are too few: the least is 1048576");
+        }
     }
 
     #[test]

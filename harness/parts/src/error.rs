@@ -53,9 +53,11 @@ impl PartsError {
 /// The name most like `wrong`, if one is like it at all.
 fn nearest<'a>(wrong: &str, names: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let likeness = |name| {
+        let slips = strsim::osa_distance(wrong, name);
         let score = strsim::jaro_winkler(wrong, name);
-        (strsim::osa_distance(wrong, name) == 1 || score > 0.7).then_some((score, name))
+        (slips == 1 || score > 0.7).then_some((slips, score, name))
     };
     let alike = names.into_iter().filter_map(likeness);
-    alike.max_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, name)| name)
+    // Fewest slips first: likeness alone would prefer a name for its beginning.
+    alike.min_by(|a, b| a.0.cmp(&b.0).then(b.1.total_cmp(&a.1))).map(|(.., name)| name)
 }

@@ -14,7 +14,7 @@ mod error;
 mod noop;
 mod seams;
 
-pub use engines::{Choice, EngineEntry, EngineRequest, Role, engine, engines};
+pub use engines::{Choice, EngineEntry, EngineRequest, MEMORY_BYTES_MIN, Role, engine, engines};
 pub use error::PartsError;
 pub use noop::NoopFactory;
 pub use seams::{Part, Seam, seam, seams};

@@ -148,7 +148,7 @@ fn every_distribution_works_with_a_single_key() {
         records: 1,
         max_new: 0,
         order: crate::KeyOrder::Hashed,
-        format: crate::KeyFormat::Be64,
+        format: crate::KeyFormat::Be64 {},
     };
     let ledger = Ledger::new(1, 1);
     for dist in [

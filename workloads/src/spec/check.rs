@@ -1,7 +1,10 @@
 //! What a workload file must say beyond having the right fields.
 
 use super::SCHEMA;
-use super::shape::{Distribution, KeyFormat, Phase, PhaseKind, Pick, SizeKind, Sizes, Workload};
+use super::shape::{
+    Distribution, KeyFormat, Mix, Phase, PhaseKind, Pick, SizeKind, Sizes, Workload,
+};
+use crate::OpKind;
 
 /// Values longer than this are refused: no engine here takes them.
 const VALUE_BYTES_MAX: u64 = 1 << 26;
@@ -10,6 +13,8 @@ const RECORDS_MAX: u64 = 1 << 40;
 const THREADS_MAX: u32 = 1_024;
 const PREFIX_BYTES_MAX: usize = 64;
 const ZERO_PAD_MAX: u32 = 64;
+/// Shares may miss a sum of 1 by what rounding of decimal fractions takes.
+const MIX_SUM_ERROR_MAX: f64 = 1e-9;
 
 /// A rule that is broken, and the word by which its line is found.
 pub(super) struct Fault {
@@ -91,9 +96,9 @@ pub(super) fn check(workload: &Workload) -> Result<(), Fault> {
 }
 
 fn check_sizes(sizes: Sizes) -> Result<(), Fault> {
-    let longest = match (sizes.dist, sizes.bytes, sizes.min, sizes.max) {
-        (SizeKind::Constant, Some(bytes), None, None) => bytes,
-        (SizeKind::Uniform, None, Some(min), Some(max)) if min <= max => max,
+    let (shortest, longest) = match (sizes.dist, sizes.bytes, sizes.min, sizes.max) {
+        (SizeKind::Constant, Some(bytes), None, None) => (bytes, bytes),
+        (SizeKind::Uniform, None, Some(min), Some(max)) if min <= max => (min, max),
         (SizeKind::Constant, ..) => {
             return Err(Fault::new("size", "a constant size has `bytes` and nothing else"));
         }
@@ -102,9 +107,9 @@ fn check_sizes(sizes: Sizes) -> Result<(), Fault> {
         }
     };
     require(
-        longest <= VALUE_BYTES_MAX,
+        shortest >= 1 && longest <= VALUE_BYTES_MAX,
         "size",
-        format!("values have at most {VALUE_BYTES_MAX} bytes"),
+        format!("values have 1 to {VALUE_BYTES_MAX} bytes"),
     )
 }
 
@@ -135,14 +140,9 @@ fn check_run(phase: &Phase) -> Result<(), Fault> {
         _ => return Err(Fault::new("kind", "a run phase has either ops or duration")),
     }
     let mix = &phase.mix;
-    let shares = [mix.read, mix.update, mix.insert, mix.rmw, mix.scan];
-    require(
-        shares.iter().all(|share| share.is_finite() && *share >= 0.0),
-        "mix",
-        "shares of the mix must be 0 or more",
-    )?;
-    require(shares.iter().sum::<f64>() > 0.0, "mix", "a run phase has a mix")?;
-    let names_keys = shares.iter().sum::<f64>() > mix.insert;
+    check_mix(mix)?;
+    let names_keys =
+        mix.shares().iter().any(|(kind, share)| *kind != OpKind::Insert && *share > 0.0);
     require(phase.pick.is_some() || !names_keys, "kind", "this mix needs a pick")?;
     require(
         phase.scan_length.is_some() == (mix.scan > 0.0),
@@ -157,6 +157,25 @@ fn check_run(phase: &Phase) -> Result<(), Fault> {
         )?;
     }
     phase.pick.map_or(Ok(()), check_pick)
+}
+
+fn check_mix(mix: &Mix) -> Result<(), Fault> {
+    require(!mix.is_empty(), "mix", "a run phase has a mix")?;
+    for (kind, share) in mix.shares() {
+        let (name, fits) = (kind.name(), (0.0..=1.0).contains(&share));
+        require(fits, "mix", format!("the share of {name} is {share}; it must lie from 0 to 1"))?;
+    }
+    let sum: f64 = mix.shares().iter().map(|(_, share)| share).sum();
+    require(
+        (sum - 1.0).abs() <= MIX_SUM_ERROR_MAX,
+        "mix",
+        format!("the shares of the mix sum to {}, not to 1", rounded(sum)),
+    )
+}
+
+/// A number to nine digits after the point, without the zeros at its end.
+fn rounded(number: f64) -> f64 {
+    (number * 1e9).round() / 1e9
 }
 
 fn check_pick(pick: Pick) -> Result<(), Fault> {

@@ -1,5 +1,6 @@
 //! The fields of a workload file.
 
+use crate::OpKind;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::time::Duration;
 
@@ -64,7 +65,8 @@ pub enum KeyFormat {
         zero_pad: u32,
     },
     /// Eight bytes, most significant first.
-    Be64,
+    /// No field; with braces, so that a field that is given is refused.
+    Be64 {},
 }
 
 impl Default for KeyFormat {
@@ -133,7 +135,7 @@ pub struct Phase {
     /// that what follows finds every record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub duration: Option<Span>,
-    /// Shares of the operations; any sum.
+    /// Shares of the operations. They sum to 1.
     #[serde(default, skip_serializing_if = "Mix::is_empty")]
     pub mix: Mix,
     /// Which existing keys are named.
@@ -185,6 +187,20 @@ pub struct Mix {
 impl Mix {
     pub(crate) fn is_empty(&self) -> bool {
         *self == Self::default()
+    }
+
+    /// Each kind of operation with its share, in the order of [`OpKind::ALL`].
+    pub(crate) fn shares(&self) -> [(OpKind, f64); OpKind::ALL.len()] {
+        OpKind::ALL.map(|kind| {
+            let share = match kind {
+                OpKind::Read => self.read,
+                OpKind::Update => self.update,
+                OpKind::Insert => self.insert,
+                OpKind::Rmw => self.rmw,
+                OpKind::Scan => self.scan,
+            };
+            (kind, share)
+        })
     }
 }
 
@@ -255,9 +271,12 @@ impl LoadModel {
     }
 }
 
-/// A length of time, written `"500ms"`, `"60s"` or `"2m"`.
+/// A length of time, written `"500ms"`, `"60s"`, `"2m"` or `"1h"`. At most a year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
+
+/// Longer times are slips of the keyboard, and points of time that lie so far ahead cannot all be told.
+const SPAN_MAX: Duration = Duration::from_hours(8_760);
 
 impl std::str::FromStr for Span {
     type Err = String;
@@ -265,14 +284,19 @@ impl std::str::FromStr for Span {
     fn from_str(text: &str) -> Result<Self, String> {
         let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
         let (number, unit) = text.split_at(digits);
-        let number: u64 =
-            number.parse().map_err(|_| format!("`{text}` is no time; write `500ms` or `60s`"))?;
-        match unit {
-            "ms" => Ok(Self(Duration::from_millis(number))),
-            "s" => Ok(Self(Duration::from_secs(number))),
-            "m" => Ok(Self(Duration::from_secs(number.saturating_mul(60)))),
-            _ => Err(format!("`{text}` has no unit of time; write `500ms`, `60s` or `2m`")),
+        if number.is_empty() {
+            return Err(format!("`{text}` is no time; write `500ms` or `60s`"));
         }
+        let millis = match unit {
+            "ms" => 1,
+            "s" => 1_000,
+            "m" => 60_000,
+            "h" => 3_600_000,
+            _ => return Err(format!("`{text}` has no unit of time; write `500ms`, `60s` or `2m`")),
+        };
+        let millis = number.parse::<u64>().ok().and_then(|number| number.checked_mul(millis));
+        let span = millis.map(Duration::from_millis).filter(|span| *span <= SPAN_MAX);
+        span.map(Self).ok_or_else(|| format!("`{text}` is longer than a year (8760h)"))
     }
 }
 

@@ -17,7 +17,7 @@ load = { model = "closed", threads = 2 }
 [[phase]]
 kind = "run"
 duration = "1500ms"
-mix = { read = 1, scan = 1 }
+mix = { read = 0.5, scan = 0.5 }
 scan_length = { min = 1, max = 5 }
 pick = { dist = "zipfian", theta = 1.2 }
 load = { model = "closed", threads = 2 }
@@ -48,7 +48,7 @@ fn a_misspelt_name_is_reported_with_its_line_and_the_nearest_name() {
             "w.toml:17: unknown variant `zipfan`; did you mean `zipfian`?",
         ),
         ("\"run\"", "\"rnu\"", "w.toml:13: unknown variant `rnu`; did you mean `run`?"),
-        ("scan = 1", "scn = 1", "w.toml:15: unknown field `scn`; did you mean `scan`?"),
+        ("scan = 0.5", "scn = 0.5", "w.toml:15: unknown field `scn`; did you mean `scan`?"),
     ];
     for (from, to, message) in cases {
         assert_eq!(error_of(from, to), message);
@@ -63,7 +63,7 @@ fn what_cannot_be_run_yet_is_refused_and_not_ignored() {
         ("kind = \"run\"", "kind = \"run\"\nname = \"steady\""),
         ("model = \"closed\"", "model = \"open\""),
         ("model = \"closed\"", "model = \"closed\", rate = 5"),
-        ("read = 1", "read = 1, delete = 1"),
+        ("read = 0.5", "read = 0.5, delete = 1"),
         ("check_every = 1", "check_every = 1\ncompress_to = 0.5"),
         ("record = \"blob\"", "record = \"fields\""),
         ("dist = \"zipfian\"", "dist = \"mixgraph\""),
@@ -87,8 +87,15 @@ fn a_broken_rule_is_reported_at_its_line() {
         ("duration = \"1500ms\"", "", 13, "ops or duration"),
         ("duration = \"1500ms\"", "duration = \"1500ms\"\nops = 1", 13, "ops or duration"),
         ("1500ms", "1500", 14, "unit of time"),
-        ("read = 1, scan = 1", "read = -1, scan = 1", 15, "0 or more"),
-        ("read = 1, scan = 1", "read = 1", 15, "scan_length"),
+        ("bytes = 10", "bytes = 0", 7, "1 to"),
+        ("dist = \"constant\", bytes = 10", "dist = \"uniform\", min = 0, max = 9", 7, "1 to"),
+        ("read = 0.5, scan = 0.5", "read = -1, scan = 2", 15, "the share of read is -1"),
+        ("read = 0.5, scan = 0.5", "read = nan, scan = 1", 15, "the share of read is NaN"),
+        ("read = 0.5, scan = 0.5", "read = 0.9, scan = 0.5", 15, "sum to 1.4, not to 1"),
+        ("read = 0.5, scan = 0.5", "read = 0.5, scan = 0.49999999", 15, "sum to 0.99999999"),
+        ("read = 0.5, scan = 0.5", "", 15, "has a mix"),
+        ("read = 0.5, scan = 0.5", "read = 1.0", 15, "scan_length"),
+        ("1500ms", "99999999999h", 14, "longer than a year"),
         ("min = 1", "min = 9", 16, "min <= max"),
         ("\"zipfian\"", "\"ycsb_zipfian\"", 17, "theta"),
         ("\"zipfian\"", "\"latest\"", 17, "below 1"),
@@ -124,4 +131,57 @@ fn overrides_change_what_they_name_and_scale_the_reserve() {
     assert_eq!(w.phases[1].duration, overrides.duration);
     let none = Overrides { threads: Some(0), ..Overrides::default() };
     assert!(w.with(&none).is_err());
+}
+
+#[test]
+fn an_unknown_key_of_any_table_is_an_error_at_its_line() {
+    let cases = [
+        ("name = \"t\"", "name = \"t\"\nabuot = \"x\"", 3, "about"),
+        ("records = 1000", "records = 1000\nmax_nwe = 5", 5, "max_new"),
+        ("record = \"blob\"", "record = \"blob\"\nchek_every = 5", 7, "check_every"),
+        ("bytes = 10", "bytes = 10, mni = 5", 7, "min"),
+        ("kind = \"run\"", "kind = \"run\"\nduraton = \"3s\"", 14, "duration"),
+        ("theta = 1.2", "theta = 1.2, teta = 1.2", 17, "theta"),
+        ("min = 1, max = 5", "min = 1, max = 5, mx = 5", 16, "max"),
+        ("model = \"closed\"", "model = \"closed\", thread = 2", 11, "threads"),
+        (
+            "records = 1000",
+            "records = 1000\nformat = { kind = \"ycsb\", prefix = \"u\", zero_pad = 1, zero_pd = 2 }",
+            5,
+            "zero_pad",
+        ),
+    ];
+    for (from, to, line, meant) in cases {
+        let message = error_of(from, to);
+        assert!(message.starts_with(&format!("w.toml:{line}: unknown field")), "{to}: {message}");
+        assert!(message.ends_with(&format!("did you mean `{meant}`?")), "{to}: {message}");
+    }
+    let be64 = "records = 1000\nformat = { kind = \"be64\", prefix = \"u\" }";
+    assert!(error_of("records = 1000", be64).starts_with("w.toml:5: unknown field `prefix`"));
+    let whole = GOOD.replacen("[keys]", "[kyes]\n[keys]", 1);
+    let message = Workload::parse("w.toml", &whole).unwrap_err().to_string();
+    assert_eq!(message, "w.toml:3: unknown field `kyes`; did you mean `keys`?");
+}
+
+#[test]
+fn shares_that_rounding_keeps_from_one_are_taken() {
+    let text = GOOD.replacen(
+        "read = 0.5, scan = 0.5",
+        "read = 0.7, update = 0.1, insert = 0.1, scan = 0.1",
+        1,
+    );
+    Workload::parse("w.toml", &text).unwrap();
+}
+
+#[test]
+fn times_have_a_unit_and_an_end() {
+    let millis = |text: &str| text.parse::<Span>().map(|span| span.0.as_millis());
+    assert_eq!(millis("500ms"), Ok(500));
+    assert_eq!(millis("2h"), Ok(7_200_000));
+    assert_eq!(millis("8760h"), Ok(31_536_000_000));
+    for long in ["8761h", "99999999999h", "99999999999999999999999s", "18446744073709551615ms"] {
+        assert_eq!(millis(long), Err(format!("`{long}` is longer than a year (8760h)")));
+    }
+    assert!(millis("h").unwrap_err().contains("no time"));
+    assert!(millis("5").unwrap_err().contains("no unit"));
 }

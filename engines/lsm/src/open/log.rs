@@ -1,10 +1,11 @@
 //! What the log held: one sealed memtable for each of its segments, and which segments are kept.
 
-use crate::core::{Mem, Sealed, from_wal};
+use crate::core::from_wal;
 use crate::edit::Edit;
 use crate::manifest::sync_now;
+use crate::mem::{Mem, Sealed};
 use nori_env::{Fs, OpenMode};
-use nori_kv::{EntryRef, Error, Reason, Result, SeqNo, WriteBatch};
+use nori_kv::{Error, Reason, Result, SeqNo, WriteBatch};
 use nori_memtable::MemtableFactory;
 use nori_wal::{Mark, Resume, Span, WalError, replay, segment_name, segment_number};
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,15 +51,11 @@ impl Log {
             if batch.len() as u32 != group.ops || batch.is_empty() {
                 return Err(damaged(format!("{} operations, not {}", batch.len(), group.ops)));
             }
-            if batch.has_range_deletes() {
-                return Err(damaged("a range delete, which this engine cannot read".to_owned()));
-            }
-            let new = || (Arc::new(Mem { memtable: memtable.create() }), last);
+            let new = || (Mem::new(memtable), last);
             let (mem, mem_last) = mems.entry(group.segment).or_insert_with(new);
             let mut seqno = first;
-            for (op, key, value) in batch.iter() {
-                let (kind, expires) = (op.kind, op.expires);
-                mem.memtable.insert(EntryRef { key, seqno, kind, expires, value });
+            for op in batch.iter() {
+                mem.apply(op, seqno);
                 last = seqno;
                 seqno = seqno.plus(1);
             }

@@ -131,7 +131,10 @@ impl World {
     fn write(&self) {
         let mut batch = WriteBatch::new();
         for _ in 0..1 + self.entropy.below(4) {
-            if self.entropy.below(4) == 0 {
+            if self.entropy.below(20) == 0 {
+                // Every other one is empty.
+                batch.delete_range(&self.key(), &self.key());
+            } else if self.entropy.below(4) == 0 {
                 batch.delete(&self.key());
             } else {
                 let value = vec![self.entropy.next_u64() as u8; self.entropy.below(200) as usize];

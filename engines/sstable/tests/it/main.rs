@@ -4,7 +4,7 @@
 
 use nori_env::{Entropy, Fs, MemFs, OpenMode, SeededEntropy};
 use nori_filter::{Filter, FilterBuilder, FilterContext, FilterError, FilterPolicy};
-use nori_kv::{EntryCursor, EntryRef, ErrorKind, Kind, SeqNo, Tick};
+use nori_kv::{EntryCursor, EntryRef, ErrorKind, Fragments, Kind, RangeTombstones, SeqNo, Tick};
 use nori_sstable::{
     Access, Cache, Table, TableBuilder, TableContext, TableOptions, Tally, cache_policy, codec,
     table_name,
@@ -54,6 +54,16 @@ fn entries(seed: u64, keys: u64) -> Vec<Entry> {
 }
 
 fn build(fs: &MemFs, number: u64, options: &TableOptions, entries: &[Entry]) {
+    build_with(fs, number, options, entries, &Fragments::default());
+}
+
+fn build_with(
+    fs: &MemFs,
+    number: u64,
+    options: &TableOptions,
+    entries: &[Entry],
+    ranges: &Fragments,
+) {
     fs.create_dir(Path::new(DIR)).unwrap();
     let path = Path::new(DIR).join(table_name(number));
     let file = fs.open(&path, OpenMode::CreateNew).unwrap();
@@ -62,7 +72,7 @@ fn build(fs: &MemFs, number: u64, options: &TableOptions, entries: &[Entry]) {
         let seqno = SeqNo::new(*seqno).unwrap();
         builder.add(&EntryRef { key, seqno, kind: *kind, expires: None, value }).unwrap();
     }
-    let (_, properties, bytes) = builder.finish().unwrap();
+    let (_, properties, bytes) = builder.finish(ranges).unwrap();
     assert_eq!(properties.entries, entries.len() as u64);
     assert_eq!(fs.read(&path).unwrap().len() as u64, bytes);
 }
@@ -90,6 +100,47 @@ fn every_entry_comes_back_whatever_the_parts() {
             }
         }
     }
+}
+
+fn ranges(all: &[(&str, &str, u64)]) -> Fragments {
+    let mut ranges = RangeTombstones::default();
+    for (start, end, seqno) in all {
+        ranges.add(start.as_bytes(), end.as_bytes(), SeqNo::new(*seqno).unwrap());
+    }
+    ranges.fragments()
+}
+
+#[test]
+fn range_tombstones_come_back_and_widen_the_span() {
+    let (fs, entries) = (MemFs::new(), entries(1, 300));
+    let ranges = ranges(&[("a", "user0001", 5), ("user0000", "user9", 900_000)]);
+    build_with(&fs, 7, &options("lz4", "blocked-bloom"), &entries, &ranges);
+    let table = Table::open(&context(&fs, "lru"), Path::new(DIR), 7).unwrap();
+    assert_eq!(table.ranges(), &ranges);
+    let of = table.properties();
+    assert_eq!((&of.key_min[..], &of.key_max[..]), (&b"a"[..], &b"user9"[..]));
+    assert!(of.is_max_excluded && table.spans(b"user8") && !table.spans(b"user9"));
+    assert_eq!((of.range_tombstones, of.seqno_max.value()), (4, 900_000));
+    check_gets(&table, &entries);
+    check_walks(&table, &entries);
+    assert_eq!(table.verify().unwrap(), entries.len() as u64);
+}
+
+#[test]
+fn a_table_may_hold_range_tombstones_alone() {
+    let fs = MemFs::new();
+    build_with(&fs, 7, &options("raw", "blocked-bloom"), &[], &ranges(&[("b", "d", 3)]));
+    let table = Table::open(&context(&fs, "lru"), Path::new(DIR), 7).unwrap();
+    assert_eq!(table.ranges().cover(b"c", SeqNo::MAX).value(), 3);
+    let hash = nori_filter::key_hash(b"c");
+    let found = table.get((b"c", hash), SeqNo::MAX, true, &mut Tally::default(), &mut |_| {});
+    assert!(!found.unwrap());
+    for fill in [true, false] {
+        let mut cursor = table.cursor(fill);
+        assert!(!cursor.next().unwrap() && !cursor.prev().unwrap());
+        assert!(!cursor.seek(b"c", SeqNo::MAX).unwrap() && !cursor.prev().unwrap());
+    }
+    assert_eq!(table.verify().unwrap(), 0);
 }
 
 fn check_gets(table: &Table, entries: &[Entry]) {
@@ -204,7 +255,8 @@ fn a_table_whose_filter_is_unknown_is_read_without_it() {
 #[test]
 fn every_flipped_bit_is_located_and_never_a_wrong_answer() {
     let (fs, entries) = (MemFs::new(), entries(2, 40));
-    build(&fs, 3, &options("lz4", "blocked-bloom"), &entries);
+    let ranges = ranges(&[("user000030", "user0001", 900_000)]);
+    build_with(&fs, 3, &options("lz4", "blocked-bloom"), &entries, &ranges);
     let path = Path::new(DIR).join(table_name(3));
     let len = fs.read(&path).unwrap().len() as u64;
     for at in 0..len {

@@ -259,3 +259,29 @@ fn concurrent_syncs_share_and_all_return_safe() {
     });
     assert_eq!(read_back(&OsFs, dir.path()).unwrap().len(), 160);
 }
+
+/// The examples of `docs/formats/wal.md`.
+const SEGMENT_1: &str = "\
+    4e4f524957414c0a 0100000000000000 0100000000000000 0000000000000000 0000000000000000 0000000000000000 \
+    0000000000000000 0000000086353de9 5100ac9a57f647ff 1000000000000000 0000000000000000 0000000001000000 \
+    0100000000000000 2800000000000000 85430420c81de310 0500000001000000 0100000000000000 0000000001000000 \
+    01016b0176000000";
+const SEGMENT_2: &str = "\
+    4e4f524957414c0a 0100000000000000 0200000000000000 0100000000000000 9800000000000000 8543042001000000 \
+    0000000028000000 000000002a048135";
+
+#[test]
+fn the_bytes_of_the_format_page_are_what_is_written() {
+    let (fs, dir) = mem();
+    let wal = open(fs.clone(), dir);
+    wal.mark(Mark { number: 1, bytes: 40 }).unwrap();
+    wal.append(1, 1, &[1, 1, b'k', 1, b'v']).unwrap();
+    wal.rotate(0).unwrap();
+    for (number, example) in [(1, SEGMENT_1), (2, SEGMENT_2)] {
+        let content = fs.read(&dir.join(segment_name(number))).unwrap();
+        let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
+        let (used, zeros) = hex.split_at(example.replace(' ', "").len());
+        assert_eq!(used, example.replace(' ', ""));
+        assert!(zeros.bytes().all(|digit| digit == b'0'));
+    }
+}

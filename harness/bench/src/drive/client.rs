@@ -3,7 +3,7 @@
 use super::{Counts, PhaseJob};
 use crate::latency::Latencies;
 use nori_kv::{Durability, Engine, KeyRange, ReadOptions, Row, WriteBatch};
-use nori_workloads::{KeyCodec, KeyNumber, Op, OpKind, OpStream, PhaseKind, ValueCodec};
+use nori_workloads::{KeyCodec, KeyNumber, Op, OpKind, OpStream, Phase, PhaseKind, ValueCodec};
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// A client with more errors than this gives up: its store is broken, and errors are quick.
 const ERRORS_MAX: u64 = 100;
+/// Operations that are drawn, and their keys written, in one go, where that changes none of them. Between two
+/// times that are taken the processor can do nothing beforehand; in one go it does several at once.
+const AHEAD: usize = 32;
 /// Records that the unmeasured rest of a load writes at once.
 const FILL_BATCH: usize = 2_000;
 
@@ -72,6 +75,13 @@ pub(super) struct Client {
     checks: bool,
     /// Whether it goes on after the deadline, unmeasured.
     is_load: bool,
+    /// Operations and keys that were drawn; those in `taken..drawn` are to be done. Its length is how many may be
+    /// drawn ahead.
+    ready: Box<[(Op, Vec<u8>)]>,
+    /// `taken <= drawn <= ready.len()`
+    taken: usize,
+    drawn: usize,
+    /// Of the operation at hand.
     key: Vec<u8>,
     /// Key made from a scanned value's number, to compare with the scanned key.
     other_key: Vec<u8>,
@@ -82,16 +92,43 @@ pub(super) struct Client {
     first_error: Option<String>,
 }
 
-/// Why an operation failed, before it is a sentence.
-enum Failure {
+/// What stands in the place of an operation that is not drawn yet.
+const NOTHING: Op = Op { kind: OpKind::Read, key: 0, version: 0, scan_length: 0, check: false };
+
+/// How many operations of the phase may be drawn before the first of them has ended. Where a mix inserts, which keys
+/// exist may change with each of them.
+fn ahead(phase: &Phase) -> usize {
+    let picks_what_it_inserts = phase.kind == PhaseKind::Run && phase.mix.insert > 0.0;
+    if picks_what_it_inserts { 1 } else { AHEAD }
+}
+
+/// Why an operation failed, before it is a sentence. One word, so that the outcome of each operation that does not
+/// fail is a register and not a copy of an error's bytes.
+struct Failure(Box<Why>);
+
+enum Why {
     Engine(nori_kv::Error),
     Missing,
     Value(String),
 }
 
+impl Failure {
+    #[cold]
+    fn missing() -> Self {
+        Self(Box::new(Why::Missing))
+    }
+
+    #[cold]
+    fn value(what: String) -> Self {
+        Self(Box::new(Why::Value(what)))
+    }
+}
+
 impl From<nori_kv::Error> for Failure {
+    #[cold]
+    #[inline(never)]
     fn from(error: nori_kv::Error) -> Self {
-        Self::Engine(error)
+        Self(Box::new(Why::Engine(error)))
     }
 }
 
@@ -106,6 +143,9 @@ impl Client {
             options: ReadOptions::default(),
             checks: job.checks,
             is_load: job.workload.phases[job.phase].kind == PhaseKind::Load,
+            ready: vec![(NOTHING, Vec::new()); ahead(&job.workload.phases[job.phase])].into(),
+            taken: 0,
+            drawn: 0,
             key: Vec::new(),
             other_key: Vec::new(),
             value: Vec::new(),
@@ -123,7 +163,7 @@ impl Client {
         // A phase without a time limit ends with its stream.
         let deadline = duration.map(|duration| began + duration);
         let (mut ops, mut errors, mut end) = (0, 0, began);
-        while let Some(op) = self.stream.next_op() {
+        while let Some(op) = self.next_op() {
             self.prepare(&op);
             let start = Instant::now();
             let outcome = self.perform(&op);
@@ -162,9 +202,8 @@ impl Client {
         loop {
             rows.clear();
             while rows.len() < FILL_BATCH
-                && let Some(op) = self.stream.next_op()
+                && let Some(op) = self.next_op()
             {
-                self.keys.write(op.key, &mut self.key);
                 rows.push((self.key.clone(), op));
             }
             let Some((_, last)) = rows.last().cloned() else { return };
@@ -187,9 +226,30 @@ impl Client {
         }
     }
 
-    /// Makes the key, and for a write the value and the batch.
+    /// The next operation; its key is in `self.key`.
+    fn next_op(&mut self) -> Option<Op> {
+        if self.taken == self.drawn {
+            self.draw();
+        }
+        let (op, key) = self.ready[..self.drawn].get_mut(self.taken)?;
+        self.taken += 1;
+        std::mem::swap(&mut self.key, key);
+        Some(*op)
+    }
+
+    /// Draws operations as long as there are some and there is room.
+    fn draw(&mut self) {
+        (self.taken, self.drawn) = (0, 0);
+        for (op, key) in &mut self.ready {
+            let Some(next) = self.stream.next_op() else { break };
+            *op = next;
+            self.keys.write(next.key, key);
+            self.drawn += 1;
+        }
+    }
+
+    /// For a write, makes the value and the batch.
     fn prepare(&mut self, op: &Op) {
-        self.keys.write(op.key, &mut self.key);
         match op.kind {
             OpKind::Insert | OpKind::Update | OpKind::Rmw => {
                 self.values.write(op.key, op.version, &mut self.value);
@@ -242,12 +302,12 @@ impl Client {
         })?;
         self.counts.bytes_read += bytes as u64;
         if !found {
-            return Err(Failure::Missing);
+            return Err(Failure::missing());
         }
         if check {
             self.counts.checked += 1;
         }
-        fault.map_or(Ok(()), |fault| Err(Failure::Value(fault.to_string())))
+        fault.map_or(Ok(()), |fault| Err(Failure::value(fault.to_string())))
     }
 
     fn scan(&mut self, op: &Op) -> Result<(), Failure> {
@@ -257,16 +317,16 @@ impl Client {
         for index in 0..op.scan_length {
             if !cursor.next()? {
                 // The key space may end; but the first key exists.
-                fault = (index == 0).then_some(Failure::Missing);
+                fault = (index == 0).then(Failure::missing);
                 break;
             }
             let Some(row) = cursor.row() else {
-                fault = Some(Failure::Value("the cursor has no row after next".into()));
+                fault = Some(Failure::value("the cursor has no row after next".into()));
                 break;
             };
             bytes += (row.key.len() + row.value.len()) as u64;
             if self.checks && index == 0 && row.key != self.key.as_slice() {
-                fault = Some(Failure::Missing);
+                fault = Some(Failure::missing());
                 break;
             }
             if op.check && self.checks {
@@ -286,20 +346,20 @@ impl Client {
         self.keys.write(number, &mut self.other_key);
         if row.key != self.other_key.as_slice() {
             let key = String::from_utf8_lossy(row.key).into_owned();
-            return Some(Failure::Value(format!("key {key} holds a value of key number {number}")));
+            return Some(Failure::value(format!("key {key} holds a value of key number {number}")));
         }
         let fault = self.values.check(number, row.value).err()?;
-        Some(Failure::Value(fault.to_string()))
+        Some(Failure::value(fault.to_string()))
     }
 
     #[cold]
     fn note(&mut self, op: &Op, failure: Failure) {
         self.counts.errors[op.kind as usize] += 1;
         let key = String::from_utf8_lossy(&self.key);
-        let what = match failure {
-            Failure::Engine(error) => error.to_string(),
-            Failure::Missing => "the key was written and is not there".into(),
-            Failure::Value(what) => format!("the value is wrong: {what}"),
+        let what = match *failure.0 {
+            Why::Engine(error) => error.to_string(),
+            Why::Missing => "the key was written and is not there".into(),
+            Why::Value(what) => format!("the value is wrong: {what}"),
         };
         let sentence = || format!("{} of {key} (key number {}): {what}", op.kind.name(), op.key);
         self.first_error.get_or_insert_with(sentence);

@@ -100,6 +100,14 @@ fn workload(name: &str, ops: u64, threads: u32) -> Workload {
 
 /// Loads and runs; both outcomes.
 fn load_and_run(engine: MapEngine, w: &Workload) -> (PhaseOutcome, PhaseOutcome) {
+    load_and_watch(engine, w, &mut |_| {})
+}
+
+fn load_and_watch(
+    engine: MapEngine,
+    w: &Workload,
+    on_tick: &mut dyn FnMut(Tick<'_>),
+) -> (PhaseOutcome, PhaseOutcome) {
     let engine: Arc<dyn Engine> = Arc::new(engine);
     let mut outcomes = Vec::new();
     for (phase, base) in [(0, 0), (1, w.keys.records)] {
@@ -114,7 +122,7 @@ fn load_and_run(engine: MapEngine, w: &Workload) -> (PhaseOutcome, PhaseOutcome)
             ledger: Arc::new(Ledger::new(base, clients)),
             checks: true,
         };
-        outcomes.push(run_phase(&job, &mut |_| {}).unwrap());
+        outcomes.push(run_phase(&job, on_tick).unwrap());
     }
     let run = outcomes.pop().unwrap();
     (outcomes.pop().unwrap(), run)
@@ -127,7 +135,7 @@ fn every_operation_is_counted_timed_and_checked() {
         let (load, run) = load_and_run(MapEngine::default(), &w);
         assert_eq!(load.counts.ops[OpKind::Insert as usize], 2_000, "{name}");
         assert_eq!(run.counts.ops_total(), 3_000, "{name}");
-        assert_eq!(run.log.total().total().len(), 3_000, "{name}");
+        assert_eq!(run.latencies.total().len(), 3_000, "{name}");
         assert_eq!((run.counts.errors_total(), run.first_error), (0, None), "{name}");
         assert!(run.counts.checked > 1_000, "{name}: {} checked", run.counts.checked);
         let bytes = load.counts.bytes_inserted;
@@ -172,12 +180,20 @@ fn a_phase_with_a_time_ends_with_it_and_has_an_interval_a_second() {
     let mut w = workload("ycsb-a", 1, 2);
     w.phases[1].ops = None;
     w.phases[1].duration = Some(Span(Duration::from_millis(2_300)));
-    let (_, run) = load_and_run(MapEngine::default(), &w);
+    let mut intervals = Vec::new();
+    let (_, run) = load_and_watch(MapEngine::default(), &w, &mut |tick| {
+        let interval =
+            tick.interval.map(|one| (one.start, one.length, one.latencies.total().len()));
+        intervals.extend(interval);
+    });
     assert!((2.3..2.6).contains(&run.seconds), "{}", run.seconds);
-    assert_eq!(run.log.intervals().len(), 3);
-    let counted: u64 = run.log.intervals().iter().map(|(.., l)| l.total().len()).sum();
-    assert_eq!(counted, run.counts.ops_total());
-    assert!(run.log.intervals()[1].2.total().len() > 1_000);
+    // The load is quick: its one interval comes first.
+    let intervals = &intervals[1..];
+    assert_eq!(intervals.len(), 3);
+    assert_eq!(intervals.iter().map(|(.., ops)| ops).sum::<u64>(), run.counts.ops_total());
+    assert_eq!(run.latencies.total().len(), run.counts.ops_total());
+    assert!(intervals[1].2 > 1_000);
+    assert!(intervals.windows(2).all(|two| two[0].0 + two[0].1 == two[1].0), "{intervals:?}");
 }
 
 #[test]
@@ -188,8 +204,72 @@ fn a_load_past_its_time_is_finished_in_batches_that_are_not_measured() {
     let (load, run) = load_and_run(MapEngine::default(), &w);
     let (ops, filled) = (load.counts.ops_total(), load.counts.filled);
     assert!(ops > 0 && filled > 0 && ops + filled == 200_000, "{ops} and {filled}");
-    assert_eq!(load.log.total().total().len(), ops);
+    assert_eq!(load.latencies.total().len(), ops);
     assert!((0.02..0.2).contains(&load.seconds), "{}", load.seconds);
     assert!(load.counts.bytes_inserted > 200_000 * 120, "all bytes count");
     assert_eq!(run.first_error, None);
+}
+
+/// Takes note of the keys it is asked for.
+#[derive(Default)]
+struct Asked(RwLock<Vec<Vec<u8>>>);
+
+impl Reader for Asked {
+    fn read(&self, key: &[u8], _: &ReadOptions, sink: &mut dyn FnMut(Row<'_>)) -> KvResult<bool> {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(key.to_vec());
+        sink(Row { key, value: &[] });
+        Ok(true)
+    }
+    fn cursor(&self, _: &KeyRange, _: &ReadOptions) -> KvResult<Box<dyn Cursor>> {
+        unreachable!("the workload does not scan")
+    }
+}
+
+impl Engine for Asked {
+    fn write(&self, batch: &WriteBatch, _: Durability) -> KvResult<SeqNo> {
+        let keys = batch.iter().map(|(_, key, _)| key.to_vec());
+        self.0.write().unwrap_or_else(PoisonError::into_inner).extend(keys);
+        Ok(SeqNo::ZERO)
+    }
+    fn snapshot(&self) -> KvResult<Arc<dyn Reader>> {
+        unreachable!("the driver takes no snapshot")
+    }
+    fn stats(&self) -> EngineStats {
+        EngineStats::default()
+    }
+}
+
+#[test]
+fn operations_drawn_ahead_are_those_of_the_stream() {
+    // 101 operations: the last go is not full. D inserts, so its picks follow what was acknowledged.
+    for name in ["ycsb-a", "ycsb-d"] {
+        let w = workload(name, 101, 1);
+        let asked = Arc::new(Asked::default());
+        let engine: Arc<dyn Engine> = Arc::clone(&asked) as _;
+        let job = PhaseJob {
+            engine: &engine,
+            workload: &w,
+            phase: 1,
+            seed: 7,
+            number: 1,
+            durability: Durability::Os,
+            ledger: Arc::new(Ledger::new(w.keys.records, 1)),
+            checks: false,
+        };
+        assert_eq!(run_phase(&job, &mut |_| {}).unwrap().counts.ops_total(), 101);
+        let id = StreamId { seed: 7, phase: 1, client: 0 };
+        let ledger = Arc::new(Ledger::new(w.keys.records, 1));
+        let mut stream = OpStream::new(&w, 1, id, ledger);
+        let codec = nori_workloads::KeyCodec::new(&w.keys);
+        let mut expected = Vec::new();
+        while let Some(op) = stream.next_op() {
+            let mut key = Vec::new();
+            codec.write(op.key, &mut key);
+            expected.push(key);
+            if op.kind == OpKind::Insert {
+                stream.acknowledge_insert();
+            }
+        }
+        assert_eq!(*asked.0.read().unwrap(), expected, "{name}");
+    }
 }

@@ -8,7 +8,7 @@ fn page() -> String {
     crate::testing::small_experiment(dir.path());
     let stored = Stored::read(dir.path()).unwrap();
     let plots = draw_all(&stored, dir.path()).unwrap();
-    write(&stored, &Note::read(dir.path()).unwrap(), &plots, dir.path()).unwrap();
+    write(&stored, &plots, dir.path()).unwrap();
     std::fs::read_to_string(dir.path().join("report.html")).unwrap()
 }
 

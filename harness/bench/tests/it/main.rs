@@ -1,5 +1,7 @@
 //! The program as its user meets it: arguments in, files, lines and exit codes out.
 
+mod ends;
+
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
@@ -93,38 +95,113 @@ fn a_stored_experiment_is_drawn_again_from_its_files() {
     assert!(dir.path().join("x/plots/ycsb-c-latency.png").exists());
 }
 
+/// Checks that each command line is refused with exit 2 and one line that holds the words.
+fn assert_refused(dir: &Path, cases: &[(&str, &str)]) {
+    for (line, words) in cases {
+        let args: Vec<&str> = line.split(' ').collect();
+        let output = bench(&args, dir);
+        let message = said(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{line}: {message}");
+        assert!(message.starts_with("error: ") && message.contains(words), "{line}: {message}");
+        assert_eq!(message.trim_end().lines().count(), 1, "{line}: {message}");
+        assert!(output.stdout.is_empty(), "{line}: {}", said(&output.stdout));
+    }
+    assert!(!dir.join("results").exists(), "nothing was started");
+}
+
 #[test]
 fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("w.toml"), "schema = \"norikv.workload/1\"\nnmae = \"x\"\n").unwrap();
-    let cases: [(&[&str], &str); 9] = [
-        (&["run", "ycbs-a", "--engine", "noop"], "did you mean `ycsb-a`?"),
-        (
-            &["run", "ycsb", "--engine", "noopp"],
-            "no engine is called `noopp`; did you mean `noop`?",
-        ),
-        (&["run", "ycsb", "--engine", "noop", "-s", "cash=lru"], "`cash`"),
-        (
-            &["run", "w.toml", "--engine", "noop"],
-            "w.toml:2: unknown field `nmae`; did you mean `name`?",
-        ),
-        (&["run", "no.toml", "--engine", "noop"], "no.toml cannot be read"),
-        (&["run", "ycsb", "--engine", "noop", "--durability", "fsync"], "none, os, group:<n>ms"),
-        (
-            &["run", "ycsb", "-s", "memtable=bptre"],
-            "no memtable is called `bptre`; did you mean `bptree`?",
-        ),
-        (&["run", "ycsb", "--engine", "nori-model"], "nori-model does not offer durability `os`"),
-        (&["list", "enigne"], "did you mean `engine`?"),
+    let cases = [
+        ("run ycbs-a --engine noop", "did you mean `ycsb-a`?"),
+        ("run ycsb_a --engine noop", "no workload is called `ycsb_a`; did you mean `ycsb-a`?"),
+        ("run ycsb-z --engine noop", "no workload is called `ycsb-z`; did you mean `ycsb-a`?"),
+        ("run ycsb --engine noopp", "no engine is called `noopp`; did you mean `noop`?"),
+        ("run ycsb --engine noop -s cash=lru", "`cash`"),
+        ("run w.toml --engine noop", "w.toml:2: unknown field `nmae`; did you mean `name`?"),
+        ("run no.toml --engine noop", "no.toml cannot be read"),
+        ("run ycsb -s memtable=bptre", "no memtable is called `bptre`; did you mean `bptree`?"),
+        ("list enigne", "did you mean `engine`?"),
+        ("rnu ycsb", "no command is called `rnu`; did you mean `run`?"),
+        ("help", "no command is called `help`; did you mean `--help`?"),
+        ("--quick", "no option is called `--quick`; did you mean `quick`?"),
+        ("run ycsb --record 5", "no option is called `--record`; did you mean `--records`?"),
+        ("run ycsb noop", "`noop` is one argument too many; did you mean `--engine noop`?"),
+        ("report nowhere", "nowhere/experiment.json"),
     ];
-    for (args, words) in cases {
+    assert_refused(dir.path(), &cases);
+}
+
+#[test]
+fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        ("run ycsb --records abc", "--records: `abc` is not a whole number"),
+        ("run ycsb --records -5", "--records: `-5` is negative"),
+        ("run ycsb --seed -1", "--seed: `-1` is negative"),
+        ("run ycsb --records", "--records needs a value"),
+        ("run", "WORKLOAD is missing"),
+        ("run ycsb -s memtable", "-s: `memtable` is not seam=name"),
+        ("run ycsb --ops 5 --duration 5s", "--ops and --duration exclude each other"),
+        ("run ycsb --duration 99999999999h", "is longer than a year (8760h)"),
+        ("run ycsb --duration -5s", "no number here is negative"),
+        ("run ycsb --memory 0", "--memory: `0` is too little: the smallest is 1MiB"),
+        ("run ycsb --memory 4KB", "`KB` is no unit of bytes: KiB, MiB or GiB"),
+        ("run ycsb --value-bytes 0", "values have 1 to"),
+        ("run ycsb --threads 0", "threads must be 1 to"),
+        ("run ycsb --engine noop --durability fsync", "none, os, group:<n>ms"),
+        (
+            "run ycsb --engine nori-model",
+            "nori-model does not offer durability `os`, only `none`; give `--durability none`",
+        ),
+    ];
+    assert_refused(dir.path(), &cases);
+}
+
+#[test]
+fn an_out_that_cannot_be_used_is_one_line_that_names_it_and_exit_2() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("file"), "mine").unwrap();
+    fs::create_dir_all(dir.path().join("theirs/runs")).unwrap();
+    let cases = [
+        ("run ycsb --engine noop --out file", "--out file cannot be used: "),
+        ("run ycsb --engine noop --out file/below", "--out file/below cannot be used: "),
+        // Nobody may write there, not even the superuser.
+        ("run ycsb --engine noop --out /proc/norikv", "--out /proc/norikv cannot be used: "),
+        (
+            "run ycsb --engine noop --out theirs",
+            "theirs holds a `runs` that is not an experiment's",
+        ),
+    ];
+    assert_refused(dir.path(), &cases);
+    assert_eq!(
+        fs::read_dir(dir.path().join("theirs")).unwrap().count(),
+        1,
+        "no lock is left there"
+    );
+}
+
+#[test]
+fn help_is_what_it_was_and_goes_to_standard_output() {
+    let dir = tempfile::tempdir().unwrap();
+    for args in [&["--help"][..], &["run", "--help"], &["--version"]] {
         let output = bench(args, dir.path());
-        let message = said(&output.stderr);
-        assert_eq!(output.status.code(), Some(2), "{args:?}: {message}");
-        assert!(message.contains(words), "{args:?}: {message}");
-        assert_eq!(message.trim_end().lines().count(), 1, "{args:?}: {message}");
+        assert!(output.status.success() && output.stderr.is_empty(), "{args:?}");
+        assert!(said(&output.stdout).contains("norikv-bench"), "{args:?}");
     }
-    assert!(!dir.path().join("results").exists(), "nothing was started");
+}
+
+#[test]
+fn a_plan_that_cannot_be_read_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("plan.json"), "{").unwrap();
+    for (name, words) in
+        [("plan.json", "plan.json is no plan: "), ("none.json", "reading none.json: ")]
+    {
+        let message = said(&bench(&["worker", name], dir.path()).stderr);
+        assert!(message.contains(words) && message.trim_end().lines().count() == 1, "{message}");
+    }
 }
 
 #[test]

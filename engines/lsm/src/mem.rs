@@ -1,0 +1,78 @@
+//! A memtable of the engine: the points behind their seam, and the range tombstones beside them.
+//!
+//! Range tombstones are few or none, so they stand under a lock that nobody takes as long as there are none.
+
+use nori_kv::{Fragments, Kind, OpKind, RangeTombstones, Reason, SeqNo};
+use nori_memtable::{Memtable, MemtableFactory};
+use parking_lot::RwLock;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// A memtable that is or was written.
+pub(crate) struct Mem {
+    pub(crate) memtable: Arc<dyn Memtable>,
+    ranges: RwLock<RangeTombstones>,
+    /// The bytes of `ranges`; zero as long as there are none. Set before the tombstone's number is visible, so that a
+    /// reader who may see the tombstone takes the lock.
+    range_bytes: AtomicU64,
+}
+
+/// A memtable that takes no more writes.
+pub(crate) struct Sealed {
+    pub(crate) mem: Arc<Mem>,
+    /// Its last sequence number: when that is visible, all its inserts have ended.
+    pub(crate) last: SeqNo,
+    /// Once it is flushed, segments below this are not needed.
+    pub(crate) next_segment: u64,
+    pub(crate) why: Reason,
+}
+
+impl Mem {
+    pub(crate) fn new(factory: &dyn MemtableFactory) -> Arc<Self> {
+        Arc::new(Self {
+            memtable: factory.create(),
+            ranges: RwLock::default(),
+            range_bytes: AtomicU64::new(0),
+        })
+    }
+
+    /// Takes one operation of a batch; `value` is the end of the range if it deletes one.
+    #[inline]
+    pub(crate) fn apply(&self, (op, key, value): (OpKind, &[u8], &[u8]), seqno: SeqNo) {
+        let (kind, expires) = (op.kind, op.expires);
+        if kind == Kind::DeleteRange {
+            let mut ranges = self.ranges.write();
+            ranges.add(key, value, seqno);
+            self.range_bytes.store(ranges.bytes(), Ordering::Release);
+        } else {
+            self.memtable.insert(nori_kv::EntryRef { key, seqno, kind, expires, value });
+        }
+    }
+
+    /// The newest range tombstone over `key` at or below `at`, or zero.
+    #[inline]
+    pub(crate) fn cover(&self, key: &[u8], at: SeqNo) -> SeqNo {
+        if self.has_ranges() { self.ranges.read().cover(key, at) } else { SeqNo::ZERO }
+    }
+
+    /// Whether it holds range tombstones.
+    #[inline]
+    pub(crate) fn has_ranges(&self) -> bool {
+        self.range_bytes.load(Ordering::Acquire) > 0
+    }
+
+    /// Its range tombstones as they are now.
+    pub(crate) fn ranges(&self) -> Fragments {
+        self.ranges.read().fragments()
+    }
+
+    /// The memory it takes.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.memtable.bytes() + self.range_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether nothing was written into it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.memtable.is_empty() && !self.has_ranges()
+    }
+}

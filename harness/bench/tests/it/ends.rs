@@ -1,0 +1,179 @@
+//! How a bench ends before its time, what it leaves then, and that nothing of it goes on.
+
+use super::{bench, said};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Far more than anything here takes on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let began = Instant::now();
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(began.elapsed() < PATIENCE, "waited in vain for {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// A bench in the second phase of the first of its two runs, which goes on for a minute.
+struct Started {
+    child: Child,
+    /// The plan that its worker carries out.
+    plan: PathBuf,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const RUN: &str = "run ycsb-c --engine noop --engine nori-model --durability none --records 2000 --duration 60s --out o";
+
+fn start(dir: &Path) -> Started {
+    let child = Command::new(env!("CARGO_BIN_EXE_norikv-bench"))
+        .args(RUN.split(' '))
+        .current_dir(dir)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the program was built with its tests");
+    let mut started = Started { child, plan: PathBuf::new() };
+    let run = wait_for("the load to end", || {
+        let run = fs::read_dir(dir.join("o/runs")).ok()?.flatten().next()?.path();
+        fs::metadata(run.join("summary.csv")).ok().map(|_| run)
+    });
+    started.plan = run.join("plan.json");
+    started
+}
+
+fn is_carried_out(plan: &Path) -> bool {
+    let file = OpenOptions::new().write(true).open(plan).expect("a started run has a plan");
+    match file.try_lock() {
+        Ok(()) => false,
+        Err(TryLockError::WouldBlock) => true,
+        Err(TryLockError::Error(error)) => panic!("{error}"),
+    }
+}
+
+/// Sends the signal and waits for the end of the bench.
+fn signal(mut started: Started, name: &str) -> io::Result<Output> {
+    let pid = started.child.id().to_string();
+    let sent = Command::new("kill").args([format!("-{name}"), pid]).status()?;
+    assert!(sent.success());
+    let status = wait_for("the bench to end", || started.child.try_wait().transpose())?;
+    let mut output = Output { status, stdout: Vec::new(), stderr: Vec::new() };
+    if let (Some(mut out), Some(mut err)) =
+        (started.child.stdout.take(), started.child.stderr.take())
+    {
+        out.read_to_end(&mut output.stdout)?;
+        err.read_to_end(&mut output.stderr)?;
+    }
+    Ok(output)
+}
+
+#[test]
+fn a_worker_ends_when_its_bench_is_killed_and_the_report_says_what_is_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut started = start(dir.path());
+    assert!(is_carried_out(&started.plan));
+    started.child.kill().unwrap();
+    started.child.wait().unwrap();
+    wait_for("the worker to end", || (!is_carried_out(&started.plan)).then_some(()));
+    let output = bench(&["report", "o"], dir.path());
+    let (told, error) = (said(&output.stdout), said(&output.stderr));
+    assert_eq!(output.status.code(), Some(5), "{told}{error}");
+    assert_eq!(error, "error: 2 of 2 runs did not finish\n");
+    assert!(told.contains("NOT FINISHED  noop: 1 of 2 phases ended"), "{told}");
+    assert!(told.contains("NOT FINISHED  nori-model: never began"), "{told}");
+    assert!(told.contains("0 errors in the phases that ended"), "{told}");
+    let page = fs::read_to_string(dir.path().join("o/report.html")).unwrap();
+    assert!(page.contains("<b>noop did not finish:</b> 1 of 2 phases ended"));
+    assert!(page.contains("<b>nori-model did not finish:</b> never began"));
+    // What the killed bench left does not hinder the next.
+    let again = RUN.replace("60s", "50ms");
+    let output = bench(&again.split(' ').collect::<Vec<_>>(), dir.path());
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    assert!(
+        !dir.path().join("o/data").exists() && !dir.path().join("o/.norikv-bench.lock").exists()
+    );
+}
+
+#[test]
+fn a_signal_keeps_what_finished_and_leaves_no_store_and_no_worker() {
+    for (name, code) in [("INT", 130), ("TERM", 143)] {
+        let dir = tempfile::tempdir().unwrap();
+        let started = start(dir.path());
+        let plan = started.plan.clone();
+        let output = signal(started, name).unwrap();
+        let error = said(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{error}");
+        assert_eq!(
+            error,
+            "error: interrupted: 0 of 2 runs finished, 1 phase is kept in o; `norikv-bench report o` shows them\n"
+        );
+        assert!(!is_carried_out(&plan), "the worker has ended before the bench");
+        assert!(!dir.path().join("o/data").exists(), "the store was left behind");
+        let summary = fs::read_to_string(dir.path().join("o/summary.csv")).unwrap();
+        assert!(summary.contains(",load,all,"), "{summary}");
+        let manifest = fs::read_to_string(plan.with_file_name("manifest.json")).unwrap();
+        assert!(manifest.contains("\"state\": \"interrupted\""), "{manifest}");
+        assert_eq!(bench(&["report", "o"], dir.path()).status.code(), Some(5));
+    }
+}
+
+#[test]
+fn two_benches_do_not_share_a_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let started = start(dir.path());
+    let output = bench(&["run", "ycsb-c", "--engine", "noop", "--out", "o"], dir.path());
+    assert_eq!(output.status.code(), Some(2));
+    assert_eq!(
+        said(&output.stderr),
+        "error: another bench is writing to o; wait for it or choose another --out\n"
+    );
+    assert!(is_carried_out(&started.plan), "the first goes on");
+    drop(started);
+}
+
+#[test]
+fn a_run_whose_process_was_killed_has_failed_and_the_report_says_so() {
+    let dir = tempfile::tempdir().unwrap();
+    let args =
+        ["run", "ycsb-c", "--engine", "noop", "--records", "2000", "--ops", "2000", "--out", "o"];
+    assert!(bench(&args, dir.path()).status.success());
+    let run = fs::read_dir(dir.path().join("o/runs")).unwrap().next().unwrap().unwrap().path();
+    let manifest = fs::read_to_string(run.join("manifest.json")).unwrap();
+    let failed = manifest
+        .replace("\"ok\"", "\"failed\"")
+        .replace("\"reasons\": []", "\"reasons\": [\"no more memory\"]");
+    assert_ne!(manifest, failed);
+    fs::write(run.join("manifest.json"), failed).unwrap();
+    let output = bench(&["report", "o"], dir.path());
+    assert_eq!(output.status.code(), Some(1));
+    assert_eq!(said(&output.stderr), "error: noop: no more memory\n");
+    let page = fs::read_to_string(dir.path().join("o/report.html")).unwrap();
+    assert!(page.contains("<b>noop failed:</b> no more memory"));
+}
+
+#[test]
+fn a_log_that_was_cut_off_is_no_obstacle() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut started = start(dir.path());
+    started.child.kill().unwrap();
+    started.child.wait().unwrap();
+    wait_for("the worker to end", || (!is_carried_out(&started.plan)).then_some(()));
+    let log = started.plan.with_file_name("latency").join("01-ycsb-c-run.hlog");
+    let file = File::options().append(true).open(&log).unwrap();
+    let whole = file.metadata().unwrap().len();
+    (&file).write_all(b"Tag=read,0.000,1.0").unwrap();
+    assert!(file.metadata().unwrap().len() > whole);
+    assert_eq!(bench(&["report", "o"], dir.path()).status.code(), Some(5));
+}
