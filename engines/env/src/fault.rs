@@ -10,6 +10,7 @@
 
 use crate::mem::Keep;
 use crate::{Completion, File, Fs, Lock, MemFs, NameChange, OpenMode, Segment, SegmentKind};
+use bytes::Bytes;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -206,6 +207,12 @@ impl File for FaultFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
         self.fs.reading()?;
         self.inner.read_at(buf, offset)
+    }
+
+    /// Mapping can fail as a read does; what is mapped cannot fail any more.
+    fn map(&self) -> io::Result<Bytes> {
+        self.fs.reading()?;
+        self.inner.map()
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

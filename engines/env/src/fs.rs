@@ -5,6 +5,7 @@
 //! slice, so that a fault-injecting implementation sees every event there is.
 
 use crate::Signal;
+use bytes::Bytes;
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -119,6 +120,11 @@ pub trait Fs: Send + Sync {
 pub trait File: Send + Sync {
     /// Fills `buf` from `offset` on; the number read is below `buf.len()` only at the file's end.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
+    /// The content as memory that is shared with the page cache where there is one. Only for a file that nobody
+    /// writes, truncates or replaces in place any more: what the bytes are otherwise is not defined. It stays
+    /// whole after the file was removed. Where the disk fails under such memory there is no error to
+    /// return: the operating system ends the process (SIGBUS).
+    fn map(&self) -> io::Result<Bytes>;
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
     /// The length in bytes.

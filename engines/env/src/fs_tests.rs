@@ -128,6 +128,19 @@ fn the_power_fails_at_the_planned_event_and_stays_off() {
 }
 
 #[test]
+fn what_is_mapped_is_the_content_and_outlives_the_name() {
+    on_each(|fs, dir| {
+        for content in [vec![], (0..100_000_u32).map(|n| n as u8).collect::<Vec<u8>>()] {
+            let path = dir.join("a");
+            fs.open(&path, OpenMode::CreateNew).unwrap().write_at(&content, 0).unwrap();
+            let map = fs.open(&path, OpenMode::Read).unwrap().map().unwrap();
+            fs.remove(&path).unwrap();
+            assert!(map == content);
+        }
+    });
+}
+
+#[test]
 fn a_full_disk_cuts_a_write_short_and_says_so() {
     let dir = Path::new("/store");
     let fs = FaultFs::new(FaultPlan { capacity_bytes: Some(10), ..FaultPlan::default() });

@@ -7,7 +7,8 @@
 
 use crate::fs::outside_segment;
 use crate::{Completion, File, Fs, Lock, NameChange, OpenMode, Segment, SegmentKind};
-use memmap2::{MmapOptions, MmapRaw};
+use bytes::Bytes;
+use memmap2::{Mmap, MmapOptions, MmapRaw};
 use rustix::fs::FlockOperation;
 use std::fs;
 use std::io;
@@ -100,6 +101,18 @@ impl File for OsFile {
             }
         }
         Ok(filled)
+    }
+
+    #[expect(unsafe_code, reason = "the compiler cannot know that nobody writes the file")]
+    fn map(&self) -> io::Result<Bytes> {
+        if self.0.metadata()?.len() == 0 {
+            return Ok(Bytes::new());
+        }
+        // SAFETY: whoever calls promises that the file does not change any more (the contract of `map`), so the
+        // bytes behind the slice stay as they are. Another process that breaks it is outside of what a
+        // store can guard against: it holds the lock of its folder.
+        let map = unsafe { Mmap::map(&self.0) }?;
+        Ok(Bytes::from_owner(map))
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {

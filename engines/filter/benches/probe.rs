@@ -3,6 +3,7 @@
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 use nori_filter::{Filter, FilterContext, policies};
 use std::hint::black_box;
+use std::time::Duration;
 
 fn hash(i: u64) -> u64 {
     let z = (i ^ (i >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -65,7 +66,8 @@ fn probe(
     ask: impl Fn(&[u64]) -> usize,
 ) {
     let mut group = c.benchmark_group(filter);
-    group.throughput(Throughput::Elements(ASKED as u64));
+    group.throughput(Throughput::Elements(ASKED as u64)).sample_size(30);
+    group.measurement_time(Duration::from_millis(700)).warm_up_time(Duration::from_millis(200));
     let mut chunks = hashes.chunks_exact(ASKED).cycle();
     group.bench_function(what, |b| {
         b.iter(|| chunks.next().map(|hashes| ask(black_box(hashes))));
@@ -80,6 +82,7 @@ fn builds(c: &mut Criterion) {
         }
         let mut group = c.benchmark_group(format!("{}/build", entry.name));
         group.throughput(Throughput::Elements(100_000)).sample_size(20);
+        group.measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
         group.bench_function("100k", |b| {
             b.iter_batched(|| (), |()| build(policy.as_ref(), 100_000), BatchSize::SmallInput);
         });

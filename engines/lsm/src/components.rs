@@ -4,7 +4,7 @@ use nori_compaction::{Shape, Strategy};
 use nori_env::SegmentKind;
 use nori_filter::{FilterBudget, FilterPolicy};
 use nori_memtable::MemtableFactory;
-use nori_sstable::{CachePolicy, Codec};
+use nori_sstable::{ACCESSES, Access, CachePolicy, Codec};
 use std::sync::Arc;
 
 /// Makes a strategy for a tree's shape.
@@ -25,15 +25,26 @@ pub struct Components {
     pub cache: fn(usize) -> Box<dyn CachePolicy>,
     /// How blocks are stored.
     pub codec: &'static dyn Codec,
+    /// How blocks are read.
+    pub access: Access,
     /// How the log is written.
     pub wal: SegmentKind,
     /// The names, seam by seam, as they were chosen.
-    names: [&'static str; 7],
+    names: [&'static str; SEAMS.len()],
 }
 
 /// The seams of this engine, in the order lists show them.
-pub const SEAMS: [&str; 7] =
-    ["memtable", "filter", "filter_budget", "compaction", "cache", "codec", "wal"];
+pub const SEAMS: [&str; 9] = [
+    "memtable",
+    "memtable_index",
+    "filter",
+    "filter_budget",
+    "compaction",
+    "cache",
+    "codec",
+    "access",
+    "wal",
+];
 
 /// A part that can be chosen: its seam, its name, and a line about it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,25 +89,29 @@ const WALS: [(&str, SegmentKind, &str); 2] = [
 ];
 
 /// The names of [`Components::default`], in the order of [`SEAMS`].
-const DEFAULTS: [&str; 7] = [
+const DEFAULTS: [&str; SEAMS.len()] = [
     nori_memtable::DEFAULT,
+    nori_memtable::INDEX_DEFAULT,
     "blocked-bloom",
     "uniform",
     nori_compaction::DEFAULT,
     "lru",
     "raw",
+    "pread",
     "mmap",
 ];
 
 impl Default for Components {
     fn default() -> Self {
         Self {
-            memtable: nori_memtable::memtable(DEFAULTS[0]).expect("the default is registered"),
-            filter: nori_filter::policy(DEFAULTS[1]).expect("the default is registered"),
-            filter_budget: nori_filter::budget(DEFAULTS[2]).expect("the default is registered"),
-            strategy: strategy(DEFAULTS[3]).expect("the default is registered"),
-            cache: cache(DEFAULTS[4]).expect("the default is registered"),
-            codec: nori_sstable::codec(DEFAULTS[5]).expect("the default is registered"),
+            memtable: nori_memtable::memtable_with(DEFAULTS[0], DEFAULTS[1])
+                .expect("the default is registered"),
+            filter: nori_filter::policy(DEFAULTS[2]).expect("the default is registered"),
+            filter_budget: nori_filter::budget(DEFAULTS[3]).expect("the default is registered"),
+            strategy: strategy(DEFAULTS[4]).expect("the default is registered"),
+            cache: cache(DEFAULTS[5]).expect("the default is registered"),
+            codec: nori_sstable::codec(DEFAULTS[6]).expect("the default is registered"),
+            access: Access::Pread,
             wal: SegmentKind::Mapped,
             names: DEFAULTS,
         }
@@ -109,11 +124,13 @@ impl Components {
         let mut lines = Vec::new();
         let mut push = |seam, name, about| lines.push(PartLine { seam, name, about });
         nori_memtable::memtables().iter().for_each(|e| push("memtable", e.name, e.about));
+        nori_memtable::INDEXES.iter().for_each(|(name, about)| push("memtable_index", name, about));
         nori_filter::policies().iter().for_each(|e| push("filter", e.name, e.about));
         nori_filter::budgets().iter().for_each(|e| push("filter_budget", e.name, e.about));
         nori_compaction::strategies().iter().for_each(|e| push("compaction", e.name, e.about));
         nori_sstable::cache_policies().iter().for_each(|e| push("cache", e.name, e.about));
         nori_sstable::codecs().iter().for_each(|e| push("codec", e.codec.name(), e.about));
+        ACCESSES.iter().for_each(|(name, _, about)| push("access", name, about));
         WALS.iter().for_each(|(name, _, about)| push("wal", name, about));
         lines
     }
@@ -131,13 +148,18 @@ impl Components {
         let unknown = || UnknownPart::Part { seam, given: name.to_owned() };
         let line = line.ok_or_else(unknown)?;
         match seam {
-            "memtable" => self.memtable = nori_memtable::memtable(name).ok_or_else(unknown)?,
+            "memtable" | "memtable_index" => {
+                let [kind, index] =
+                    if at == 0 { [name, self.names[1]] } else { [self.names[0], name] };
+                self.memtable = nori_memtable::memtable_with(kind, index).ok_or_else(unknown)?;
+            }
             "filter" => self.filter = nori_filter::policy(name).ok_or_else(unknown)?,
             "filter_budget" => {
                 self.filter_budget = nori_filter::budget(name).ok_or_else(unknown)?;
             }
             "compaction" => self.strategy = strategy(name).ok_or_else(unknown)?,
             "cache" => self.cache = cache(name).ok_or_else(unknown)?,
+            "access" => self.access = nori_sstable::access(name).ok_or_else(unknown)?,
             "codec" => self.codec = nori_sstable::codec(name).ok_or_else(unknown)?,
             _ => {
                 let kind = WALS.iter().find(|(known, ..)| *known == name);
@@ -172,6 +194,17 @@ mod tests {
             let mut components = Components::default();
             components.set(line.seam, line.name).unwrap();
             assert!(components.names().any(|pair| pair == (line.seam, line.name)));
+        }
+    }
+
+    #[test]
+    fn a_memtable_and_its_index_are_chosen_in_any_order() {
+        for order in [["memtable", "memtable_index"], ["memtable_index", "memtable"]] {
+            let mut components = Components::default();
+            for seam in order {
+                components.set(seam, if seam == "memtable" { "skiplist" } else { "hash" }).unwrap();
+            }
+            assert_eq!(components.memtable.name(), "skiplist+hash");
         }
     }
 

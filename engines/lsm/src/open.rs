@@ -56,7 +56,7 @@ pub(crate) fn open(
     make_dir(fs, dir)?;
     let lock = take_lock(fs, dir)?;
     let cache = Cache::new((components.cache)(settings.cache_bytes), settings.cache_bytes);
-    let tables = TableContext { fs: Arc::clone(&parts.fs), cache };
+    let tables = TableContext { fs: Arc::clone(&parts.fs), cache, access: components.access };
     let stored = Stored::read(fs, dir, &settings)?;
     let log = replay(fs, dir, &stored, &components)?;
     let version = stored.open_tables(&tables)?;

@@ -1,22 +1,18 @@
-//! Insert, get and scan of every memtable, and of a `BTreeMap` under a lock, with keys in random
-//! order as YCSB makes them (`user` and a hashed number) and values of 100 bytes. One thread, but for
-//! `get-beside-writer`.
+//! Insert, get and scan of every memtable, with and without a hash index, with keys in random order as
+//! YCSB makes them (`user` and a hashed number) and values of 100 bytes. As many entries as fill a
+//! memtable of the default size (64 MiB). One thread, but for `get-beside-writer` and `insert-2-threads`.
 //!
-//! `cargo bench -p nori-memtable -- insert/100000` runs a part.
+//! `cargo bench -p nori-memtable -- insert/` runs a part.
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use nori_kv::{EntryRef, Kind, SeqNo};
-use nori_memtable::{Memtable, memtables};
-use parking_lot::RwLock;
-use std::cmp::Reverse;
-use std::collections::BTreeMap;
+use nori_memtable::{INDEXES, Memtable, MemtableFactory, memtable_with, memtables};
 use std::hint::black_box;
-use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-const SIZES: [usize; 2] = [100_000, 1_000_000];
+const ENTRIES: usize = 400_000;
 const VALUE: [u8; 100] = [7; 100];
 
 fn mix(n: u64) -> u64 {
@@ -40,38 +36,56 @@ fn entry(key: &[u8], n: usize) -> EntryRef<'_> {
     EntryRef { key, seqno, kind: Kind::Put, expires: None, value: &VALUE }
 }
 
-type LockedMap = RwLock<BTreeMap<(Vec<u8>, Reverse<u64>), Vec<u8>>>;
-
-fn fill(memtable: &dyn Memtable, keys: &[[u8; 24]]) {
-    keys.iter().enumerate().for_each(|(n, key)| memtable.insert(entry(key, n)));
+fn fill(memtable: &dyn Memtable, keys: &[[u8; 24]], from: usize) {
+    keys.iter().enumerate().for_each(|(n, key)| memtable.insert(entry(key, from + n)));
 }
 
-fn fill_map(keys: &[[u8; 24]]) -> LockedMap {
-    let map = LockedMap::default();
-    for (n, key) in keys.iter().enumerate() {
-        map.write().insert((key.to_vec(), Reverse(n as u64 + 1)), VALUE.to_vec());
-    }
-    map
+/// Every memtable with every index.
+fn factories() -> Vec<Arc<dyn MemtableFactory>> {
+    let pairs = memtables().iter().flat_map(|part| INDEXES.map(|(index, _)| (part.name, index)));
+    pairs.filter_map(|(name, index)| memtable_with(name, index)).collect()
+}
+
+/// Every memtable without an index.
+fn plain_factories() -> Vec<Arc<dyn MemtableFactory>> {
+    memtables().iter().map(|part| (part.make)()).collect()
 }
 
 fn insert(c: &mut Criterion) {
-    for count in SIZES {
-        let keys = keys(count);
-        let mut group = c.benchmark_group(format!("insert/{count}"));
-        group.throughput(Throughput::Elements(count as u64)).sample_size(10);
-        group.measurement_time(Duration::from_secs(5)).warm_up_time(Duration::from_secs(1));
-        for part in memtables() {
-            let factory = (part.make)();
-            // The drop is outside of the timing: `iter_with_large_drop` gives the value back first.
-            group.bench_function(part.name, |b| {
-                b.iter_with_large_drop(|| {
-                    let memtable = factory.create();
-                    fill(memtable.as_ref(), &keys);
-                    memtable
-                });
+    let keys = keys(ENTRIES);
+    let mut group = c.benchmark_group("insert");
+    group.throughput(Throughput::Elements(ENTRIES as u64)).sample_size(10);
+    group.measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
+    for factory in factories() {
+        // The drop is outside of the timing: `iter_with_large_drop` gives the value back first.
+        group.bench_function(factory.name(), |b| {
+            b.iter_with_large_drop(|| {
+                let memtable = factory.create();
+                fill(memtable.as_ref(), &keys, 0);
+                memtable
             });
-        }
-        group.bench_function("btreemap-locked", |b| b.iter_with_large_drop(|| fill_map(&keys)));
+        });
+    }
+}
+
+/// Two writers, each with half of the entries.
+fn insert_2_threads(c: &mut Criterion) {
+    let keys = keys(ENTRIES);
+    let (left, right) = keys.split_at(ENTRIES / 2);
+    let mut group = c.benchmark_group("insert-2-threads");
+    group.throughput(Throughput::Elements(ENTRIES as u64)).sample_size(10);
+    group.measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_millis(500));
+    for factory in plain_factories() {
+        group.bench_function(factory.name(), |b| {
+            b.iter_with_large_drop(|| {
+                let memtable = factory.create();
+                std::thread::scope(|scope| {
+                    scope.spawn(|| fill(memtable.as_ref(), left, 0));
+                    fill(memtable.as_ref(), right, ENTRIES / 2);
+                });
+                memtable
+            });
+        });
     }
 }
 
@@ -79,34 +93,20 @@ fn insert(c: &mut Criterion) {
 const GETS: usize = 1_000;
 
 fn get(c: &mut Criterion) {
-    for count in SIZES {
-        let keys = keys(count);
-        // An order that has nothing to do with that of the inserts.
-        let asked: Vec<_> = (0..count).map(|n| keys[mix(!(n as u64)) as usize % count]).collect();
-        let mut group = c.benchmark_group(format!("get/{count}"));
-        group.throughput(Throughput::Elements(GETS as u64));
-        group.measurement_time(Duration::from_secs(2)).warm_up_time(Duration::from_secs(1));
-        for part in memtables() {
-            let memtable = (part.make)().create();
-            fill(memtable.as_ref(), &keys);
-            let mut asked = asked.chunks_exact(GETS).cycle();
-            group.bench_function(part.name, |b| {
-                b.iter(|| {
-                    for key in asked.next().expect("a cycle") {
-                        black_box(memtable.get(key, SeqNo::MAX).is_some());
-                    }
-                });
-            });
-        }
-        let map = fill_map(&keys);
+    let keys = keys(ENTRIES);
+    // An order that has nothing to do with that of the inserts.
+    let asked: Vec<_> = (0..ENTRIES).map(|n| keys[mix(!(n as u64)) as usize % ENTRIES]).collect();
+    let mut group = c.benchmark_group("get");
+    group.throughput(Throughput::Elements(GETS as u64));
+    group.measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
+    for factory in factories() {
+        let memtable = factory.create();
+        fill(memtable.as_ref(), &keys, 0);
         let mut asked = asked.chunks_exact(GETS).cycle();
-        group.bench_function("btreemap-locked", |b| {
+        group.bench_function(factory.name(), |b| {
             b.iter(|| {
                 for key in asked.next().expect("a cycle") {
-                    let map = map.read();
-                    let newest = Bound::Included((key.to_vec(), Reverse(u64::MAX)));
-                    let found = map.range((newest, Bound::Unbounded)).next();
-                    black_box(found.is_some_and(|((found, _), _)| found == key));
+                    black_box(memtable.get(key, SeqNo::MAX).is_some());
                 }
             });
         });
@@ -114,14 +114,14 @@ fn get(c: &mut Criterion) {
 }
 
 fn get_beside_writer(c: &mut Criterion) {
-    let count = SIZES[0];
+    let count = ENTRIES / 4;
     let keys = keys(count * 20);
-    let mut group = c.benchmark_group("get-beside-writer/100000");
+    let mut group = c.benchmark_group("get-beside-writer");
     group.throughput(Throughput::Elements(GETS as u64)).sample_size(10);
     group.measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(200));
-    for part in memtables() {
-        let memtable = (part.make)().create();
-        fill(memtable.as_ref(), &keys[..count]);
+    for factory in plain_factories() {
+        let memtable = factory.create();
+        fill(memtable.as_ref(), &keys[..count], 0);
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
@@ -133,7 +133,7 @@ fn get_beside_writer(c: &mut Criterion) {
                 }
             });
             let mut asked = keys[..count].chunks_exact(GETS).cycle();
-            group.bench_function(part.name, |b| {
+            group.bench_function(factory.name(), |b| {
                 b.iter(|| {
                     for key in asked.next().expect("a cycle") {
                         black_box(memtable.get(key, SeqNo::MAX).is_some());
@@ -146,16 +146,16 @@ fn get_beside_writer(c: &mut Criterion) {
 }
 
 fn scan(c: &mut Criterion) {
-    let count = SIZES[1];
-    let keys = keys(count);
-    let mut group = c.benchmark_group(format!("scan/{count}"));
-    group.throughput(Throughput::Elements(count as u64)).sample_size(10);
-    for part in memtables() {
-        let memtable = (part.make)().create();
-        fill(memtable.as_ref(), &keys);
+    let keys = keys(ENTRIES);
+    let mut group = c.benchmark_group("scan");
+    group.throughput(Throughput::Elements(ENTRIES as u64)).sample_size(10);
+    group.measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
+    for factory in plain_factories() {
+        let memtable = factory.create();
+        fill(memtable.as_ref(), &keys, 0);
         for backward in [false, true] {
             let direction = if backward { "backward" } else { "forward" };
-            group.bench_function(BenchmarkId::new(part.name, direction), |b| {
+            group.bench_function(BenchmarkId::new(factory.name(), direction), |b| {
                 b.iter(|| {
                     let mut cursor = Arc::clone(&memtable).cursor();
                     let mut bytes = 0;
@@ -167,13 +167,7 @@ fn scan(c: &mut Criterion) {
             });
         }
     }
-    let map = fill_map(&keys);
-    group.bench_function(BenchmarkId::new("btreemap-locked", "forward"), |b| {
-        b.iter(|| {
-            map.read().iter().map(|((key, _), value)| key.len() + value.len()).sum::<usize>()
-        });
-    });
 }
 
-criterion_group!(benches, insert, get, get_beside_writer, scan);
+criterion_group!(benches, insert, insert_2_threads, get, get_beside_writer, scan);
 criterion_main!(benches);

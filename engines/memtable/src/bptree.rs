@@ -26,9 +26,10 @@
 
 mod node;
 
+use crate::Memtable;
 use crate::cursor::{Neighbours, RecordCursor};
+use crate::kind::Kind;
 use crate::record::{Arena, Record};
-use crate::{Memtable, MemtableFactory};
 use node::{CAPACITY, Moved, NodeRef, Nodes, Sought};
 use nori_kv::{EntryCursor, EntryRef, SeqNo};
 use parking_lot::Mutex;
@@ -41,20 +42,6 @@ use std::sync::atomic::{
 /// Tries of a reader before it takes the writer's mutex. The writer changes a node for some tens of
 /// nanoseconds, unless it loses its processor meanwhile; more tries would only burn the reader's.
 const TRIES: usize = 32;
-
-/// The factory of `bptree`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct BpTreeFactory;
-
-impl MemtableFactory for BpTreeFactory {
-    fn name(&self) -> &'static str {
-        "bptree"
-    }
-
-    fn create(&self) -> Arc<dyn Memtable> {
-        Arc::new(BpTreeMemtable::default())
-    }
-}
 
 /// The memtable `bptree`.
 ///
@@ -228,7 +215,7 @@ impl BpTreeMemtable {
     }
 
     /// Puts `record` into the tree. Only the writer calls this.
-    fn add(&self, nodes: &mut Nodes, sought: &Sought<'_>, record: Record) {
+    fn put(&self, nodes: &mut Nodes, sought: &Sought<'_>, record: Record) {
         let mut node = self.root();
         if node.count() == CAPACITY {
             let above = nodes.inner(node.level() + 1, node);
@@ -253,16 +240,26 @@ impl BpTreeMemtable {
     }
 }
 
-impl Memtable for BpTreeMemtable {
-    fn insert(&self, entry: EntryRef<'_>) {
+impl Kind for BpTreeMemtable {
+    const NAME: &'static str = "bptree";
+    const NAME_INDEXED: &'static str = "bptree+hash";
+
+    fn add(&self, entry: EntryRef<'_>) -> Record {
         let mut writer = self.writer.lock();
         let Writer { arena, nodes, is_sealed } = &mut *writer;
         assert!(!*is_sealed, "a sealed memtable takes no entries");
         let record = arena.push(entry);
         let sought = Sought { key: entry.key, seqno: entry.seqno };
-        self.add(nodes, &sought, record);
+        self.put(nodes, &sought, record);
         self.bytes.store(arena.used_bytes() + nodes.bytes(), Relaxed);
         self.len.store(self.len.load(Relaxed) + 1, Relaxed);
+        record
+    }
+}
+
+impl Memtable for BpTreeMemtable {
+    fn insert(&self, entry: EntryRef<'_>) {
+        self.add(entry);
     }
 
     fn get(&self, key: &[u8], at: SeqNo) -> Option<EntryRef<'_>> {

@@ -5,14 +5,14 @@
 
 #![expect(unsafe_code, reason = "the list's keys are records, read while their arena lives")]
 
+use crate::Memtable;
 use crate::cursor::{Neighbours, RecordCursor};
+use crate::kind::Kind;
+use crate::position::{Positioned, Slot, Sought};
 use crate::record::{Arena, Record};
-use crate::{Memtable, MemtableFactory};
 use crossbeam_skiplist::SkipMap;
 use nori_kv::{EntryCursor, EntryRef, SeqNo};
 use parking_lot::Mutex;
-use std::borrow::Borrow;
-use std::cmp::Ordering;
 use std::fmt;
 use std::ops::Bound;
 use std::sync::Arc;
@@ -23,20 +23,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 const NODE_BYTES: u64 = 64;
 /// Records a cursor takes at a time: enough to make the search for the first of them cheap.
 const NEAR: usize = 64;
-
-/// The factory of `crossbeam`.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct CrossbeamFactory;
-
-impl MemtableFactory for CrossbeamFactory {
-    fn name(&self) -> &'static str {
-        "crossbeam"
-    }
-
-    fn create(&self) -> Arc<dyn Memtable> {
-        Arc::new(CrossbeamMemtable::default())
-    }
-}
 
 /// The memtable `crossbeam`.
 #[derive(Default)]
@@ -54,82 +40,11 @@ impl fmt::Debug for CrossbeamMemtable {
     }
 }
 
-/// A record as a key of the list.
-///
-/// Invariant: it is only in the list of the memtable that owns its arena.
-struct Slot(Record);
+impl Kind for CrossbeamMemtable {
+    const NAME: &'static str = "crossbeam";
+    const NAME_INDEXED: &'static str = "crossbeam+hash";
 
-/// Anything with a place in internal order, so that a search needs no record.
-trait Positioned {
-    fn position(&self) -> (&[u8], SeqNo);
-}
-
-impl Positioned for Slot {
-    fn position(&self) -> (&[u8], SeqNo) {
-        // SAFETY: the slot is in the list of the memtable that owns the arena, and so is the borrow.
-        unsafe { self.0.position() }
-    }
-}
-
-struct Sought<'k>(&'k [u8], SeqNo);
-
-impl Positioned for Sought<'_> {
-    fn position(&self) -> (&[u8], SeqNo) {
-        (self.0, self.1)
-    }
-}
-
-impl<'a> Borrow<dyn Positioned + 'a> for Slot {
-    fn borrow(&self) -> &(dyn Positioned + 'a) {
-        self
-    }
-}
-
-impl Ord for dyn Positioned + '_ {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let ((key, seqno), (other_key, other_seqno)) = (self.position(), other.position());
-        key.cmp(other_key).then_with(|| other_seqno.cmp(&seqno))
-    }
-}
-
-impl PartialOrd for dyn Positioned + '_ {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for dyn Positioned + '_ {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for dyn Positioned + '_ {}
-
-impl Ord for Slot {
-    fn cmp(&self, other: &Self) -> Ordering {
-        let other: &dyn Positioned = other;
-        let own: &dyn Positioned = self;
-        own.cmp(other)
-    }
-}
-
-impl PartialOrd for Slot {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Slot {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Slot {}
-
-impl Memtable for CrossbeamMemtable {
-    fn insert(&self, entry: EntryRef<'_>) {
+    fn add(&self, entry: EntryRef<'_>) -> Record {
         assert!(!self.is_sealed.load(Relaxed), "a sealed memtable takes no entries");
         let record = {
             let mut arena = self.arena.lock();
@@ -137,14 +52,22 @@ impl Memtable for CrossbeamMemtable {
             self.used_bytes.store(arena.used_bytes(), Relaxed);
             record
         };
-        self.list.insert(Slot(record), ());
+        // SAFETY: the list is in the same struct as the arena and is dropped before it.
+        self.list.insert(unsafe { Slot::new(record) }, ());
+        record
+    }
+}
+
+impl Memtable for CrossbeamMemtable {
+    fn insert(&self, entry: EntryRef<'_>) {
+        self.add(entry);
     }
 
     fn get(&self, key: &[u8], at: SeqNo) -> Option<EntryRef<'_>> {
         let sought: &dyn Positioned = &Sought(key, at);
         let found = self.list.lower_bound(Bound::Included(sought))?;
         // SAFETY: the arena lives as long as `self`.
-        let entry = unsafe { found.key().0.entry() };
+        let entry = unsafe { found.key().record().entry() };
         (entry.key == key).then_some(entry)
     }
 
@@ -171,7 +94,7 @@ impl Neighbours for CrossbeamMemtable {
         let bound = if beyond { Bound::Excluded(sought) } else { Bound::Included(sought) };
         let mut at = self.list.lower_bound(bound);
         while let Some(found) = at {
-            out.push(found.key().0);
+            out.push(found.key().record());
             at = if out.len() < NEAR { found.next() } else { None };
         }
     }
@@ -186,7 +109,7 @@ impl Neighbours for CrossbeamMemtable {
         };
         // A step back is a search from the top: the list has no links backwards.
         while let Some(found) = at {
-            out.push(found.key().0);
+            out.push(found.key().record());
             at = if out.len() < NEAR { found.prev() } else { None };
         }
         out.reverse();

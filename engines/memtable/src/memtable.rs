@@ -16,7 +16,8 @@ use std::sync::Arc;
 /// * A cursor sees at least every entry whose insert had returned when the cursor was made, each
 ///   once and in order; of later ones it may see some. It keeps the memtable alive.
 /// * Lent bytes stay in place as long as the memtable lives.
-/// * Reads do not wait for more than the insert of one entry.
+/// * Reads do not wait for more than the insert of one entry, or for work that inserts have put off until
+///   somebody reads.
 /// * `seal` is called once, when no insert is running; an insert afterwards panics.
 pub trait Memtable: fmt::Debug + Send + Sync {
     /// Adds an entry; key and value are copied. Panics on a key or value of 4 GiB or more, on a
@@ -51,4 +52,10 @@ pub trait MemtableFactory: fmt::Debug + Send + Sync {
 
     /// An empty memtable.
     fn create(&self) -> Arc<dyn Memtable>;
+
+    /// A factory of the same kind whose memtables carry a hash index of newest versions; `None` if
+    /// they cannot.
+    fn indexed(&self) -> Option<Arc<dyn MemtableFactory>> {
+        None
+    }
 }

@@ -38,6 +38,41 @@ unsafe impl Send for Record {}
 unsafe impl Sync for Record {}
 
 impl Record {
+    /// Bytes of the record of `entry`. Panics on what no memtable takes.
+    pub(crate) fn bytes_of(entry: EntryRef<'_>) -> usize {
+        assert!(entry.kind != Kind::DeleteRange, "range tombstones are kept beside the memtable");
+        assert!(u32::try_from(entry.key.len()).is_ok(), "keys are below 4 GiB");
+        assert!(u32::try_from(entry.value.len()).is_ok(), "values are below 4 GiB");
+        let expires_bytes = if entry.expires.is_some() { EXPIRES_BYTES } else { 0 };
+        HEADER_BYTES + expires_bytes + entry.key.len() + entry.value.len()
+    }
+
+    /// Writes an entry as a record.
+    ///
+    /// # Safety
+    /// `start` is a multiple of `ALIGN`, and `bytes_of(entry)` bytes from there on belong to the caller
+    /// alone and to the arena that the invariant speaks of.
+    pub(crate) unsafe fn write(start: NonNull<u8>, entry: EntryRef<'_>) -> Self {
+        let flag = if entry.expires.is_some() { HAS_EXPIRES } else { 0 };
+        let word = entry.seqno.value() << 8 | flag | entry.kind as u64;
+        let lengths = (entry.value.len() as u64) << 32 | entry.key.len() as u64;
+        // SAFETY: all writes are inside of what the caller gave.
+        unsafe {
+            start.cast::<u64>().write(word);
+            start.cast::<u64>().add(1).write(lengths);
+            let mut at = start.add(HEADER_BYTES);
+            if let Some(Tick(expires)) = entry.expires {
+                at.cast::<u64>().write(expires);
+                at = at.add(EXPIRES_BYTES);
+            }
+            let key = at.as_ptr();
+            key.copy_from_nonoverlapping(entry.key.as_ptr(), entry.key.len());
+            let value = key.add(entry.key.len());
+            value.copy_from_nonoverlapping(entry.value.as_ptr(), entry.value.len());
+        }
+        Self(start)
+    }
+
     /// The entry.
     ///
     /// # Safety
@@ -155,6 +190,8 @@ pub(crate) struct Arena {
 
 // SAFETY: the pointers are to chunks that the arena owns.
 unsafe impl Send for Arena {}
+// SAFETY: a shared arena only tells how many bytes are used.
+unsafe impl Sync for Arena {}
 
 impl Arena {
     /// Bytes of records so far.
@@ -164,28 +201,14 @@ impl Arena {
 
     /// Copies an entry into the arena.
     pub(crate) fn push(&mut self, entry: EntryRef<'_>) -> Record {
-        assert!(entry.kind != Kind::DeleteRange, "range tombstones are kept beside the memtable");
-        let key_bytes = u32::try_from(entry.key.len()).expect("keys are below 4 GiB");
-        let value_bytes = u32::try_from(entry.value.len()).expect("values are below 4 GiB");
-        let expires_bytes = if entry.expires.is_some() { EXPIRES_BYTES } else { 0 };
-        let bytes = HEADER_BYTES + expires_bytes + entry.key.len() + entry.value.len();
-        let start = self.allocate(bytes.next_multiple_of(ALIGN));
-        let flag = if entry.expires.is_some() { HAS_EXPIRES } else { 0 };
-        let word = entry.seqno.value() << 8 | flag | entry.kind as u64;
-        let lengths = u64::from(value_bytes) << 32 | u64::from(key_bytes);
-        // SAFETY: `allocate` gave `bytes` fresh bytes at an aligned address; the writes are inside.
-        unsafe {
-            start.cast::<u64>().write(word);
-            start.cast::<u64>().add(1).write(lengths);
-            if let Some(Tick(expires)) = entry.expires {
-                start.add(HEADER_BYTES).cast::<u64>().write(expires);
-            }
-            let key = start.add(HEADER_BYTES + expires_bytes).as_ptr();
-            key.copy_from_nonoverlapping(entry.key.as_ptr(), entry.key.len());
-            let value = key.add(entry.key.len());
-            value.copy_from_nonoverlapping(entry.value.as_ptr(), entry.value.len());
-        }
-        Record(start)
+        let start = self.reserve(Record::bytes_of(entry));
+        // SAFETY: these are fresh bytes at an aligned address.
+        unsafe { Record::write(start, entry) }
+    }
+
+    /// At least `bytes` bytes that nobody else has, at a multiple of `ALIGN`.
+    pub(crate) fn reserve(&mut self, bytes: usize) -> NonNull<u8> {
+        self.allocate(bytes.next_multiple_of(ALIGN))
     }
 
     /// `bytes` bytes that nobody else has; `bytes` is a multiple of `ALIGN`.

@@ -1,11 +1,24 @@
 //! The names of the memtables, for settings and `list`.
 
-use crate::{BpTreeFactory, CrossbeamFactory, MemtableFactory};
+use crate::kind::KindFactory;
+use crate::{
+    BTreeMemtable, BpTreeMemtable, CrossbeamMemtable, MemtableFactory, SkipListMemtable,
+    VectorMemtable,
+};
 use std::sync::Arc;
 
 /// The name of the memtable that an engine uses unless told otherwise: the fastest in
 /// `benches/memtable.rs`.
 pub const DEFAULT: &str = "bptree";
+
+/// What a memtable can carry, by name, with a line for a person who chooses.
+pub const INDEXES: [(&str, &str); 2] = [
+    ("hash", "a hash index of newest versions: a get does not walk, an insert costs more"),
+    ("none", "no index beside the memtable"),
+];
+
+/// The name of the index that an engine uses unless told otherwise.
+pub const INDEX_DEFAULT: &str = "none";
 
 /// A memtable that can be chosen by name.
 #[derive(Debug)]
@@ -24,12 +37,27 @@ pub fn memtables() -> &'static [Entry] {
         Entry {
             name: "bptree",
             about: "B+tree with inlined key prefixes: one writer at a time, readers without locks",
-            make: || Arc::new(BpTreeFactory),
+            make: || Arc::new(KindFactory::<BpTreeMemtable>::default()),
+        },
+        Entry {
+            name: "btree",
+            about: "the standard library's B-tree under one lock: the teaching baseline",
+            make: || Arc::new(KindFactory::<BTreeMemtable>::default()),
         },
         Entry {
             name: "crossbeam",
             about: "the lock-free skip list of crossbeam: many writers, a cache miss per level",
-            make: || Arc::new(CrossbeamFactory),
+            make: || Arc::new(KindFactory::<CrossbeamMemtable>::default()),
+        },
+        Entry {
+            name: "skiplist",
+            about: "arena skip list with inlined keys: many writers, readers without locks",
+            make: || Arc::new(KindFactory::<SkipListMemtable>::default()),
+        },
+        Entry {
+            name: "vector",
+            about: "appended, and sorted by the first read or by the seal: cheapest insert",
+            make: || Arc::new(KindFactory::<VectorMemtable>::default()),
         },
     ]
 }
@@ -37,6 +65,15 @@ pub fn memtables() -> &'static [Entry] {
 /// The memtable of this name.
 pub fn memtable(name: &str) -> Option<Arc<dyn MemtableFactory>> {
     memtables().iter().find(|entry| entry.name == name).map(|entry| (entry.make)())
+}
+
+/// The memtable of this name with the index of that name, one of [`INDEXES`].
+pub fn memtable_with(name: &str, index: &str) -> Option<Arc<dyn MemtableFactory>> {
+    match index {
+        "none" => memtable(name),
+        "hash" => memtable(name)?.indexed(),
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -57,6 +94,25 @@ mod tests {
         for entry in memtables() {
             conformance::memtable_keeps_its_contract((entry.make)().as_ref(), &together);
         }
+    }
+
+    #[test]
+    fn every_memtable_with_an_index_keeps_the_contract() {
+        for entry in memtables() {
+            let factory = memtable_with(entry.name, "hash").unwrap();
+            conformance::memtable_keeps_its_contract(factory.as_ref(), &together);
+        }
+    }
+
+    #[test]
+    fn every_memtable_goes_with_every_index() {
+        for entry in memtables() {
+            for (index, _) in INDEXES {
+                assert!(memtable_with(entry.name, index).is_some(), "{} {index}", entry.name);
+            }
+            assert!(memtable_with(entry.name, "hsah").is_none());
+        }
+        assert!(INDEXES.iter().any(|(name, _)| *name == INDEX_DEFAULT));
     }
 
     #[test]

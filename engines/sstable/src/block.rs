@@ -4,14 +4,17 @@
 //! points, so every entry can be probed.
 
 use crate::block_builder::{TAG_EXPIRES, WIDE};
-use crate::format::{take, take_varint, u32_at};
+use crate::format::{TRAILER_BYTES, take, take_varint, u32_at};
+use bytes::Bytes;
 use nori_kv::{EntryRef, Kind, SeqNo, Tick};
 use std::cmp::Ordering;
 
 /// A data block whose every entry can be read.
 #[derive(Debug)]
 pub(crate) struct Block {
-    bytes: Vec<u8>,
+    bytes: Bytes,
+    /// Whether `bytes` are in memory that somebody else owns and counts.
+    is_lent: bool,
     /// `2 <= prefix_end <= offsets_at`.
     prefix_end: usize,
     /// Where the offset array begins.
@@ -44,7 +47,8 @@ impl<'a> Suffixed<'a> {
 
 impl Block {
     /// Checks that every entry of `bytes` can be read, that keys ascend, and that nothing is left over.
-    pub(crate) fn decode(bytes: Vec<u8>) -> Result<Self, &'static str> {
+    pub(crate) fn decode(bytes: impl Into<Bytes>) -> Result<Self, &'static str> {
+        let bytes = bytes.into();
         let count_at = bytes.len().checked_sub(4).ok_or("shorter than its entry count")?;
         let count = u32_at(&bytes, count_at);
         let is_wide = count & WIDE != 0;
@@ -60,7 +64,7 @@ impl Block {
         if entries == 0 {
             return Err("no entries");
         }
-        let block = Self { bytes, prefix_end, offsets_at, entries, is_wide };
+        let block = Self { bytes, is_lent: false, prefix_end, offsets_at, entries, is_wide };
         block.check_entries()?;
         Ok(block)
     }
@@ -89,9 +93,15 @@ impl Block {
         self.entries
     }
 
+    /// The same block, of bytes in memory that somebody else counts.
+    pub(crate) fn lent(self) -> Self {
+        Self { is_lent: true, ..self }
+    }
+
     /// The memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        self.bytes.capacity() + size_of::<Self>()
+        let own = if self.is_lent { 0 } else { self.bytes.len() + TRAILER_BYTES };
+        own + size_of::<Self>()
     }
 
     /// What all its keys begin with.

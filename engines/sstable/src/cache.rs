@@ -10,16 +10,22 @@
 //! Left to others: filters and indexes, which stay in memory while their table is open and are charged to the
 //! budget by whoever owns it.
 
+mod clock;
 mod lru;
+mod queue;
+mod quick;
 
 use crate::block::Block;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
 /// The number of a cached frame; numbers of frames that went are used again.
 pub type FrameId = u32;
+
+/// What a frame holds: the same number each time the same block is read, and of no other block of the cache.
+pub type BlockId = u64;
 
 /// Decides which blocks stay in memory.
 ///
@@ -32,8 +38,8 @@ pub type FrameId = u32;
 pub trait CachePolicy: Send + Sync {
     /// The name in experiment files and configurations.
     fn name(&self) -> &'static str;
-    /// Whether frame `id` of `bytes` stays; those that go for it are appended to `victims`.
-    fn admit(&self, id: FrameId, bytes: usize, victims: &mut Vec<FrameId>) -> bool;
+    /// Whether frame `id`, which holds `block` and takes `bytes`, stays; those that go for it are appended to `victims`.
+    fn admit(&self, id: FrameId, block: BlockId, bytes: usize, victims: &mut Vec<FrameId>) -> bool;
     /// Frame `id` was read.
     fn touch(&self, id: FrameId);
     /// Frame `id` is gone for another reason.
@@ -63,6 +69,16 @@ pub fn cache_policies() -> &'static [CacheEntry] {
             build: |_| Box::new(NoCache),
         },
         CacheEntry {
+            name: "clock",
+            about: "second chance: keeps the blocks that were read since the hand came by",
+            build: |capacity_bytes| Box::new(clock::Clock::new(capacity_bytes)),
+        },
+        CacheEntry {
+            name: "quick",
+            about: "cold, hot and ghosts: keeps blocks that are read more than once, whatever is scanned",
+            build: |capacity_bytes| Box::new(quick::Quick::new(capacity_bytes)),
+        },
+        CacheEntry {
             name: "lru",
             about: "keeps the blocks that were read last",
             build: |capacity_bytes| Box::new(lru::Lru::new(capacity_bytes)),
@@ -83,7 +99,7 @@ impl CachePolicy for NoCache {
         "none"
     }
 
-    fn admit(&self, _: FrameId, _: usize, _: &mut Vec<FrameId>) -> bool {
+    fn admit(&self, _: FrameId, _: BlockId, _: usize, _: &mut Vec<FrameId>) -> bool {
         false
     }
 
@@ -125,6 +141,8 @@ pub struct Cache {
     /// Bytes admitted in this epoch.
     admitted: AtomicUsize,
     epoch_bytes: AtomicUsize,
+    /// Blocks of all slots so far: where the numbers of the next table's blocks begin.
+    blocks: AtomicU64,
 }
 
 #[derive(Default)]
@@ -145,6 +163,7 @@ impl Cache {
             epoch: AtomicU32::new(1),
             admitted: AtomicUsize::new(0),
             epoch_bytes: AtomicUsize::new(capacity_bytes / EPOCHS_PER_TURNOVER),
+            blocks: AtomicU64::new(0),
         })
     }
 
@@ -189,7 +208,8 @@ impl Cache {
             return;
         }
         let id = homes.free.pop().unwrap_or(homes.of.len() as FrameId);
-        let stays = self.policy.admit(id, bytes, &mut victims);
+        let block = slots.first_block + n as BlockId;
+        let stays = self.policy.admit(id, block, bytes, &mut victims);
         let emptied = homes.evict(&victims);
         if stays {
             self.settle(&mut homes, id, (slots, n), frame, bytes);
@@ -255,13 +275,16 @@ impl Homes {
 /// The slots of one table.
 pub(crate) struct Slots {
     frames: Vec<ArcSwapOption<Frame>>,
+    /// The policy's number of block 0; the others follow.
+    first_block: BlockId,
     cache: Arc<Cache>,
 }
 
 impl Slots {
     pub(crate) fn new(blocks: usize, cache: Arc<Cache>) -> Arc<Self> {
         let frames = (0..blocks).map(|_| ArcSwapOption::empty()).collect();
-        Arc::new(Self { frames, cache })
+        let first_block = cache.blocks.fetch_add(blocks as u64, Ordering::Relaxed);
+        Arc::new(Self { frames, first_block, cache })
     }
 
     pub(crate) fn cache(&self) -> &Cache {
@@ -318,7 +341,9 @@ pub fn conformance(build: fn(usize) -> Box<dyn CachePolicy>) {
                     next - 1
                 });
                 let bytes = 1 + entropy.below(CAPACITY as u64 / 8) as usize;
-                if policy.admit(id, bytes, &mut victims) {
+                // More blocks than frames, and some that come back.
+                let block = entropy.below(500);
+                if policy.admit(id, block, bytes, &mut victims) {
                     assert!(held.insert(id, bytes).is_none());
                     assert!(!victims.contains(&id), "the frame being admitted is a victim");
                 } else {
@@ -347,7 +372,10 @@ pub fn conformance(build: fn(usize) -> Box<dyn CachePolicy>) {
         assert!(bytes <= capacity, "round {round}: {bytes} bytes exceed {capacity}");
     }
     let mut victims = Vec::new();
-    assert!(!policy.admit(next, capacity + 1, &mut victims), "a frame beyond the capacity stays");
+    assert!(
+        !policy.admit(next, 1_000, capacity + 1, &mut victims),
+        "a frame beyond the capacity stays"
+    );
 }
 
 #[cfg(test)]

@@ -94,6 +94,10 @@ impl TableCursor {
 
     fn read_ahead(&mut self, n: usize) -> Result<Arc<Frame>> {
         let handle = self.table.index().handle(n);
+        if let Some(block) = self.table.mapped(handle) {
+            self.tally.cache_misses += 1;
+            return block.map(Frame::new);
+        }
         if self.ahead.slice(handle).is_none() {
             let mut bytes = handle.bytes as usize;
             for next in n + 1..self.blocks() {
@@ -114,7 +118,7 @@ impl TableCursor {
         }
         self.tally.cache_misses += 1;
         let stored = self.ahead.slice(handle).unwrap_or_default().to_vec();
-        let raw = unframe(stored, self.table.place(), handle)?;
+        let raw = unframe(stored.into(), self.table.place(), handle)?;
         let block =
             Block::decode(raw).map_err(|what| self.table.place().corrupt(handle.offset, what))?;
         Ok(Frame::new(block))

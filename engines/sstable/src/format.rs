@@ -11,6 +11,7 @@
 //! ```
 
 use crate::codec::codec_by_id;
+use bytes::Bytes;
 use nori_env::File;
 use nori_kv::{Error, Result};
 use std::path::Path;
@@ -133,18 +134,20 @@ pub(crate) fn write_block(
 }
 
 /// The raw bytes of a block.
-pub(crate) fn read_block(file: &dyn File, place: Place<'_>, handle: Handle) -> Result<Vec<u8>> {
+pub(crate) fn read_block(file: &dyn File, place: Place<'_>, handle: Handle) -> Result<Bytes> {
     let bytes = handle.bytes as usize;
     if !(TRAILER_BYTES..=BLOCK_BYTES_MAX).contains(&bytes) {
         return Err(place.corrupt(handle.offset, format!("a block of {bytes} bytes cannot be")));
     }
     let mut stored = vec![0; bytes];
     read_exact(file, place, handle.offset, &mut stored)?;
-    unframe(stored, place, handle)
+    unframe(stored.into(), place, handle)
 }
 
 /// The raw bytes of a block from its bytes in the file, `handle.bytes` of them.
-pub(crate) fn unframe(mut stored: Vec<u8>, place: Place<'_>, handle: Handle) -> Result<Vec<u8>> {
+/// With codec 0 they
+/// are a part of these.
+pub(crate) fn unframe(mut stored: Bytes, place: Place<'_>, handle: Handle) -> Result<Bytes> {
     let Some(payload) = stored.len().checked_sub(TRAILER_BYTES) else {
         return Err(place.corrupt(handle.offset, "a block is shorter than its trailer"));
     };
@@ -170,7 +173,7 @@ pub(crate) fn unframe(mut stored: Vec<u8>, place: Place<'_>, handle: Handle) -> 
     codec
         .decompress(&stored, &mut raw)
         .map_err(|what| place.corrupt(handle.offset, format!("{}: {what}", codec.name())))?;
-    Ok(raw)
+    Ok(raw.into())
 }
 
 pub(crate) fn read_exact(

@@ -5,7 +5,8 @@
 //! it up there; a [`TableCursor`] walks. Blocks are verified and checked entry by entry **once**, when they are read
 //! from the file; from then on they are trusted.
 //!
-//! Two seams live here: [`Codec`] (how a block is stored) and [`CachePolicy`] (which blocks stay in memory). A
+//! Three seams live here: [`Codec`] (how a block is stored), [`Access`] (how it comes out of the file) and
+//! [`CachePolicy`] (which blocks stay in memory). A
 //! cached block hangs in its table's index, so that a hit costs one load and no hash probe; the policy sees slots
 //! only.
 //!
@@ -14,6 +15,7 @@
 //! never "not found". Left to others: which tables there are, in which order they are asked, when they are removed.
 //! The bytes are drawn in `docs/formats/table.md`.
 
+mod access;
 mod block;
 mod block_builder;
 mod builder;
@@ -27,9 +29,10 @@ mod properties;
 mod range_block;
 mod table;
 
+pub use access::{ACCESSES, Access, access};
 pub use builder::{TableBuilder, TableOptions};
 pub use cache::conformance as cache_conformance;
-pub use cache::{Cache, CacheEntry, CachePolicy, FrameId, cache_policies, cache_policy};
+pub use cache::{BlockId, Cache, CacheEntry, CachePolicy, FrameId, cache_policies, cache_policy};
 pub use codec::{Codec, CodecEntry, codec, codec_by_id, codec_conformance, codecs};
 pub use counters::{ReadCounters, Tally};
 pub use cursor::TableCursor;

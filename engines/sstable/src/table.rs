@@ -1,14 +1,15 @@
 //! Reads a table.
 
-use crate::TableCursor;
 use crate::block::Block;
 use crate::cache::{Cache, Frame, Slots};
 use crate::counters::Tally;
-use crate::format::{Footer, Place, read_block};
+use crate::format::{Footer, Handle, Place, read_block, unframe};
 use crate::index::Index;
 use crate::properties::Properties;
 use crate::range_block;
+use crate::{Access, TableCursor};
 use arc_swap::Guard;
+use bytes::Bytes;
 use nori_env::{File, Fs, OpenMode};
 use nori_filter::Filter;
 use nori_kv::{EntryRef, Error, Fragments, Result, SeqNo};
@@ -24,6 +25,8 @@ pub struct TableContext {
     pub fs: Arc<dyn Fs>,
     /// Where their blocks stay.
     pub cache: Arc<Cache>,
+    /// How their blocks are read.
+    pub access: Access,
 }
 
 /// An open table. Its filter and index are in memory; its blocks come and go with the cache.
@@ -33,6 +36,8 @@ pub struct Table {
     bytes: u64,
     fs: Arc<dyn Fs>,
     file: Arc<dyn File>,
+    /// The whole file, if blocks are read through a mapping. Nobody writes a table after it was finished.
+    map: Option<Bytes>,
     filter: Option<Box<dyn Filter>>,
     index: Index,
     slots: Arc<Slots>,
@@ -90,6 +95,10 @@ impl Table {
             );
         }
         let bytes = file.len().map_err(|e| Error::io("measuring", &path, e))?;
+        let map = match context.access {
+            Access::Pread => None,
+            Access::Mmap => Some(file.map().map_err(|e| Error::io("mapping", &path, e))?),
+        };
         let slots = Slots::new(index.len(), Arc::clone(&context.cache));
         Ok(Arc::new(Self {
             number,
@@ -97,6 +106,7 @@ impl Table {
             bytes,
             fs: Arc::clone(&context.fs),
             file,
+            map,
             filter,
             index,
             slots,
@@ -201,6 +211,7 @@ impl Table {
         let mut entries = 0;
         for n in 0..self.index.len() {
             let handle = self.index.handle(n);
+            // From the file in any case: what is asked is whether the disk still gives it.
             let raw = read_block(&*self.file, self.place(), handle)?;
             let block =
                 Block::decode(raw).map_err(|what| self.place().corrupt(handle.offset, what))?;
@@ -244,11 +255,36 @@ impl Table {
         self.read_frame(n, fill).map(Held::Read)
     }
 
+    /// A block through the mapping, if there is one.
+    pub(crate) fn mapped(&self, handle: Handle) -> Option<Result<Block>> {
+        let map = self.map.as_ref()?;
+        let corrupt = |what: &str| self.place().corrupt(handle.offset, what);
+        let start = usize::try_from(handle.offset).unwrap_or(usize::MAX);
+        let end = start.saturating_add(handle.bytes as usize);
+        if end > map.len() {
+            return Some(Err(corrupt("the file ends before the block does")));
+        }
+        let stored = map.slice(start..end);
+        let inside = stored.as_ptr_range();
+        let block = unframe(stored, self.place(), handle).and_then(|raw| {
+            // What had to be unpacked is memory of our own.
+            let is_lent = inside.contains(&raw.as_ptr());
+            let block = Block::decode(raw).map_err(corrupt)?;
+            Ok(if is_lent { block.lent() } else { block })
+        });
+        Some(block)
+    }
+
     #[cold]
     fn read_frame(&self, n: usize, fill: bool) -> Result<Arc<Frame>> {
         let handle = self.index.handle(n);
-        let raw = read_block(&*self.file, self.place(), handle)?;
-        let block = Block::decode(raw).map_err(|what| self.place().corrupt(handle.offset, what))?;
+        let block = match self.mapped(handle) {
+            Some(block) => block?,
+            None => {
+                let raw = read_block(&*self.file, self.place(), handle)?;
+                Block::decode(raw).map_err(|what| self.place().corrupt(handle.offset, what))?
+            }
+        };
         let frame = Frame::new(block);
         if fill {
             self.slots.cache().offer(&self.slots, n, &frame);

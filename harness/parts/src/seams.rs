@@ -23,13 +23,15 @@ pub struct Part {
 }
 
 /// What stands behind each seam of our engine, in its order.
-const ABOUT: [(&str, &str); 7] = [
+const ABOUT: [(&str, &str); nori_lsm::SEAMS.len()] = [
     ("memtable", "where writes wait in memory"),
+    ("memtable_index", "what a memtable carries so that a get need not walk"),
     ("filter", "tells of a table that it does not hold a key"),
     ("filter_budget", "how filter bits are spread over the levels"),
     ("compaction", "decides which tables are merged when"),
     ("cache", "which blocks stay in memory"),
     ("codec", "how blocks are stored"),
+    ("access", "how a table's blocks come out of its file"),
     ("wal", "how the log is written"),
 ];
 

@@ -1,6 +1,6 @@
 //! Least recently used: one list in order of use, kept in an array by frame id.
 
-use super::{CachePolicy, FrameId};
+use super::{BlockId, CachePolicy, FrameId};
 use parking_lot::Mutex;
 
 /// No frame.
@@ -43,7 +43,7 @@ impl CachePolicy for Lru {
         "lru"
     }
 
-    fn admit(&self, id: FrameId, bytes: usize, victims: &mut Vec<FrameId>) -> bool {
+    fn admit(&self, id: FrameId, _: BlockId, bytes: usize, victims: &mut Vec<FrameId>) -> bool {
         let mut list = self.list.lock();
         if bytes > list.capacity_bytes {
             return false;
@@ -140,13 +140,13 @@ mod tests {
         let lru = Lru::new(30);
         let mut victims = Vec::new();
         for id in 0..3 {
-            assert!(lru.admit(id, 10, &mut victims));
+            assert!(lru.admit(id, 0, 10, &mut victims));
         }
         lru.touch(0);
-        assert!(lru.admit(3, 10, &mut victims));
+        assert!(lru.admit(3, 0, 10, &mut victims));
         assert_eq!(victims, [1]);
         lru.forget(2);
-        assert!(lru.admit(4, 10, &mut victims));
+        assert!(lru.admit(4, 0, 10, &mut victims));
         assert_eq!((victims, lru.bytes()), (vec![1], 30));
     }
 }

@@ -6,7 +6,8 @@ use nori_env::{Entropy, Fs, MemFs, OpenMode, SeededEntropy};
 use nori_filter::{Filter, FilterBuilder, FilterContext, FilterError, FilterPolicy};
 use nori_kv::{EntryCursor, EntryRef, ErrorKind, Fragments, Kind, RangeTombstones, SeqNo, Tick};
 use nori_sstable::{
-    Cache, Table, TableBuilder, TableContext, TableOptions, Tally, cache_policy, codec, table_name,
+    Access, Cache, Table, TableBuilder, TableContext, TableOptions, Tally, cache_policy, codec,
+    table_name,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -32,7 +33,7 @@ fn options(codec_name: &str, filter: &str) -> TableOptions {
 
 fn context(fs: &MemFs, cache_name: &str) -> TableContext {
     let cache = Cache::new(cache_policy(cache_name, 8 << 10).unwrap(), 8 << 10);
-    TableContext { fs: Arc::new(fs.clone()), cache }
+    TableContext { fs: Arc::new(fs.clone()), cache, access: Access::Pread }
 }
 
 fn entries(seed: u64, keys: u64) -> Vec<Entry> {
@@ -84,10 +85,13 @@ fn owned(entry: EntryRef<'_>) -> Entry {
 fn every_entry_comes_back_whatever_the_parts() {
     for codec_name in ["raw", "lz4"] {
         for filter in ["none", "blocked-bloom"] {
-            for cache in ["none", "lru"] {
+            for (cache, access) in
+                [("none", Access::Pread), ("lru", Access::Pread), ("lru", Access::Mmap)]
+            {
                 let (fs, entries) = (MemFs::new(), entries(1, 300));
                 build(&fs, 7, &options(codec_name, filter), &entries);
-                let table = Table::open(&context(&fs, cache), Path::new(DIR), 7).unwrap();
+                let context = TableContext { access, ..context(&fs, cache) };
+                let table = Table::open(&context, Path::new(DIR), 7).unwrap();
                 for _ in 0..2 {
                     check_gets(&table, &entries);
                     check_walks(&table, &entries);
@@ -276,6 +280,43 @@ fn a_table_cut_anywhere_is_an_error() {
         let error = Table::open(&context(&fs, "none"), Path::new(DIR), 3).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{error}");
     }
+}
+
+#[test]
+fn a_flipped_bit_under_a_mapping_is_seen_by_every_walk() {
+    for codec_name in ["raw", "zstd"] {
+        let (fs, entries) = (MemFs::new(), entries(3, 20));
+        build(&fs, 3, &options(codec_name, "none"), &entries);
+        let path = Path::new(DIR).join(table_name(3));
+        for at in 0..fs.read(&path).unwrap().len() as u64 {
+            let mask = 1 << (at % 8);
+            fs.flip(&path, at, mask).unwrap();
+            for fill in [false, true] {
+                let context = TableContext { access: Access::Mmap, ..context(&fs, "lru") };
+                let seen = Table::open(&context, Path::new(DIR), 3).and_then(|table| {
+                    let mut cursor = table.cursor(fill);
+                    while cursor.next()? {}
+                    Ok(())
+                });
+                assert_eq!(seen.expect_err("not seen").kind(), ErrorKind::Corrupt, "byte {at}");
+            }
+            fs.flip(&path, at, mask).unwrap();
+        }
+    }
+}
+
+#[test]
+fn a_mapped_block_costs_the_cache_next_to_nothing() {
+    let (fs, entries) = (MemFs::new(), entries(1, 300));
+    build(&fs, 7, &options("raw", "none"), &entries);
+    let bytes = [Access::Pread, Access::Mmap].map(|access| {
+        let cache = Cache::new(cache_policy("lru", 1 << 20).unwrap(), 1 << 20);
+        let context = TableContext { fs: Arc::new(fs.clone()), cache, access };
+        let table = Table::open(&context, Path::new(DIR), 7).unwrap();
+        check_walks(&table, &entries);
+        context.cache.bytes() as u64 * 4 / table.bytes()
+    });
+    assert!(bytes[0] >= 3 && bytes[1] <= 1, "{bytes:?} quarters of the table");
 }
 
 #[test]
