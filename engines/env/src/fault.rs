@@ -1,12 +1,13 @@
 //! A file system that fails on purpose: at a chosen event, at a chosen size, or by losing its power.
 //!
 //! 1. Every call that could change the disk is an **event** and has a number, counted from 1.
-//! 2. A [`FaultPlan`] names the event at which the power fails, the sync that fails, or the number
+//! 2. A [`FaultPlan`] names the event at which the power fails, the event, sync or read that fails, or the number
 //!    of bytes the disk has room for.
 //! 3. After the power failed every call fails. [`FaultFs::after_power_loss`] and
 //!    [`FaultFs::after_kill`] give the disk that the next process finds.
 //!
-//! A put that the power loss interrupts is torn: its leading half may be there and the rest not.
+//! A put that the power loss interrupts is torn: its leading half may be there and the rest not. A write that fails is
+//! short in the same way.
 
 use crate::mem::Keep;
 use crate::{Completion, File, Fs, Lock, MemFs, NameChange, OpenMode, Segment, SegmentKind};
@@ -21,8 +22,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct FaultPlan {
     /// The power fails in the middle of this event, counted from 1.
     pub crash_at_event: Option<u64>,
+    /// This event, counted from 1, fails with this kind of error; the next ones go.
+    pub fail_at_event: Option<(u64, io::ErrorKind)>,
     /// This sync, counted from 1, fails, and what it should have made safe is not.
     pub fail_at_sync: Option<u64>,
+    /// This read, counted from 1, fails: of a file's bytes or length, of a folder, or the opening of a file.
+    pub fail_at_read: Option<u64>,
     /// Files may take this many bytes together; a write past it is cut short and fails with `StorageFull`.
     pub capacity_bytes: Option<u64>,
 }
@@ -50,14 +55,15 @@ struct Faults {
     plan: Mutex<FaultPlan>,
     events: AtomicU64,
     syncs: AtomicU64,
+    reads: AtomicU64,
 }
 
 /// What an event may do.
 enum Event {
     /// All of it.
     Goes,
-    /// The power fails in the middle of it.
-    Tears,
+    /// Half of it, if it has halves: the power fails in the middle of it, or it fails by itself.
+    Tears(io::Error),
 }
 
 impl FaultFs {
@@ -87,6 +93,11 @@ impl FaultFs {
         self.faults.syncs.load(Ordering::SeqCst)
     }
 
+    /// The number of reads so far.
+    pub fn reads(&self) -> u64 {
+        self.faults.reads.load(Ordering::SeqCst)
+    }
+
     /// Whether the power has failed.
     pub fn has_crashed(&self) -> bool {
         self.plan().crash_at_event.is_some_and(|at| self.events() >= at)
@@ -114,22 +125,35 @@ impl FaultFs {
         let plan = self.plan();
         let number = self.faults.events.fetch_add(1, Ordering::SeqCst) + 1;
         match plan.crash_at_event {
-            Some(at) if number > at => Err(power_is_off()),
-            Some(at) if number == at => Ok(Event::Tears),
-            _ => Ok(Event::Goes),
+            Some(at) if number > at => return Err(power_is_off()),
+            Some(at) if number == at => return Ok(Event::Tears(power_is_off())),
+            _ => {}
         }
+        Ok(match plan.fail_at_event {
+            Some((at, kind)) if number == at => {
+                Event::Tears(io::Error::new(kind, "failed on purpose"))
+            }
+            _ => Event::Goes,
+        })
     }
 
     /// An event that happens whole or not at all.
     fn whole_event(&self) -> io::Result<()> {
         match self.event()? {
             Event::Goes => Ok(()),
-            Event::Tears => Err(power_is_off()),
+            Event::Tears(error) => Err(error),
         }
     }
 
     fn reading(&self) -> io::Result<()> {
-        if self.has_crashed() { Err(power_is_off()) } else { Ok(()) }
+        let number = self.faults.reads.fetch_add(1, Ordering::SeqCst) + 1;
+        if self.has_crashed() {
+            return Err(power_is_off());
+        }
+        match self.plan().fail_at_read {
+            Some(at) if number == at => Err(io::Error::other("failed on purpose")),
+            _ => Ok(()),
+        }
     }
 
     fn sync_event(&self) -> io::Result<()> {
@@ -216,9 +240,9 @@ impl File for FaultFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if matches!(self.fs.event()?, Event::Tears) {
+        if let Event::Tears(error) = self.fs.event()? {
             self.inner.write_at(&bytes[..bytes.len() / 2], offset)?;
-            return Err(power_is_off());
+            return Err(error);
         }
         let end = offset + bytes.len() as u64;
         let grows = end.saturating_sub(self.inner.len()?);
@@ -257,9 +281,9 @@ impl Segment for FaultSegment {
     fn put(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         match self.fs.event()? {
             Event::Goes => self.inner.put(offset, bytes),
-            Event::Tears => {
+            Event::Tears(error) => {
                 self.inner.put(offset, &bytes[..bytes.len() / 2])?;
-                Err(power_is_off())
+                Err(error)
             }
         }
     }

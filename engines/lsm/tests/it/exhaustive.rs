@@ -4,7 +4,8 @@
 //!    over two keys. All of them are run in each class.
 //! 2. The power fails, or the process is killed, at each event of its *last* operation and of the jobs after it: earlier
 //!    events are those of a shorter workload.
-//! 3. What is left must open, hold the rows after some prefix of the batches that has all that was promised, take a write,
+//! 3. Or that event fails, with half of its bytes written, or a read fails, once, and the process goes on until a call says so.
+//! 4. What is left must open, hold the rows after some prefix of the batches that has all that was promised, take a write,
 //!    and open again.
 //!
 //! `NORI_EXHAUSTIVE=4` makes it up to four operations.
@@ -14,6 +15,7 @@ use nori_env::{Durability, FaultFs, FaultPlan, MemFs, PowerLoss};
 use nori_kv::{Engine, EngineFactory, KeyRange, Parts, ReadOptions, WriteBatch};
 use nori_observe::NullMeter;
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -86,18 +88,21 @@ struct Story {
     acknowledged: usize,
     /// The events before the last operation, and after all jobs.
     events: (u64, u64),
+    /// The reads, likewise.
+    reads: (u64, u64),
 }
 
 /// Runs a workload until it ends or something fails.
 fn run(ops: &[Op], class: Durability, fs: &FaultFs) -> Story {
     let (parts, tasks) = seeded(5, fs.clone(), Arc::new(NullMeter));
-    let mut story = Story { states: vec![Map::new()], acknowledged: 0, events: (0, 0) };
+    let mut story =
+        Story { states: vec![Map::new()], acknowledged: 0, events: (0, 0), reads: (0, 0) };
     let factory = factory(&[]);
     let open = |parts: &Parts| factory.open(Path::new(DIR), parts.clone());
     let mut engine = open(&parts).ok();
     for (n, op) in ops.iter().enumerate() {
         if n + 1 == ops.len() && n > 0 {
-            story.events.0 = fs.events();
+            (story.events.0, story.reads.0) = (fs.events(), fs.reads());
         }
         let Some(present) = engine.as_deref() else { return story };
         let mut state = story.states.last().cloned().unwrap();
@@ -121,7 +126,7 @@ fn run(ops: &[Op], class: Durability, fs: &FaultFs) -> Story {
         }
     }
     tasks.run(STEPS_MAX);
-    story.events.1 = fs.events();
+    (story.events.1, story.reads.1) = (fs.events(), fs.reads());
     story
 }
 
@@ -179,6 +184,27 @@ fn interrupt(ops: &[Op], class: Durability) -> u64 {
     count
 }
 
+/// Has every event and every read of one workload fail; the number of failures.
+fn fail(ops: &[Op], class: Durability) -> u64 {
+    let whole = run(ops, class, &FaultFs::new(FaultPlan::default()));
+    let kinds = [io::ErrorKind::Other, io::ErrorKind::StorageFull];
+    let events = (whole.events.0 + 1..=whole.events.1).flat_map(|at| kinds.map(|kind| (at, kind)));
+    let events = events.map(|at| FaultPlan { fail_at_event: Some(at), ..FaultPlan::default() });
+    let reads = (whole.reads.0 + 1..=whole.reads.1)
+        .map(|at| FaultPlan { fail_at_read: Some(at), ..FaultPlan::default() });
+    let mut count = 0;
+    for plan in events.chain(reads) {
+        let fs = FaultFs::new(plan);
+        let story = run(ops, class, &fs);
+        let synced = if class == Durability::Sync { story.acknowledged } else { 0 };
+        let what = || format!("{ops:?}, {class}, {plan:?}");
+        check(fs.after_power_loss(PowerLoss::LosesAll), &story, synced, &what);
+        check(fs.after_kill(), &story, story.acknowledged, &what);
+        count += 1;
+    }
+    count
+}
+
 /// Every workload of `len` operations, numbered.
 fn workloads(len: usize) -> impl Iterator<Item = Vec<Op>> {
     let count = OPS.len().pow(len as u32);
@@ -195,12 +221,13 @@ fn workloads(len: usize) -> impl Iterator<Item = Vec<Op>> {
 fn interrupt_all(class: Durability) {
     let asked = std::env::var("NORI_EXHAUSTIVE").ok().and_then(|len| len.parse().ok());
     let len_max: usize = asked.unwrap_or(OPERATIONS_MAX);
-    let (mut all, mut count) = (0, 0);
+    let (mut all, mut count, mut failures) = (0, 0, 0);
     for ops in (1..=len_max).flat_map(workloads) {
         all += 1;
         count += interrupt(&ops, class);
+        failures += fail(&ops, class);
     }
-    println!("{class}: {all} workloads, {count} interruptions recovered");
+    println!("{class}: {all} workloads, {count} interruptions and {failures} failures recovered");
     assert!(count > 10 * all);
 }
 
