@@ -329,6 +329,19 @@ enum Position {
     After,
 }
 
+/// How the iterator is moved.
+#[derive(Clone, Copy)]
+enum Step<'a> {
+    First,
+    Last,
+    Next,
+    Prev,
+    /// To the first row at or after the key.
+    At(&'a [u8]),
+    /// To the last row at or before the key.
+    UpTo(&'a [u8]),
+}
+
 struct RocksCursor {
     cell: Iter,
     range: KeyRange,
@@ -343,8 +356,12 @@ impl RocksCursor {
         Self { cell, range: range.clone(), is_empty, position: Position::Fresh }
     }
 
-    /// Moves the iterator; `off` is where the cursor is if no row is left that way.
-    fn go(&mut self, off: Position, step: impl FnOnce(&mut DBRawIterator<'_>)) -> Result<bool> {
+    /// Moves the iterator.
+    fn go(&mut self, step: Step<'_>) -> Result<bool> {
+        let off = match step {
+            Step::First | Step::Next | Step::At(_) => Position::After,
+            Step::Last | Step::Prev | Step::UpTo(_) => Position::Before,
+        };
         // If this fails, the cursor is where it was when it was new.
         self.position = Position::Fresh;
         if self.is_empty {
@@ -352,7 +369,14 @@ impl RocksCursor {
             return Ok(false);
         }
         let at = self.cell.with_dependent_mut(|source, iter| {
-            step(iter);
+            match step {
+                Step::First => iter.seek_to_first(),
+                Step::Last => iter.seek_to_last(),
+                Step::Next => iter.next(),
+                Step::Prev => iter.prev(),
+                Step::At(key) => iter.seek(key),
+                Step::UpTo(key) => iter.seek_for_prev(key),
+            }
             if iter.valid() {
                 return Ok(true);
             }
@@ -366,34 +390,30 @@ impl RocksCursor {
 impl Cursor for RocksCursor {
     fn seek(&mut self, key: &[u8]) -> Result<bool> {
         if key <= self.range.start.as_slice() {
-            return self.go(Position::After, DBRawIterator::seek_to_first);
+            return self.go(Step::First);
         }
-        self.go(Position::After, |iter| iter.seek(key))
+        self.go(Step::At(key))
     }
 
     fn seek_back(&mut self, key: &[u8]) -> Result<bool> {
         if !self.range.is_below_end(key) {
-            return self.go(Position::Before, DBRawIterator::seek_to_last);
+            return self.go(Step::Last);
         }
-        self.go(Position::Before, |iter| iter.seek_for_prev(key))
+        self.go(Step::UpTo(key))
     }
 
     fn next(&mut self) -> Result<bool> {
         match self.position {
-            Position::Fresh | Position::Before => {
-                self.go(Position::After, DBRawIterator::seek_to_first)
-            }
-            Position::At => self.go(Position::After, DBRawIterator::next),
+            Position::Fresh | Position::Before => self.go(Step::First),
+            Position::At => self.go(Step::Next),
             Position::After => Ok(false),
         }
     }
 
     fn prev(&mut self) -> Result<bool> {
         match self.position {
-            Position::Fresh | Position::After => {
-                self.go(Position::Before, DBRawIterator::seek_to_last)
-            }
-            Position::At => self.go(Position::Before, DBRawIterator::prev),
+            Position::Fresh | Position::After => self.go(Step::Last),
+            Position::At => self.go(Step::Prev),
             Position::Before => Ok(false),
         }
     }
