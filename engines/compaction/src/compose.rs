@@ -14,7 +14,7 @@ use crate::validate::validate;
 use crate::view::hull_of;
 use crate::{
     Busy, CutRule, Debt, Extent, Granularity, JobId, Layout, Movement, Partitioner, Plan, PlanKind,
-    Pressure, Seed, Strategy, TableId, Target, TreeView, Trigger,
+    Pressure, Seed, Strategy, TableId, Target, TreeEvent, TreeView, Trigger,
 };
 use nori_kv::{KeyRange, Reason};
 
@@ -108,6 +108,12 @@ impl Strategy for Composed {
         self.partitioner.split(view, plan, parts_max)
     }
 
+    fn observe(&mut self, event: &TreeEvent<'_>) {
+        if let TreeEvent::Began { plan, .. } = event {
+            self.rules.iter_mut().for_each(|rule| rule.movement.began(plan));
+        }
+    }
+
     /// The states of the movements, each after its length (u32, little-endian).
     fn save(&self) -> Vec<u8> {
         let mut state = Vec::new();
@@ -146,7 +152,6 @@ impl Composed {
             let granularity = &self.rules[rule].granularity;
             let extent = granularity.extent(view, pressure, &candidate.seed, targets);
             if let Some(plan) = extent.and_then(|e| self.plan_of(view, pressure, e, targets)) {
-                self.rules[rule].movement.chosen(&candidate.seed, &plan);
                 return Some(plan);
             }
         }

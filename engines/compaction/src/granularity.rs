@@ -1,6 +1,7 @@
 //! How much to compact at once: some tables into the run below, or whole levels into a new run.
 
 use crate::apply::{Located, located, located_of};
+use crate::layout::LazyLayout;
 use crate::view::hull_of;
 use crate::{
     Extent, Granularity, LevelView, Place, Pressure, RunPlace, Seed, TableId, Target, TreeView,
@@ -77,6 +78,26 @@ impl Granularity for LevelIntoNewRun {
             return None;
         }
         Some(Extent { inputs, out: Place { level: pressure.next, run: RunPlace::New } })
+    }
+}
+
+/// What lazy leveling does: into a new run, but into *the* run where the next level is the last one.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LazyIntoNext;
+
+impl Granularity for LazyIntoNext {
+    fn extent(
+        &self,
+        view: &TreeView<'_>,
+        pressure: &Pressure,
+        seed: &Seed,
+        targets: &[Target],
+    ) -> Option<Extent> {
+        if pressure.next >= LazyLayout::last(view) {
+            IntoNextRun.extent(view, pressure, seed, targets)
+        } else {
+            LevelIntoNewRun.extent(view, pressure, seed, targets)
+        }
     }
 }
 

@@ -36,16 +36,18 @@ mod view;
 
 pub use apply::apply;
 pub use compose::{Composed, Rule};
-pub use granularity::{IntoNextRun, LevelIntoNewRun};
-pub use layout::{LeveledLayout, TieredLayout};
-pub use movement::{LeastOverlap, WholeLevel};
+pub use granularity::{IntoNextRun, LazyIntoNext, LevelIntoNewRun};
+pub use layout::{FixedLayout, LazyLayout, LeveledLayout, TieredLayout};
+pub use movement::{LeastOverlap, RoundRobin, WholeLevel};
 pub use partition::BySize;
 pub use parts::{
     Candidate, Extent, Granularity, Layout, Movement, Partitioner, Pressure, Seed, Target, Trigger,
 };
 pub use plan::{CutRule, DropWhy, Place, Plan, PlanKind, RunPlace};
 pub use refusal::Refusal;
-pub use registry::{DEFAULT, Entry, leveled, strategies, strategy, tiered};
+pub use registry::{
+    DEFAULT, Entry, lazy_leveling, leveled, one_leveling, strategies, strategy, tiered,
+};
 pub use shape::{BUFFER_BYTES, L0_RUNS_TRIGGER, LEVELS_MAX, SIZE_RATIO, Shape, TABLE_BYTES_TARGET};
 pub use strategy::{Debt, Strategy, TreeEvent};
 pub use trigger::{RunCountTrigger, SaturationTrigger};

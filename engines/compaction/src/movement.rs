@@ -1,6 +1,8 @@
 //! Which part of a level moves first.
 
-use crate::{Candidate, Movement, Pressure, Seed, TreeView};
+use crate::{Candidate, Movement, Plan, Pressure, Seed, TableId, TreeView};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// No choice: the whole level.
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,5 +37,64 @@ impl Movement for LeastOverlap {
             .collect();
         candidates.sort_by(|a, b| a.cost.total_cmp(&b.cost));
         candidates
+    }
+}
+
+/// The table behind the one that went last, round and round through the keys of each level.
+///
+/// The cursor of a level is the least key of the table that went last. It is saved, so that a restart does not begin
+/// at the least keys again.
+#[derive(Clone, Debug, Default)]
+pub struct RoundRobin {
+    cursors: BTreeMap<u8, Arc<[u8]>>,
+    /// Where the tables stood that were ranked last: what is needed to move a cursor when one of them goes.
+    ranked: BTreeMap<TableId, (u8, Arc<[u8]>)>,
+}
+
+impl Movement for RoundRobin {
+    fn rank(&mut self, view: &TreeView<'_>, pressure: &Pressure) -> Vec<Candidate> {
+        let Some(level) = view.levels.get(pressure.level) else { return Vec::new() };
+        let at = pressure.level as u8;
+        self.ranked.retain(|_, (other, _)| *other != at);
+        let mut tables: Vec<_> =
+            level.tables().filter(|table| !view.busy.has(table.id)).cloned().collect();
+        tables.sort_by(|a, b| a.keys.min.cmp(&b.keys.min));
+        self.ranked.extend(tables.iter().map(|t| (t.id, (at, Arc::clone(&t.keys.min)))));
+        let cursor = self.cursors.get(&at);
+        let passed = tables.partition_point(|t| cursor.is_some_and(|last| t.keys.min <= *last));
+        tables.rotate_left(passed);
+        let candidate = |(n, table): (usize, &Arc<crate::TableStats>)| Candidate {
+            seed: Seed::Table(table.id),
+            cost: n as f64,
+        };
+        tables.iter().enumerate().map(candidate).collect()
+    }
+
+    fn began(&mut self, plan: &Plan) {
+        let seed = plan.inputs.first().and_then(|id| self.ranked.get(id));
+        if let Some((level, key)) = seed {
+            self.cursors.insert(*level, Arc::clone(key));
+        }
+    }
+
+    /// Each cursor: level u8, length u16 little-endian, key.
+    fn save(&self) -> Vec<u8> {
+        let mut state = Vec::new();
+        for (level, key) in &self.cursors {
+            state.push(*level);
+            let length = u16::try_from(key.len()).expect("a key has at most 65,535 bytes");
+            state.extend_from_slice(&length.to_le_bytes());
+            state.extend_from_slice(key);
+        }
+        state
+    }
+
+    fn restore(&mut self, mut state: &[u8]) {
+        while let Some(([level, low, high], rest)) = state.split_first_chunk::<3>() {
+            let length = usize::from(u16::from_le_bytes([*low, *high]));
+            let Some((key, rest)) = rest.split_at_checked(length) else { return };
+            self.cursors.insert(*level, Arc::from(key));
+            state = rest;
+        }
     }
 }

@@ -112,9 +112,9 @@ pub struct Candidate {
 pub trait Movement: Send {
     /// Seeds that would relieve `pressure`, best first.
     fn rank(&mut self, view: &TreeView<'_>, pressure: &Pressure) -> Vec<Candidate>;
-    /// Learns that a plan from the seed was made; a cursor moves on here.
-    fn chosen(&mut self, seed: &Seed, plan: &Plan) {
-        let _ = (seed, plan);
+    /// Learns that a plan runs; a cursor moves on here. The first of its inputs is the seed's, if that was a table.
+    fn began(&mut self, plan: &Plan) {
+        let _ = plan;
     }
     /// What it wants to know again after a restart.
     fn save(&self) -> Vec<u8> {
