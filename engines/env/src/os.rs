@@ -9,7 +9,9 @@ use crate::fs::outside_segment;
 use crate::{Completion, File, Fs, Lock, NameChange, OpenMode, Segment, SegmentKind};
 use bytes::Bytes;
 use memmap2::{Mmap, MmapOptions, MmapRaw};
+use rustix::buffer::spare_capacity;
 use rustix::fs::FlockOperation;
+use rustix::io::Errno;
 use std::fs;
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -101,6 +103,21 @@ impl File for OsFile {
             }
         }
         Ok(filled)
+    }
+
+    fn read_vec(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(len);
+        while bytes.len() < len {
+            let at = offset + bytes.len() as u64;
+            match rustix::io::pread(&self.0, spare_capacity(&mut bytes), at) {
+                Ok(0) => break,
+                Ok(_) | Err(Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        // The allocator may have given more room than was asked for.
+        bytes.truncate(len);
+        Ok(bytes)
     }
 
     #[expect(unsafe_code, reason = "the compiler cannot know that nobody writes the file")]

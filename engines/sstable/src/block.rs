@@ -4,7 +4,7 @@
 //! points, so every entry can be probed.
 
 use crate::block_builder::{TAG_EXPIRES, WIDE};
-use crate::format::{TRAILER_BYTES, take, take_varint, u32_at};
+use crate::format::{RawBlock, take, take_varint, u32_at};
 use bytes::Bytes;
 use nori_kv::{EntryRef, Kind, SeqNo, Tick};
 use std::cmp::Ordering;
@@ -47,8 +47,8 @@ impl<'a> Suffixed<'a> {
 
 impl Block {
     /// Checks that every entry of `bytes` can be read, that keys ascend, and that nothing is left over.
-    pub(crate) fn decode(bytes: impl Into<Bytes>) -> Result<Self, &'static str> {
-        let bytes = bytes.into();
+    pub(crate) fn decode(raw: impl Into<RawBlock>) -> Result<Self, &'static str> {
+        let bytes = raw.into();
         let count_at = bytes.len().checked_sub(4).ok_or("shorter than its entry count")?;
         let count = u32_at(&bytes, count_at);
         let is_wide = count & WIDE != 0;
@@ -64,6 +64,7 @@ impl Block {
         if entries == 0 {
             return Err("no entries");
         }
+        let bytes = bytes.bytes;
         let block = Self { bytes, is_lent: false, prefix_end, offsets_at, entries, is_wide };
         block.check_entries()?;
         Ok(block)
@@ -100,7 +101,7 @@ impl Block {
 
     /// The memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let own = if self.is_lent { 0 } else { self.bytes.len() + TRAILER_BYTES };
+        let own = if self.is_lent { 0 } else { self.bytes.len() };
         own + size_of::<Self>()
     }
 

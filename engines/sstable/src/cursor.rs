@@ -7,7 +7,8 @@ use crate::Table;
 use crate::block::{Block, Suffixed};
 use crate::cache::Frame;
 use crate::counters::Tally;
-use crate::format::{Handle, read_exact, unframe};
+use crate::format::{Handle, read_vec, unframe};
+use bytes::Bytes;
 use nori_kv::{EntryCursor, EntryRef, Result, SeqNo};
 use std::sync::Arc;
 
@@ -40,7 +41,7 @@ enum Place {
 #[derive(Default)]
 struct Ahead {
     offset: u64,
-    bytes: Vec<u8>,
+    bytes: Bytes,
 }
 
 /// One read of this many bytes takes about as long as it takes to merge them once.
@@ -108,17 +109,12 @@ impl TableCursor {
                 bytes += more;
             }
             self.ahead.offset = handle.offset;
-            self.ahead.bytes.resize(bytes, 0);
-            read_exact(
-                self.table.file(),
-                self.table.place(),
-                handle.offset,
-                &mut self.ahead.bytes,
-            )?;
+            let (file, place) = (self.table.file(), self.table.place());
+            self.ahead.bytes = read_vec(file, place, handle.offset, bytes)?.into();
         }
         self.tally.cache_misses += 1;
-        let stored = self.ahead.slice(handle).unwrap_or_default().to_vec();
-        let raw = unframe(stored.into(), self.table.place(), handle)?;
+        let stored = self.ahead.slice(handle).unwrap_or_default();
+        let raw = unframe(stored, self.table.place(), handle)?;
         let block =
             Block::decode(raw).map_err(|what| self.table.place().corrupt(handle.offset, what))?;
         Ok(Frame::new(block))
@@ -159,9 +155,11 @@ impl TableCursor {
 }
 
 impl Ahead {
-    fn slice(&self, handle: Handle) -> Option<&[u8]> {
+    /// The bytes of a block, shared, not copied: a walk lets go of each stretch when it has passed it.
+    fn slice(&self, handle: Handle) -> Option<Bytes> {
         let start = usize::try_from(handle.offset.checked_sub(self.offset)?).ok()?;
-        self.bytes.get(start..start.checked_add(handle.bytes as usize)?)
+        let end = start.checked_add(handle.bytes as usize)?;
+        (end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
     }
 }
 

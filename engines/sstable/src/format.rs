@@ -14,6 +14,7 @@ use crate::codec::codec_by_id;
 use bytes::Bytes;
 use nori_env::File;
 use nori_kv::{Error, Result};
+use std::ops::Deref;
 use std::path::Path;
 
 /// The version this crate writes, and the only one it reads.
@@ -134,20 +135,55 @@ pub(crate) fn write_block(
 }
 
 /// The raw bytes of a block.
-pub(crate) fn read_block(file: &dyn File, place: Place<'_>, handle: Handle) -> Result<Bytes> {
+pub(crate) fn read_block(file: &dyn File, place: Place<'_>, handle: Handle) -> Result<RawBlock> {
     let bytes = handle.bytes as usize;
     if !(TRAILER_BYTES..=BLOCK_BYTES_MAX).contains(&bytes) {
         return Err(place.corrupt(handle.offset, format!("a block of {bytes} bytes cannot be")));
     }
-    let mut stored = vec![0; bytes];
-    read_exact(file, place, handle.offset, &mut stored)?;
+    let stored = read_vec(file, place, handle.offset, bytes)?;
     unframe(stored.into(), place, handle)
+}
+
+/// The `len` bytes from `offset` on.
+pub(crate) fn read_vec(
+    file: &dyn File,
+    place: Place<'_>,
+    offset: u64,
+    len: usize,
+) -> Result<Vec<u8>> {
+    let bytes = file.read_vec(offset, len).map_err(|e| Error::io("reading", place.path, e))?;
+    if bytes.len() < len {
+        let what = format!("the file ends after {} of {len} bytes", bytes.len());
+        return Err(place.corrupt(offset, what));
+    }
+    Ok(bytes)
+}
+
+/// The raw bytes of a block. Behind them its trailer may still lie: cutting it off would cost an allocation.
+pub(crate) struct RawBlock {
+    pub(crate) bytes: Bytes,
+    /// `len <= bytes.len()`.
+    len: usize,
+}
+
+impl Deref for RawBlock {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+impl From<Vec<u8>> for RawBlock {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self { len: bytes.len(), bytes: bytes.into() }
+    }
 }
 
 /// The raw bytes of a block from its bytes in the file, `handle.bytes` of them.
 /// With codec 0 they
 /// are a part of these.
-pub(crate) fn unframe(mut stored: Bytes, place: Place<'_>, handle: Handle) -> Result<Bytes> {
+pub(crate) fn unframe(stored: Bytes, place: Place<'_>, handle: Handle) -> Result<RawBlock> {
     let Some(payload) = stored.len().checked_sub(TRAILER_BYTES) else {
         return Err(place.corrupt(handle.offset, "a block is shorter than its trailer"));
     };
@@ -158,9 +194,8 @@ pub(crate) fn unframe(mut stored: Bytes, place: Place<'_>, handle: Handle) -> Re
     }
     let codec_id = stored[payload];
     let raw_bytes = u32_at(&stored, payload + 1) as usize;
-    stored.truncate(payload);
     if codec_id == 0 {
-        return Ok(stored);
+        return Ok(RawBlock { bytes: stored, len: payload });
     }
     let codec = codec_by_id(codec_id)
         .ok_or_else(|| place.corrupt(handle.offset, format!("codec {codec_id} is not known")))?;
@@ -171,7 +206,7 @@ pub(crate) fn unframe(mut stored: Bytes, place: Place<'_>, handle: Handle) -> Re
     }
     let mut raw = vec![0; raw_bytes];
     codec
-        .decompress(&stored, &mut raw)
+        .decompress(&stored[..payload], &mut raw)
         .map_err(|what| place.corrupt(handle.offset, format!("{}: {what}", codec.name())))?;
     Ok(raw.into())
 }
