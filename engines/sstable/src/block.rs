@@ -8,6 +8,7 @@ use crate::format::{RawBlock, take, take_varint, u32_at};
 use bytes::Bytes;
 use nori_kv::{EntryRef, Kind, SeqNo, Tick};
 use std::cmp::Ordering;
+use std::ops::Range;
 
 /// A data block whose every entry can be read.
 #[derive(Debug)]
@@ -115,6 +116,19 @@ impl Block {
     pub(crate) fn entry(&self, n: usize) -> Suffixed<'_> {
         let mut rest = &self.bytes[self.offset(n)..self.offsets_at];
         take_entry(&mut rest).expect("every entry was read when the block was made")
+    }
+
+    /// Where `value`, which an entry of this block lent, lies in it.
+    #[inline]
+    pub(crate) fn place_of(&self, value: &[u8]) -> Range<usize> {
+        let start = value.as_ptr() as usize - self.bytes.as_ptr() as usize;
+        start..start + value.len()
+    }
+
+    /// The bytes at a place that [`Self::place_of`] told.
+    #[inline]
+    pub(crate) fn at(&self, place: &Range<usize>) -> &[u8] {
+        &self.bytes[place.clone()]
     }
 
     /// The number of entries before `(key, seqno)` in internal order: the index of the first at or after it.

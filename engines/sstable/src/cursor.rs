@@ -9,7 +9,8 @@ use crate::cache::Frame;
 use crate::counters::Tally;
 use crate::format::{Handle, read_vec, unframe};
 use bytes::Bytes;
-use nori_kv::{EntryCursor, EntryRef, Result, SeqNo};
+use nori_kv::{EntryCursor, EntryRef, Kind, Result, SeqNo, Tick};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A position in a table.
@@ -23,8 +24,19 @@ pub struct TableCursor {
     key: Vec<u8>,
     /// The length of the block's prefix at the front of `key`.
     prefix_bytes: usize,
+    /// The rest of that entry, read once: it is asked for several times at each step of a merge.
+    landed: Landed,
     ahead: Ahead,
     tally: Tally,
+}
+
+/// An entry without its key.
+struct Landed {
+    seqno: SeqNo,
+    kind: Kind,
+    expires: Option<Tick>,
+    /// Where the value lies in the block.
+    value: Range<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +68,7 @@ impl TableCursor {
             block: None,
             key: Vec::new(),
             prefix_bytes: 0,
+            landed: Landed { seqno: SeqNo::ZERO, kind: Kind::Delete, expires: None, value: 0..0 },
             ahead: Ahead::default(),
             tally: Tally::default(),
         }
@@ -126,6 +139,8 @@ impl TableCursor {
         let entry = frame.block.entry(n);
         self.key.truncate(self.prefix_bytes);
         self.key.extend_from_slice(entry.suffix);
+        let Suffixed { seqno, kind, expires, value, .. } = entry;
+        self.landed = Landed { seqno, kind, expires, value: frame.block.place_of(value) };
         self.place = Place::On(n);
         true
     }
@@ -216,8 +231,9 @@ impl EntryCursor for TableCursor {
 
     #[inline]
     fn entry(&self) -> Option<EntryRef<'_>> {
-        let Place::On(n) = self.place else { return None };
-        let entry: Suffixed<'_> = self.present().entry(n);
-        Some(entry.with_key(&self.key))
+        let Place::On(_) = self.place else { return None };
+        let Landed { seqno, kind, expires, value } = &self.landed;
+        let value = self.present().at(value);
+        Some(EntryRef { key: &self.key, seqno: *seqno, kind: *kind, expires: *expires, value })
     }
 }
