@@ -2,7 +2,7 @@
 //!
 //! 1. A thread waits for SIGINT and SIGTERM. At the first it notes the signal and lets go of the worker's standard
 //!    input, whose end ends the worker (see `guard`).
-//! 2. The main thread sees the worker end, asks [`Interrupts::signal`], and puts things in order.
+//! 2. The main thread sees the worker end, asks [`Interrupts::exit_code`], and puts things in order.
 //! 3. A second signal ends the bench at once.
 //!
 //! Workers have a process group of their own, so that a Ctrl-C at the terminal reaches the bench and not them.
