@@ -46,7 +46,8 @@ pub(crate) struct Core {
     /// The tick that no reader asks behind; only grows. See `nori_kv::Maintain::set_expiry_floor`.
     pub(crate) expiry_floor: AtomicU64,
     pub(crate) brake: Brake,
-    pub(crate) jobs: Jobs,
+    /// Shared with jobs that must not keep the store open.
+    pub(crate) jobs: Arc<Jobs>,
     /// Operators that wait for an idle tree. While it is not zero no compaction starts by itself.
     pub(crate) turns_wanted: AtomicUsize,
     /// Whether a flush job is under way.

@@ -20,7 +20,6 @@ mod stored;
 use crate::core::{Core, Tree, WriteOrder, from_wal};
 use crate::counters::Counters;
 use crate::edit::Edit;
-use crate::jobs::Jobs;
 use crate::manifest::{self, CURRENT, Manifest, manifest_number};
 use crate::mem::Mem;
 use crate::publish::Publisher;
@@ -93,7 +92,7 @@ pub(crate) fn open(
         snapshots: Mutex::default(),
         expiry_floor: AtomicU64::new(0),
         brake: Brake::default(),
-        jobs: Jobs::default(),
+        jobs: Arc::default(),
         turns_wanted: AtomicUsize::new(0),
         is_flushing: AtomicBool::new(false),
         next_number: AtomicU64::new(numbers.next_number.unwrap_or(1)),

@@ -11,6 +11,7 @@
 
 use crate::core::{Core, WriteOrder};
 use crate::flush;
+use crate::jobs::Jobs;
 use crate::mem::{Mem, Sealed};
 use crate::read::SuperVersion;
 use nori_env::{Class, Durability, Job, Signal, Slice, Step};
@@ -135,8 +136,13 @@ fn sync_soon(core: &Arc<Core>, max_age: Duration) {
         return;
     }
     let alarm = core.parts.tasks.alarm(due);
-    let job =
-        GroupSync { core: Arc::downgrade(core), due: due.nanos, wait: Some(alarm), call: None };
+    let job = GroupSync {
+        jobs: Arc::clone(&core.jobs),
+        core: Arc::downgrade(core),
+        due: due.nanos,
+        wait: Some(alarm),
+        call: None,
+    };
     core.parts.tasks.submit(Class::Log, Box::new(job));
 }
 
@@ -145,6 +151,7 @@ pub(crate) const NOT_DUE: u64 = u64::MAX;
 
 /// Waits for its time, then syncs everything appended until then.
 struct GroupSync {
+    jobs: Arc<Jobs>,
     /// Weak: a store that closes syncs by itself and need not wait for the alarm.
     core: Weak<Core>,
     due: u64,
@@ -156,6 +163,12 @@ impl Job for GroupSync {
     fn step(&mut self, _: &Slice) -> Step {
         if let Some(alarm) = self.wait.take() {
             return Step::Wait(alarm);
+        }
+        // Whoever closes the store waits for the token, so that this is never the last to hold the store, and its lock.
+        // The token is let go after the store: it was taken before.
+        let _token = self.jobs.begin();
+        if self.jobs.is_closing() {
+            return Step::Done;
         }
         let Some(core) = self.core.upgrade() else { return Step::Done };
         let Ok(wal) = core.wal() else { return Step::Done };

@@ -5,7 +5,7 @@ use crate::parts::{factory, seeded};
 use nori_env::{
     Durability, Entropy, FaultFs, FaultPlan, Fs, MemFs, PowerLoss, SeededEntropy, Tasks, Waited,
 };
-use nori_kv::{Engine, EngineFactory, ErrorKind, KeyRange, ReadOptions, WriteBatch};
+use nori_kv::{Engine, EngineFactory, ErrorKind, KeyRange, Parts, ReadOptions, WriteBatch};
 use nori_observe::NullMeter;
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -256,4 +256,21 @@ fn a_group_write_is_safe_within_its_age_whatever_others_asked_for() {
     let (parts, _tasks) = seeded(2, fs.after_power_loss(PowerLoss::LosesAll), Arc::new(NullMeter));
     let again = factory(&[]).open(Path::new(DIR), parts).unwrap();
     assert_eq!(rows(&*again), expected);
+}
+
+#[test]
+fn a_store_that_was_closed_opens_at_once_though_a_group_sync_was_due() {
+    let dir = tempfile::tempdir().unwrap();
+    let parts = Parts::os(2).unwrap();
+    let factory = factory(&[]);
+    let mut batch = WriteBatch::new();
+    batch.put(b"a", b"1");
+    for n in 0..300 {
+        let engine = factory.open(dir.path(), parts.clone());
+        let engine = engine.unwrap_or_else(|error| panic!("opening {n}: {error}"));
+        let max_age = Duration::from_micros(200);
+        engine.write(&batch, Durability::Group { max_age }).unwrap();
+        let soon = parts.clock.now().after(Duration::from_micros(150 + n % 100));
+        assert_eq!(parts.tasks.wait(&parts.tasks.alarm(soon)), Waited::Fired);
+    }
 }
