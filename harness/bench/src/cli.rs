@@ -5,13 +5,13 @@
 mod complaint;
 
 use crate::experiment::{Experiment, finish};
-use crate::manifest::FAILED;
 use crate::names::{
-    self, Target, parse_bytes, parse_choice, parse_count, parse_memory, parse_threads, steps,
-    targets, usage,
+    self, Target, baseline, parse_blocks, parse_bytes, parse_choice, parse_count, parse_memory,
+    parse_threads, steps, targets, usage,
 };
 use crate::plot::thousands;
 use crate::progress::Progress;
+use crate::ratios::ratios;
 use crate::rows::ALL;
 use crate::stored::Stored;
 use crate::{Ended, INCOMPLETE, experiment, list, out, table, worker};
@@ -127,6 +127,15 @@ struct RunArgs {
     /// Of the operation streams
     #[arg(long, value_parser = parse_count, allow_negative_numbers = true, default_value_t = SEED_DEFAULT)]
     seed: u64,
+    /// How often each target runs, in an order drawn anew each time; six or more give verdicts
+    #[arg(long, value_parser = parse_blocks, allow_negative_numbers = true, default_value_t = 1)]
+    blocks: u32,
+    /// The target, or PEER:better for the better of its rows, that the others are compared with [default: the first]
+    #[arg(long, value_name = "NAME")]
+    baseline: Option<String>,
+    /// Go on with what an interrupted experiment in the same directory left undone
+    #[arg(long)]
+    resume: bool,
     /// Where the results go [default: results/WORKLOAD]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -184,14 +193,18 @@ fn quick(args: &QuickArgs) -> Result<()> {
         load_duration: Some(Span(QUICK_LOAD)),
     };
     let memory_bytes = parse_bytes(MEMORY_DEFAULT).map_err(usage)?;
+    let targets = targets(&quick_engines(), &[], memory_bytes)?;
     let experiment = Experiment {
         name: "quick".into(),
         dir: args.out.clone(),
-        targets: targets(&quick_engines(), &[], memory_bytes)?,
+        baseline: baseline(None, &targets)?,
+        targets,
         steps: steps(names::SUITE, &overrides)?,
         memory_bytes,
         durability: Durability::Os.to_string(),
         seed: SEED_DEFAULT,
+        blocks: 1,
+        is_resumed: false,
     };
     carry_out(&experiment, args.json)
 }
@@ -219,19 +232,19 @@ fn run_workload(args: RunArgs) -> Result<()> {
     } else {
         steps.first().map_or_else(|| "run".into(), |step| step.label.clone())
     };
+    let named = targets(&names, &args.choices, args.memory)?;
+    let targets = offering(named, durability, args.memory, is_all)?;
     let experiment = Experiment {
         dir: args.out.unwrap_or_else(|| Path::new("results").join(&name)),
-        targets: offering(
-            targets(&names, &args.choices, args.memory)?,
-            durability,
-            args.memory,
-            is_all,
-        )?,
+        baseline: baseline(args.baseline.as_deref(), &targets)?,
+        targets,
         name,
         steps,
         memory_bytes: args.memory,
         durability: durability.to_string(),
         seed: args.seed,
+        blocks: args.blocks,
+        is_resumed: args.resume,
     };
     carry_out(&experiment, args.json)
 }
@@ -267,19 +280,27 @@ fn offering(
 }
 
 fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
-    let lock = experiment::prepare(experiment)?;
+    let prepared = experiment::prepare(experiment)?;
     let mut progress = Progress::new(experiment, is_json);
-    let phases = experiment.steps.len();
+    let many =
+        |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let blocks = if experiment.blocks > 1 {
+        format!(" x {}", many(experiment.blocks as usize, "block"))
+    } else {
+        String::new()
+    };
     progress.line(&format!(
-        "{}: {} target{} x {phases} phase{}, durability {}, results in {}",
+        "{}: {} x {}{blocks}, durability {}, results in {}",
         experiment.name,
-        experiment.targets.len(),
-        if experiment.targets.len() == 1 { "" } else { "s" },
-        if phases == 1 { "" } else { "s" },
+        many(experiment.targets.len(), "target"),
+        many(experiment.steps.len(), "phase"),
         experiment.durability,
         experiment.dir.display(),
     ));
-    let outcome = experiment::run(experiment, &lock, &mut progress)?;
+    if experiment.is_resumed {
+        progress.line(&format!("resumed: {} done before", many(prepared.done(), "run")));
+    }
+    let outcome = experiment::run(experiment, prepared, &mut progress)?;
     if is_json {
         let rows: Vec<_> = outcome.stored.rows().collect();
         out::line(&serde_json::to_string_pretty(&rows)?);
@@ -308,14 +329,16 @@ fn report(dir: &Path) -> Result<()> {
         let what = format!("{} of {runs} runs did not finish", unfinished.len());
         return Err(Ended { code: INCOMPLETE, what }.into());
     }
-    let failures =
-        stored.runs.iter().filter(|run| run.manifest.status.state == FAILED).map(|run| {
-            format!("{}: {}", run.manifest.engine.target, run.manifest.status.reasons.join("; "))
-        });
-    failed(&failures.collect::<Vec<_>>())
+    failed(&stored.failures())
 }
 
 fn show(stored: &Stored, dir: &Path) {
+    let ratios = ratios(stored);
+    // Without an interval a ratio says no more than the rates themselves.
+    if ratios.iter().any(|ratio| ratio.ratio_low.is_some()) {
+        out::line("");
+        table::ratio_table(&ratios).iter().for_each(|line| out::line(line));
+    }
     out::line("");
     table::tables(stored).iter().for_each(|line| out::line(line));
     let of_phases = || stored.rows().filter(|row| row.op == ALL);
@@ -334,5 +357,6 @@ fn show(stored: &Stored, dir: &Path) {
         out::line(&format!("NOT FINISHED  {}: {}", run.target, run.how_far));
     }
     out::line(&format!("report  {}", dir.join("report.html").display()));
-    out::line(&format!("data    {}", dir.join("summary.csv").display()));
+    let ratios = if ratios.is_empty() { "" } else { ", ratios.csv" };
+    out::line(&format!("data    {}{ratios}", dir.join("summary.csv").display()));
 }

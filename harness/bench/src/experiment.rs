@@ -1,28 +1,30 @@
-//! An experiment: the same phases on each target, every run in a fresh process and directory.
+//! An experiment: the same phases on each target, once or in blocks, every run in a fresh process and directory.
 //!
-//! 1. Lock the directory; clear what an earlier experiment of the same name left.
+//! 1. Lock the directory; clear what an earlier experiment of the same name left. One that is resumed loses only
+//!    the runs that are not at their end.
 //! 2. Note which runs are planned, so that whoever reads the directory later knows what is missing.
-//! 3. For each target: write a plan, start this same program as a child, and listen to it.
-//! 4. Put the rows of all runs into one `summary.csv`; draw plots; write the report.
+//! 3. For each run that is missing: write a plan, start this same program as a child, and listen to it.
+//! 4. Put the rows of all runs into one `summary.csv`, their comparison into `ratios.csv`; draw plots; write the report.
 //!
 //! A run that fails does not end the experiment, but the experiment has then failed. A signal does end it: what
 //! finished is kept, the store of the run under way is removed.
 
-use crate::Ended;
 use crate::guard::{self, DirLock};
 use crate::interrupt::Interrupts;
-use crate::manifest::{FAILED, INTERRUPTED, Manifest, utc};
+use crate::machine::Build;
+use crate::manifest::{FAILED, INTERRUPTED, Manifest, OK, utc};
 use crate::names::{Target, usage};
-use crate::out;
+use crate::note::{Note, Planned, SCHEMA};
 use crate::overhead::{self, Overhead};
-use crate::plan::{RunPlan, Step, file_name, target_name};
+use crate::plan::{RunPlan, Step, target_name};
 use crate::progress::Progress;
+use crate::ratios::write_ratios;
 use crate::rows::{Row, write_rows};
 use crate::stored::Stored;
 use crate::worker::Message;
-use crate::{plot, report};
+use crate::{Ended, blocks, plot, ratios, report};
 use anyhow::{Context, Result, anyhow, bail};
-use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -31,8 +33,8 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 /// What an experiment leaves in its directory, and so what is removed before the next.
-const LEFT_BEHIND: [&str; 6] =
-    ["summary.csv", "report.html", "runs", "plots", "data", "experiment.json"];
+const LEFT_BEHIND: [&str; 7] =
+    ["summary.csv", "ratios.csv", "report.html", "runs", "plots", "data", "experiment.json"];
 
 /// The file in a run's directory that tells its process what to do.
 const PLAN: &str = "plan.json";
@@ -46,58 +48,12 @@ pub(crate) struct Experiment {
     pub(crate) memory_bytes: u64,
     pub(crate) durability: String,
     pub(crate) seed: u64,
-}
-
-/// `experiment.json`: what all runs have in common.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub(crate) struct Note {
-    pub(crate) schema: String,
-    pub(crate) name: String,
-    pub(crate) started_at: String,
-    pub(crate) argv: Vec<String>,
-    pub(crate) seed: u64,
-    pub(crate) harness: Overhead,
-    /// What was to be run, in order. Empty in notes of an earlier version, which did not say.
-    #[serde(default)]
-    pub(crate) runs: Vec<Planned>,
-}
-
-/// A run that was to be done.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Planned {
-    pub(crate) run_id: String,
-    pub(crate) target: String,
-    /// How many phases it has.
-    pub(crate) phases: usize,
-}
-
-const SCHEMA: &str = "norikv.experiment-result/1";
-
-impl Note {
-    pub(crate) fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join("experiment.json");
-        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())
-    }
-
-    pub(crate) fn write(&self, dir: &Path) -> Result<()> {
-        let path = dir.join("experiment.json");
-        out::replace(&path, (serde_json::to_string_pretty(self)? + "\n").as_bytes())
-    }
-
-    /// The command that repeats the experiment, from a checkout.
-    pub(crate) fn command(&self) -> String {
-        let quoted = self.argv.iter().skip(1).map(|word| {
-            let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+".contains(c);
-            if word.chars().all(plain) { word.clone() } else { format!("'{word}'") }
-        });
-        let words: Vec<String> = quoted.collect();
-        if words.is_empty() {
-            "cargo run --release".into()
-        } else {
-            format!("cargo run --release -- {}", words.join(" "))
-        }
-    }
+    /// How often each target runs; at least 1.
+    pub(crate) blocks: u32,
+    /// What the others are compared with.
+    pub(crate) baseline: String,
+    /// What an earlier bench left of this experiment is kept.
+    pub(crate) is_resumed: bool,
 }
 
 impl Target {
@@ -114,50 +70,81 @@ pub(crate) struct Outcome {
     pub(crate) failures: Vec<String>,
 }
 
-/// Makes the experiment's directory ready: it is locked, and empty of what an earlier experiment left.
+/// An experiment whose directory is ready for what is missing.
+pub(crate) struct Prepared {
+    note: Note,
+    plans: Vec<RunPlan>,
+    /// Runs that an earlier bench brought to their end, by name.
+    done: BTreeSet<String>,
+    /// A sentence for each of them that failed.
+    failures: Vec<String>,
+    _lock: DirLock,
+}
+
+impl Prepared {
+    /// How many runs need not be done again.
+    pub(crate) fn done(&self) -> usize {
+        self.done.len()
+    }
+}
+
+/// Makes the experiment's directory ready: it is locked, and empty of what an earlier experiment left, unless that is
+/// to go on.
 ///
 /// # Errors
 ///
-/// A usage error that names the directory, if it cannot be had.
-pub(crate) fn prepare(experiment: &Experiment) -> Result<DirLock> {
+/// A usage error that names the directory, if it cannot be had or holds another experiment than the one to go on with.
+pub(crate) fn prepare(experiment: &Experiment) -> Result<Prepared> {
     let lock = DirLock::take(&experiment.dir)?;
-    clear(&experiment.dir)?;
-    Ok(lock)
-}
-
-/// Runs everything.
-pub(crate) fn run(
-    experiment: &Experiment,
-    _lock: &DirLock,
-    progress: &mut Progress,
-) -> Result<Outcome> {
-    let interrupts = Interrupts::listen()?;
     let argv: Vec<String> = std::env::args().collect();
-    let positioned = (1..).zip(&experiment.targets);
-    let plans = positioned.map(|(position, target)| plan(experiment, target, position, &argv));
-    let plans: Vec<RunPlan> = plans.collect::<Result<_>>()?;
-    let planned = |plan: &RunPlan| Planned {
-        run_id: plan.run_id.clone(),
-        target: plan.target.clone(),
-        phases: plan.steps.len(),
-    };
-    let note = Note {
+    let plans = blocks::plans(experiment, &argv)?;
+    let mut note = Note {
         schema: SCHEMA.into(),
         name: experiment.name.clone(),
         started_at: utc(SystemTime::now()),
-        argv: argv.clone(),
+        argv,
         seed: experiment.seed,
-        harness: overhead::measure(experiment.seed)?,
-        runs: plans.iter().map(planned).collect(),
+        blocks: experiment.blocks,
+        targets: experiment.targets.iter().map(Target::name).collect(),
+        baseline: experiment.baseline.clone(),
+        harness: Overhead::default(),
+        runs: plans.iter().map(Planned::of).collect(),
     };
-    note.write(&experiment.dir)?;
-    let mut failures = Vec::new();
-    for plan in &plans {
+    let (mut done, mut failures) = (BTreeSet::new(), Vec::new());
+    if experiment.is_resumed && Note::exists(&experiment.dir) {
+        let kept = keep(&experiment.dir, &note)?;
+        done.extend(kept.runs.iter().map(|run| run.manifest.run_id.clone()));
+        failures = kept.failures();
+        // The note stays as it was; what it is compared with is asked anew each time.
+        note = Note { baseline: note.baseline, ..kept.note };
+    } else {
+        clear(&experiment.dir)?;
+    }
+    Ok(Prepared { note, plans, done, failures, _lock: lock })
+}
+
+/// Runs everything that is not done.
+pub(crate) fn run(
+    experiment: &Experiment,
+    mut prepared: Prepared,
+    progress: &mut Progress,
+) -> Result<Outcome> {
+    let interrupts = Interrupts::listen()?;
+    if prepared.done.is_empty() {
+        prepared.note.harness = overhead::measure(experiment.seed)?;
+    }
+    prepared.note.write(&experiment.dir)?;
+    let mut failures = prepared.failures;
+    for plan in &prepared.plans {
         if interrupts.exit_code().is_some() {
             break;
         }
-        if let Err(error) = run_child(plan, progress, &interrupts) {
-            failures.push(format!("{}: {error:#}", plan.target));
+        if !prepared.done.contains(&plan.run_id)
+            && let Err(error) = run_child(plan, progress, &interrupts)
+        {
+            let many = experiment.blocks > 1;
+            let block = if many { format!(", block {}", plan.block) } else { String::new() };
+            failures.push(format!("{}{block}: {error:#}", plan.target));
         }
         progress.run_ended();
     }
@@ -165,10 +152,12 @@ pub(crate) fn run(
     let _ = fs::remove_dir_all(experiment.dir.join("data"));
     if interrupts.exit_code().is_none() {
         progress.say("drawing plots, writing the report");
-        finish(&Stored::read(&experiment.dir)?, &experiment.dir)?;
+    }
+    let stored = Stored::read(&experiment.dir)?;
+    if interrupts.exit_code().is_none() {
+        finish(&stored, &experiment.dir)?;
     }
     progress.finish();
-    let stored = Stored::read(&experiment.dir)?;
     match interrupts.exit_code() {
         None => Ok(Outcome { stored, failures }),
         Some(code) => Err(interrupted(&stored, &experiment.dir, code)),
@@ -195,12 +184,49 @@ fn interrupted(stored: &Stored, dir: &Path, code: u8) -> anyhow::Error {
     anyhow::Error::new(Ended { code, what })
 }
 
-/// Makes everything that is made from stored runs: the joint summary, the plots, the report.
+/// Makes everything that is made from stored runs: the joint summary, the ratios, the plots, the report.
 pub(crate) fn finish(stored: &Stored, dir: &Path) -> Result<()> {
     let rows: Vec<Row> = stored.rows().cloned().collect();
     write_rows(&dir.join("summary.csv"), &rows)?;
+    let ratios = ratios::ratios(stored);
+    if !ratios.is_empty() {
+        write_ratios(&dir.join("ratios.csv"), &ratios)?;
+    }
     let plots = plot::draw_all(stored, dir)?;
-    report::write(stored, &plots, dir)
+    report::write(stored, &plots, &ratios, dir)
+}
+
+/// What an interrupted experiment left that is at its end, if it is the one that `wanted` describes; the rest is
+/// removed. Runs that failed are at their end.
+fn keep(dir: &Path, wanted: &Note) -> Result<Stored> {
+    let cannot = |why: String| {
+        usage(format!("--resume: {} holds {why}; leave --resume out to begin anew", dir.display()))
+    };
+    let note = Note::read(dir).map_err(|error| cannot(format!("no experiment: {error:#}")))?;
+    if let Some(how) = note.difference(wanted) {
+        return Err(cannot(format!("another experiment ({how})")));
+    }
+    let runs = dir.join("runs");
+    let entries = fs::read_dir(&runs).into_iter().flatten().flatten();
+    let dirs: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    let is_done = |manifest: &Manifest| matches!(manifest.status.state.as_str(), OK | FAILED);
+    let build = Build::look();
+    for run in &dirs {
+        guard::await_plan_end(&run.join(PLAN))?;
+        let manifest = Manifest::exists(run).then(|| Manifest::read(run)).transpose()?;
+        if manifest.as_ref().is_some_and(|manifest| is_done(manifest) && manifest.build != build) {
+            return Err(cannot(
+                "runs of another build, which cannot be compared with this one's".into(),
+            ));
+        }
+    }
+    for run in &dirs {
+        if !(Manifest::exists(run) && is_done(&Manifest::read(run)?)) {
+            fs::remove_dir_all(run).with_context(|| format!("removing {}", run.display()))?;
+        }
+    }
+    let _ = fs::remove_dir_all(dir.join("data"));
+    Stored::read(dir)
 }
 
 /// Removes what an earlier experiment left in the directory, and nothing else.
@@ -228,41 +254,6 @@ fn clear(dir: &Path) -> Result<()> {
         removed.with_context(|| format!("removing {}", path.display()))?;
     }
     Ok(())
-}
-
-fn plan(
-    experiment: &Experiment,
-    target: &Target,
-    position: u32,
-    argv: &[String],
-) -> Result<RunPlan> {
-    let block = 1;
-    let name = target.name();
-    let identity = serde_json::to_vec(&(
-        &name,
-        &experiment.steps,
-        experiment.memory_bytes,
-        &experiment.durability,
-        experiment.seed,
-    ))?;
-    let hash = xxhash_rust::xxh3::xxh3_64(&identity) >> 32;
-    let run_id = format!("{block}-{}-{}-{hash:08x}", file_name(&name), experiment.name);
-    Ok(RunPlan {
-        experiment: experiment.name.clone(),
-        block,
-        position,
-        target: name,
-        engine: target.engine.clone(),
-        choices: target.choices.clone(),
-        memory_bytes: experiment.memory_bytes,
-        durability: experiment.durability.clone(),
-        seed: experiment.seed,
-        steps: experiment.steps.clone(),
-        dir: experiment.dir.join("runs").join(&run_id),
-        data_dir: experiment.dir.join("data").join(&run_id),
-        argv: argv.to_vec(),
-        run_id,
-    })
 }
 
 /// Runs one plan in a child process. A signal to this one ends it, which is no failure.
@@ -322,18 +313,6 @@ fn run_child(plan: &RunPlan, progress: &mut Progress, interrupts: &Interrupts) -
 mod tests {
     use super::*;
 
-    fn note(argv: &[&str]) -> Note {
-        Note {
-            schema: SCHEMA.into(),
-            name: "x".into(),
-            started_at: String::new(),
-            argv: argv.iter().map(|&word| word.to_owned()).collect(),
-            seed: 1,
-            harness: Overhead { per_op_ns: 1.0, in_service_ns: 1.0 },
-            runs: Vec::new(),
-        }
-    }
-
     #[test]
     fn a_directory_that_is_not_an_experiments_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
@@ -347,19 +326,10 @@ mod tests {
         fs::write(dir.path().join("experiment.json"), "{}").unwrap();
         assert!(clear(dir.path()).is_err());
         assert!(dir.path().join("runs/precious").exists());
-        note(&["norikv-bench"]).write(dir.path()).unwrap();
+        crate::testing::note().write(dir.path()).unwrap();
         clear(dir.path()).unwrap();
         assert!(!dir.path().join("summary.csv").exists());
         assert!(!dir.path().join("experiment.json").exists());
         assert!(dir.path().join("notes.txt").exists());
-    }
-
-    #[test]
-    fn the_command_to_repeat_is_quoted() {
-        assert_eq!(note(&["bench"]).command(), "cargo run --release");
-        assert_eq!(
-            note(&["bench", "run", "my load.toml", "-s", "cache=lru"]).command(),
-            "cargo run --release -- run 'my load.toml' -s cache=lru"
-        );
     }
 }

@@ -7,17 +7,20 @@
 //! | module | what it does |
 //! |---|---|
 //! | `cli`, `names` | what the user asked for |
-//! | `plan`, `experiment`, `progress` | which runs that means; children that carry them out |
+//! | `plan`, `blocks`, `note`, `experiment`, `progress` | which runs that means; children that carry them out |
 //! | `guard`, `interrupt` | one bench to a directory, no child without its bench; Ctrl-C |
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
+//! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
 //! | `stored`, `table`, `plot`, `report` | what people see, from files alone |
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish (3 and 4 belong to claims, which come later);
 //! 128 + n after signal n.
 
+mod blocks;
 mod cli;
 mod drive;
+mod effect;
 mod events;
 mod experiment;
 mod guard;
@@ -27,12 +30,14 @@ mod list;
 mod machine;
 mod manifest;
 mod names;
+mod note;
 mod out;
 mod overhead;
 mod plan;
 mod plot;
 mod process;
 mod progress;
+mod ratios;
 mod report;
 mod rows;
 mod series;

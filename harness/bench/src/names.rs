@@ -1,7 +1,9 @@
 //! From the names on a command line to workloads, engines and choices.
 
 use crate::Usage;
+use crate::effect::BLOCKS_MAX;
 use crate::plan::Step;
+use crate::ratios::baselines;
 use anyhow::{Context, Result};
 use nori_workloads::{BUILT_IN, Overrides, PhaseKind, Workload, built_in, nearest};
 use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MIN, Role, engine, engines};
@@ -119,6 +121,21 @@ pub(crate) fn targets(
     Ok(targets)
 }
 
+/// What the targets are compared with: what was named, or the first.
+pub(crate) fn baseline(name: Option<&str>, targets: &[Target]) -> Result<String> {
+    let names: Vec<String> = targets.iter().map(Target::name).collect();
+    let known = baselines(&names);
+    let Some(name) = name else {
+        return Ok(known.into_iter().next().unwrap_or_default());
+    };
+    if known.iter().any(|known| known == name) {
+        return Ok(name.to_owned());
+    }
+    let hint = nearest(name, known.iter().map(String::as_str));
+    let hint = hint.map_or(String::new(), |known| format!("; did you mean `{known}`?"));
+    Err(usage(format!("--baseline: `{name}` is not among the targets {}{hint}", known.join(", "))))
+}
+
 /// `compaction=tiered`.
 pub(crate) fn parse_choice(text: &str) -> Result<Choice, String> {
     match text.split_once('=') {
@@ -167,6 +184,13 @@ pub(crate) fn parse_threads(text: &str) -> Result<u32, String> {
     parse_count(text)?.try_into().map_err(|_| format!("`{text}` is too large"))
 }
 
+/// A number of blocks.
+pub(crate) fn parse_blocks(text: &str) -> Result<u32, String> {
+    let blocks = parse_count(text)?;
+    let fitting = u32::try_from(blocks).ok().filter(|blocks| (1..=BLOCKS_MAX).contains(blocks));
+    fitting.ok_or_else(|| format!("`{text}` is not from 1 to {BLOCKS_MAX}"))
+}
+
 /// Bytes of memory that engines can work with.
 pub(crate) fn parse_memory(text: &str) -> Result<u64, String> {
     let bytes = parse_bytes(text)?;
@@ -208,6 +232,19 @@ mod tests {
     fn an_engine_named_twice_runs_once() {
         let names = ["noop".to_owned(), "noop".to_owned()];
         assert_eq!(targets(&names, &[], 1 << 20).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn the_baseline_is_the_first_target_or_one_that_is_there() {
+        let names = ["nori-lsm", "fjall", "fjall:default"].map(str::to_owned);
+        let targets = targets(&names, &[], 16 << 20).unwrap();
+        assert_eq!(baseline(None, &targets).unwrap(), "nori-lsm");
+        assert_eq!(baseline(Some("fjall:better"), &targets).unwrap(), "fjall:better");
+        let error = baseline(Some("fjal"), &targets).unwrap_err();
+        assert!(
+            error.is::<Usage>() && error.to_string().ends_with("did you mean `fjall`?"),
+            "{error}"
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 const PROBE: Duration = Duration::from_millis(400);
 
 /// Nanoseconds for one operation of YCSB A with 100-byte values and one client.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Overhead {
     /// From one operation to the next: making key and value, taking times, recording.
     pub(crate) per_op_ns: f64,

@@ -23,13 +23,14 @@ pub(crate) struct Progress {
     label_width: usize,
     runs_done: u64,
     steps_per_run: u64,
+    blocks: u32,
 }
 
 impl Progress {
     pub(crate) fn new(experiment: &Experiment, is_quiet: bool) -> Self {
         let is_terminal = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
         let steps = experiment.steps.len() as u64;
-        let runs = experiment.targets.len() as u64;
+        let runs = experiment.targets.len() as u64 * u64::from(experiment.blocks);
         let target = ProgressDrawTarget::stderr_with_hz(10);
         let hidden = ProgressDrawTarget::hidden();
         let draw = if is_terminal && !is_quiet { target } else { hidden };
@@ -46,6 +47,7 @@ impl Progress {
             label_width: experiment.steps.iter().map(|step| label(step).len()).max().unwrap_or(0),
             runs_done: 0,
             steps_per_run: steps,
+            blocks: experiment.blocks,
         }
     }
 
@@ -70,7 +72,8 @@ impl Progress {
                 let Some(of) = plan.steps.get(*step) else { return };
                 let rate = short(*ops as f64 / seconds.max(1e-9));
                 let mut line = format!(
-                    "{:tw$}  {:lw$}  {rate:>6} ops/s  {seconds:6.1} s",
+                    "{}{:tw$}  {:lw$}  {rate:>6} ops/s  {seconds:6.1} s",
+                    self.block(plan),
                     plan.target,
                     label(of),
                     tw = self.target_width,
@@ -81,11 +84,22 @@ impl Progress {
                 }
                 self.line(&line);
             }
-            Message::Failed { why } => self.line(&format!("{} FAILED: {why}", plan.target)),
+            Message::Failed { why } => {
+                self.line(&format!("{}{} FAILED: {why}", self.block(plan), plan.target));
+            }
         }
     }
 
-    /// A run has ended.
+    /// Which of how many blocks a run is of; nothing where there is one.
+    fn block(&self, plan: &RunPlan) -> String {
+        if self.blocks < 2 {
+            return String::new();
+        }
+        let width = self.blocks.to_string().len();
+        format!("block {:>width$}/{}  ", plan.block, self.blocks)
+    }
+
+    /// A run has ended, now or before.
     pub(crate) fn run_ended(&mut self) {
         self.runs_done += 1;
     }

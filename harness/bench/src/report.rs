@@ -4,8 +4,11 @@
 //! everything; the script only sorts and filters. The table comes first, what the numbers cannot say comes
 //! with them, and the command that makes them again stands beside.
 
+mod compared;
+
 use crate::manifest::FAILED;
 use crate::plot::{Drawn, bytes, micros, short, thousands};
+use crate::ratios::Ratio;
 use crate::rows::{ALL, Row};
 use crate::stored::Stored;
 use anyhow::{Context, Result};
@@ -17,7 +20,7 @@ const STYLE: &str = include_str!("report/style.css");
 const SCRIPT: &str = include_str!("report/script.js");
 
 /// Writes the report into `dir`.
-pub(crate) fn write(stored: &Stored, plots: &[Drawn], dir: &Path) -> Result<()> {
+pub(crate) fn write(stored: &Stored, plots: &[Drawn], ratios: &[Ratio], dir: &Path) -> Result<()> {
     let note = &stored.note;
     let rows: Vec<&Row> = stored.rows().collect();
     // `<` inside a script element could end it, or hide what follows.
@@ -26,6 +29,7 @@ pub(crate) fn write(stored: &Stored, plots: &[Drawn], dir: &Path) -> Result<()> 
         ("title", escape(&format!("NoriKV bench: {}", note.name))),
         ("started", escape(&note.started_at)),
         ("style", STYLE.to_owned()),
+        ("ratios", compared::section(ratios)),
         ("verdicts", verdicts(stored)),
         ("failures", failures(stored)),
         ("plots", figures(plots)),
@@ -189,6 +193,7 @@ fn details(stored: &Stored) -> String {
         "workload",
         "operation",
         "target",
+        "block",
         "ops/s",
         "operations",
         "errors",
@@ -208,6 +213,7 @@ fn details(stored: &Stored) -> String {
             Value::text(cell.name()),
             Value::text(row.op.clone()),
             Value::text(row.target.clone()),
+            Value::number(row.block.to_string(), row.block.into()),
             Value::number(short(row.ops_per_s), row.ops_per_s),
             Value::number(thousands(row.ops), row.ops as f64),
             if row.errors > 0 { Value { class: "number bad", ..errors } } else { errors },
@@ -241,6 +247,7 @@ fn counters(stored: &Stored) -> String {
     let headings = [
         "workload",
         "target",
+        "block",
         "written by user",
         "write amp.",
         "with log",
@@ -269,12 +276,10 @@ fn counters(stored: &Stored) -> String {
         let ratio = |value| Value::maybe(value, |v| format!("{v:.2}"));
         let percent = |value| Value::maybe(value, |v: f64| format!("{:.2} %", v * 100.0));
         let cpu = row.cpu_user_s.zip(row.cpu_sys_s).map(|(user, sys)| user + sys);
-        let per_op = cpu
-            .filter(|_| row.ops > 0 && row.filled.unwrap_or(0) == 0)
-            .map(|cpu| cpu * 1e6 / row.ops as f64);
         vec![
             Value::text(cell.name()),
             Value::text(row.target.clone()),
+            Value::number(row.block.to_string(), row.block.into()),
             size(row.user_bytes_written),
             ratio(row.wa_stop),
             ratio(row.wa_wal),
@@ -293,7 +298,7 @@ fn counters(stored: &Stored) -> String {
             size(row.disk_bytes),
             size(row.rss_peak_bytes),
             Value::maybe(cpu, |v| format!("{v:.2}")),
-            Value::maybe(per_op, |v| format!("{v:.2}")),
+            Value::maybe(row.cpu_us_per_op(), |v| format!("{v:.2}")),
         ]
     };
     let rows = in_order(stored, |row| row.op == ALL).into_iter().map(row).collect();

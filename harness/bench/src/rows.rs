@@ -91,6 +91,14 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Processor time of the run's process for each operation, where both are known of the same operations: not of a
+    /// load that was ended in batches.
+    pub(crate) fn cpu_us_per_op(&self) -> Option<f64> {
+        let seconds = self.cpu_user_s? + self.cpu_sys_s?;
+        let is_of_ops = self.ops > 0 && self.filled.unwrap_or(0) == 0;
+        is_of_ops.then(|| seconds * 1e6 / self.ops as f64)
+    }
+
     fn set_latencies(&mut self, histogram: &Histogram<u64>) {
         let micros = |nanos: f64| nanos / 1_000.0;
         self.svc_mean_us = Some(micros(histogram.mean()));

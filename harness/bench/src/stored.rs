@@ -1,11 +1,12 @@
 //! An experiment read back from its directory. Tables, plots and the report are made from this and from
 //! nothing else, so they can be made again from stored results alone.
 
-use crate::experiment::Note;
 use crate::latency::{Latencies, read_log};
 use crate::manifest::{FAILED, Manifest, OK};
+use crate::note::Note;
 use crate::rows::{ALL, Row, read_rows};
 use anyhow::{Context, Result, ensure};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The runs of one experiment.
@@ -13,6 +14,8 @@ pub(crate) struct Stored {
     pub(crate) note: Note,
     /// In order of block and position.
     pub(crate) runs: Vec<StoredRun>,
+    /// Of each phase and target, blocks merged. Not kept for each run: a histogram takes 200 KB.
+    latencies: BTreeMap<(Cell, String), Latencies>,
 }
 
 /// A run that was planned and is not at its end.
@@ -27,15 +30,8 @@ pub(crate) struct Unfinished {
 pub(crate) struct StoredRun {
     pub(crate) manifest: Manifest,
     pub(crate) rows: Vec<Row>,
-    /// Of each phase that ended, in order.
-    pub(crate) phases: Vec<StoredPhase>,
-}
-
-/// The latencies of one phase.
-pub(crate) struct StoredPhase {
-    pub(crate) workload: String,
-    pub(crate) phase: String,
-    pub(crate) latencies: Latencies,
+    /// How many phases ended.
+    pub(crate) phases_ended: usize,
 }
 
 /// A workload and a phase of it: one column of a table, one pair of plots.
@@ -74,21 +70,44 @@ impl Stored {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Vec::new()),
             Err(error) => Err(error),
         };
-        let mut runs = Vec::new();
+        let mut stored = Self::of(note, Vec::new());
         for entry in entries.with_context(|| format!("reading {}", path.display()))? {
             if Manifest::exists(&entry.path()) {
-                runs.push(StoredRun::read(&entry.path())?);
+                let run = StoredRun::read(&entry.path())?;
+                stored.merge_latencies(&run, &entry.path())?;
+                stored.runs.push(run);
             }
         }
-        ensure!(!runs.is_empty() || !note.runs.is_empty(), "{} holds no run", path.display());
-        runs.sort_by_key(|run| (run.manifest.block, run.manifest.position));
-        Ok(Self { note, runs })
+        let is_empty = stored.runs.is_empty() && stored.note.runs.is_empty();
+        ensure!(!is_empty, "{} holds no run", path.display());
+        stored.runs.sort_by_key(|run| (run.manifest.block, run.manifest.position));
+        Ok(stored)
     }
 
-    /// Targets in the order in which they run.
+    /// These runs, without latencies.
+    pub(crate) fn of(note: Note, runs: Vec<StoredRun>) -> Self {
+        Self { note, runs, latencies: BTreeMap::new() }
+    }
+
+    fn merge_latencies(&mut self, run: &StoredRun, dir: &Path) -> Result<()> {
+        // A phase is told of when it has ended; the log of one that was cut off is left alone.
+        let ended = run.manifest.workloads.iter().enumerate().take(run.phases_ended);
+        for (number, note) in ended {
+            let stem = format!("{number:02}-{}-{}", note.label, note.phase);
+            let path = dir.join("latency").join(stem + ".hlog");
+            if path.exists() {
+                let cell = Cell { workload: note.label.clone(), phase: note.phase.clone() };
+                let of = (cell, run.manifest.engine.target.clone());
+                self.latencies.entry(of).or_insert_with(Latencies::new).add(&read_log(&path)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// Targets in the order in which they were named; in notes of an earlier version, in which they ran.
     pub(crate) fn targets(&self) -> Vec<String> {
         let planned = self.note.runs.iter().map(|run| &run.target);
-        let mut targets: Vec<String> = Vec::new();
+        let mut targets: Vec<String> = self.note.targets.clone();
         for target in planned.chain(self.runs.iter().map(|run| &run.manifest.engine.target)) {
             if !targets.contains(target) {
                 targets.push(target.clone());
@@ -105,17 +124,29 @@ impl Stored {
             !matches!(state, OK | FAILED)
         });
         let begun = begun.map(|run| Unfinished {
-            target: run.manifest.engine.target.clone(),
+            target: self.in_block(&run.manifest.engine.target, run.manifest.block),
             how_far: format!(
                 "{} of {} phases ended",
-                run.phases.len(),
+                run.phases_ended,
                 run.manifest.workloads.len()
             ),
         });
         let missing = self.note.runs.iter().filter(|run| !is_there(&run.run_id));
-        let missing = missing
-            .map(|run| Unfinished { target: run.target.clone(), how_far: "never began".into() });
+        let missing = missing.map(|run| Unfinished {
+            target: self.in_block(&run.target, run.block),
+            how_far: "never began".into(),
+        });
         begun.chain(missing).collect()
+    }
+
+    /// A sentence for each run that failed.
+    pub(crate) fn failures(&self) -> Vec<String> {
+        let failed = self.runs.iter().filter(|run| run.manifest.status.state == FAILED);
+        let sentence = |run: &StoredRun| {
+            let of = self.in_block(&run.manifest.engine.target, run.manifest.block);
+            format!("{of}: {}", run.manifest.status.reasons.join("; "))
+        };
+        failed.map(sentence).collect()
     }
 
     /// How many runs came to their end without an error.
@@ -170,14 +201,18 @@ impl Stored {
 
     /// All latencies of a cell and target, blocks merged.
     pub(crate) fn latencies(&self, cell: &Cell, target: &str) -> Latencies {
-        let mut merged = Latencies::new();
-        let of_target = self.runs.iter().filter(|run| run.manifest.engine.target == target);
-        for phase in of_target.flat_map(|run| &run.phases) {
-            if phase.workload == cell.workload && phase.phase == cell.phase {
-                merged.add(&phase.latencies);
-            }
-        }
-        merged
+        let of = (cell.clone(), target.to_owned());
+        self.latencies.get(&of).cloned().unwrap_or_else(Latencies::new)
+    }
+
+    /// How many blocks were planned.
+    pub(crate) fn blocks(&self) -> u32 {
+        self.note.blocks.max(self.runs.iter().map(|run| run.manifest.block).max().unwrap_or(0))
+    }
+
+    /// `target`, with its block where there are many.
+    fn in_block(&self, target: &str, block: u32) -> String {
+        if self.blocks() > 1 { format!("{target}, block {block}") } else { target.to_owned() }
     }
 }
 
@@ -187,18 +222,7 @@ impl StoredRun {
         let summary = dir.join("summary.csv");
         // A run that failed before its first phase ended has no summary. It stays in, as nothing.
         let rows = if summary.exists() { read_rows(&summary)? } else { Vec::new() };
-        let mut phases = Vec::new();
-        // A phase is told of when it has ended; the log of one that was cut off is left alone.
-        let ended = rows.iter().filter(|row| row.op == ALL).count();
-        for (number, note) in manifest.workloads.iter().enumerate().take(ended) {
-            let stem = format!("{number:02}-{}-{}", note.label, note.phase);
-            let path = dir.join("latency").join(stem + ".hlog");
-            if path.exists() {
-                let latencies = read_log(&path)?;
-                let (workload, phase) = (note.label.clone(), note.phase.clone());
-                phases.push(StoredPhase { workload, phase, latencies });
-            }
-        }
-        Ok(Self { manifest, rows, phases })
+        let phases_ended = rows.iter().filter(|row| row.op == ALL).count();
+        Ok(Self { manifest, rows, phases_ended })
     }
 }

@@ -1,7 +1,10 @@
 //! The tables that are printed when an experiment has ended.
 
+use crate::effect::{SAME_WITHIN, Verdict};
+use crate::latency::quantile_us;
 use crate::plot::{micros, short};
-use crate::rows::{ALL, Row};
+use crate::ratios::{Metric, Ratio};
+use crate::rows::ALL;
 use crate::stored::{Cell, Stored};
 
 /// A table of text: a heading row, then rows. The first column is left-aligned, others right-aligned.
@@ -38,9 +41,9 @@ pub(crate) fn tables(stored: &Stored) -> Vec<String> {
     lines.push(String::new());
     lines.push("service time, all operations: p50 / p99 / p99.9 (lower is better)".to_owned());
     lines.extend(aligned(&matrix(stored, |cell, targets| {
-        let of = |target: &String| {
-            let row = stored.rows_of(cell, target, ALL).next();
-            row.map_or_else(|| stored.lack(target).into(), percentiles)
+        let of = |target: &String| match stored.rows_of(cell, target, ALL).next() {
+            Some(_) => percentiles(stored, cell, target),
+            None => stored.lack(target).into(),
         };
         targets.iter().map(of).collect()
     })));
@@ -58,9 +61,63 @@ fn matrix(stored: &Stored, cells_of: impl Fn(&Cell, &[String]) -> Vec<String>) -
     rows
 }
 
-fn percentiles(row: &Row) -> String {
-    let show = |value: Option<f64>| value.map_or("-".into(), micros);
-    [row.svc_p50_us, row.svc_p99_us, row.svc_p999_us].map(show).join(" / ")
+/// Over all blocks: histograms are merged, percentiles never averaged.
+fn percentiles(stored: &Stored, cell: &Cell, target: &str) -> String {
+    let merged = stored.latencies(cell, target).total();
+    let show = |q| quantile_us(&merged, q).map_or("-".into(), micros);
+    [0.5, 0.99, 0.999].map(show).join(" / ")
+}
+
+/// What the ratios say: a row for each workload and target, a column for each metric.
+pub(crate) fn ratio_table(ratios: &[Ratio]) -> Vec<String> {
+    let Some(first) = ratios.first() else { return Vec::new() };
+    let percent = SAME_WITHIN * 100.0;
+    let mut lines = vec![
+        format!("ratio to {}: geometric mean over the blocks, 95 % interval", first.baseline),
+        format!("< lower, > higher, = same within {percent} %, ? undecided"),
+    ];
+    let mut heading = vec![String::new(), "target".to_owned(), "blocks".to_owned()];
+    heading.extend(Metric::ALL.map(|metric| metric.name().to_owned()));
+    let mut rows = vec![heading];
+    let mut of: Vec<(Cell, &str)> = Vec::new();
+    for ratio in ratios {
+        let pair = (ratio.cell(), ratio.target.as_str());
+        if !of.contains(&pair) {
+            of.push(pair);
+        }
+    }
+    let mut named: Option<&Cell> = None;
+    for (cell, target) in &of {
+        let is_of = |ratio: &&Ratio| ratio.cell() == *cell && ratio.target == *target;
+        let these: Vec<&Ratio> = ratios.iter().filter(is_of).collect();
+        let blocks = these.iter().map(|ratio| ratio.blocks).max().unwrap_or(0);
+        let name = if named == Some(cell) { String::new() } else { cell.name() };
+        named = Some(cell);
+        let mut row = vec![name, (*target).to_owned(), blocks.to_string()];
+        row.extend(Metric::ALL.map(|metric| {
+            let ratio = these.iter().find(|ratio| ratio.metric == metric.column());
+            ratio.map_or("-  ".into(), |ratio| shown(ratio))
+        }));
+        rows.push(row);
+    }
+    lines.extend(aligned(&rows));
+    lines
+}
+
+fn shown(ratio: &Ratio) -> String {
+    let sign = match ratio.verdict {
+        Verdict::Lower => '<',
+        Verdict::Higher => '>',
+        Verdict::Same => '=',
+        Verdict::Undecided => '?',
+    };
+    format!("{:.2} {} {sign}", ratio.ratio, interval(ratio))
+}
+
+/// The interval in brackets, or nothing.
+pub(crate) fn interval(ratio: &Ratio) -> String {
+    let bounds = ratio.ratio_low.zip(ratio.ratio_high);
+    bounds.map_or(String::new(), |(low, high)| format!("[{low:.2}, {high:.2}]"))
 }
 
 #[cfg(test)]
@@ -79,11 +136,40 @@ mod tests {
     #[test]
     fn every_workload_and_target_has_a_cell() {
         let dir = tempfile::tempdir().unwrap();
-        crate::testing::small_experiment(dir.path());
+        crate::testing::small_experiment(dir.path(), 1);
         let lines = tables(&Stored::read(dir.path()).unwrap());
         assert!(lines[1].contains("noop"));
         assert!(lines[2].starts_with("load") && lines[3].starts_with("ycsb-a"), "{lines:?}");
         assert!(lines[2].contains('*'));
         assert!(lines.iter().any(|line| line.matches(" / ").count() == 4), "{lines:?}");
+    }
+
+    #[test]
+    fn each_ratio_stands_with_its_interval_and_its_verdict() {
+        let ratio = |metric: Metric, target: &str, ratio, verdict| Ratio {
+            experiment: "x".into(),
+            workload: "ycsb-a".into(),
+            phase: "run".into(),
+            metric: metric.column().into(),
+            target: target.into(),
+            baseline: "ours".into(),
+            blocks: 6,
+            ratio,
+            ratio_low: Some(ratio / 1.25),
+            ratio_high: Some(ratio * 1.25),
+            p: 0.03125,
+            verdict,
+        };
+        let lines = ratio_table(&[
+            ratio(Metric::OpsPerS, "peer", 0.5, Verdict::Lower),
+            ratio(Metric::OpsPerS, "other", 1.0, Verdict::Same),
+            ratio(Metric::P99, "peer", 2.0, Verdict::Undecided),
+        ]);
+        assert!(lines[0].starts_with("ratio to ours"), "{lines:?}");
+        let words =
+            |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>().join(" ");
+        assert_eq!(words(&lines[3]), "ycsb-a peer 6 0.50 [0.40, 0.62] < - 2.00 [1.60, 2.50] ? - -");
+        assert_eq!(words(&lines[4]), "other 6 1.00 [0.80, 1.25] = - - - -");
+        assert_eq!(ratio_table(&[]), Vec::<String>::new());
     }
 }

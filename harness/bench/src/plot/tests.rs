@@ -6,7 +6,7 @@ use crate::testing::small_experiment;
 #[test]
 fn every_workload_has_two_plots_in_both_formats_with_their_words() {
     let dir = tempfile::tempdir().unwrap();
-    small_experiment(dir.path());
+    small_experiment(dir.path(), 1);
     let stored = Stored::read(dir.path()).unwrap();
     let drawn = draw_all(&stored, dir.path()).unwrap();
     let stems: Vec<&str> = drawn.iter().map(|plot| plot.stem.as_str()).collect();

@@ -2,13 +2,18 @@
 
 use super::*;
 use crate::plot::draw_all;
+use crate::ratios::ratios;
 
 fn page() -> String {
+    page_of(1)
+}
+
+fn page_of(blocks: u32) -> String {
     let dir = tempfile::tempdir().unwrap();
-    crate::testing::small_experiment(dir.path());
+    crate::testing::small_experiment(dir.path(), blocks);
     let stored = Stored::read(dir.path()).unwrap();
     let plots = draw_all(&stored, dir.path()).unwrap();
-    write(&stored, &plots, dir.path()).unwrap();
+    write(&stored, &plots, &ratios(&stored), dir.path()).unwrap();
     std::fs::read_to_string(dir.path().join("report.html")).unwrap()
 }
 
@@ -37,6 +42,16 @@ fn the_page_is_whole_and_asks_nothing_of_the_network() {
     }
     assert_eq!(page.matches("<figure>").count(), 5);
     assert!(page.find("id=\"verdicts\"") < page.find("Reproduce"), "the table comes first");
+}
+
+#[test]
+fn ratios_come_first_where_there_are_blocks_to_make_them_of() {
+    assert!(!page().contains("id=\"ratios\""), "one block has no interval");
+    let page = page_of(2);
+    assert!(page.find("id=\"ratios\"").unwrap() < page.find("id=\"verdicts\"").unwrap());
+    for words in ["Compared with noop", "95 % interval", "undecided", "Each target ran 2 times."] {
+        assert!(page.contains(words), "the page does not say `{words}`");
+    }
 }
 
 #[test]
