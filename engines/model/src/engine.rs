@@ -22,6 +22,8 @@ pub(crate) struct Shared {
     writes: AtomicU64,
     user_bytes_in: AtomicU64,
     point_reads: AtomicU64,
+    /// No reader sees the store at a time before this tick; only grows.
+    expiry_floor: AtomicU64,
 }
 
 impl Shared {
@@ -66,7 +68,8 @@ struct Snapshot {
 
 impl Snapshot {
     fn moment(&self, options: &ReadOptions) -> Moment {
-        Moment { at: self.at, now: options.now }
+        let floor = Tick(self.shared.expiry_floor.load(Ordering::Acquire));
+        Moment { at: self.at, now: options.now.max(floor) }
     }
 }
 
@@ -201,8 +204,9 @@ impl Maintain for ModelEngine {
         self.disk.create(dir, self.shared.history().clone())
     }
 
-    /// Nothing is ever dropped, so the floor changes nothing.
-    fn set_expiry_floor(&self, _floor: Tick) -> Result<()> {
+    /// Nothing is ever dropped; but no reader sees the store as it was before the floor.
+    fn set_expiry_floor(&self, floor: Tick) -> Result<()> {
+        self.shared.expiry_floor.fetch_max(floor.0, Ordering::AcqRel);
         Ok(())
     }
 }

@@ -112,4 +112,8 @@ fn floor(bench: &Bench<'_>) {
     };
     assert!(!found(b"a", 20), "what expired before the floor, or what it hid, is seen");
     assert!(found(b"b", 20) && found(b"b", 29) && !found(b"b", 30));
+    assert!(
+        !found(b"a", 0) && !found(b"a", 5),
+        "a reader behind the floor sees the store at the floor"
+    );
 }

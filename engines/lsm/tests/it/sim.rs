@@ -41,6 +41,8 @@ struct World {
     now: u64,
     /// `floor <= now`.
     floor: u64,
+    /// Whether the open store was told: a floor is not kept across an opening.
+    is_floor_known: bool,
 }
 
 impl World {
@@ -65,6 +67,7 @@ impl World {
             reopened: 0,
             now: 1,
             floor: 1,
+            is_floor_known: false,
         };
         world.open();
         world
@@ -74,10 +77,17 @@ impl World {
         let lsm = self.factory.open(Path::new(DIR), self.parts.clone()).unwrap();
         let model = self.oracle.open(Path::new(DIR), self.parts.clone()).unwrap();
         self.pair = Some(Pair { lsm, model, snapshots: vec![] });
+        self.is_floor_known = false;
     }
 
     fn pair(&self) -> &Pair {
         self.pair.as_ref().unwrap()
+    }
+
+    /// All keys, or some.
+    fn range(&self) -> KeyRange {
+        let (a, b) = (self.key(), self.key());
+        if self.entropy.below(2) == 0 { KeyRange::all() } else { KeyRange::between(&a, &b) }
     }
 
     fn key(&self) -> Vec<u8> {
@@ -104,8 +114,9 @@ impl World {
                     pair.snapshots.swap_remove(0);
                 }
             }
-            192..195 => self.pair().lsm.maintain().unwrap().flush().unwrap(),
-            195..196 => self.pair().lsm.maintain().unwrap().compact(&KeyRange::all()).unwrap(),
+            192..194 => self.pair().lsm.maintain().unwrap().flush().unwrap(),
+            194..195 => self.pair().lsm.maintain().unwrap().settle().unwrap(),
+            195..196 => self.pair().lsm.maintain().unwrap().compact(&self.range()).unwrap(),
             _ => {
                 self.pair = None;
                 self.reopened += 1;
@@ -118,14 +129,20 @@ impl World {
         self.now += self.entropy.below(8);
         if self.entropy.below(2) == 0 {
             self.floor += self.entropy.below(self.now - self.floor + 1);
-            let operator = self.pair().lsm.maintain().unwrap();
-            operator.set_expiry_floor(Tick(self.floor)).unwrap();
+            for engine in [&self.pair().lsm, &self.pair().model] {
+                engine.maintain().unwrap().set_expiry_floor(Tick(self.floor)).unwrap();
+            }
+            self.is_floor_known = true;
         }
     }
 
     fn options(&self) -> ReadOptions {
-        let now = Tick(self.floor + self.entropy.below(self.now - self.floor + 1));
-        ReadOptions { now, ..ReadOptions::default() }
+        // Now and then below the floor, and with or without filling the cache.
+        let now = match self.entropy.below(8) {
+            0 if self.is_floor_known => Tick(self.entropy.below(self.floor + 1)),
+            _ => Tick(self.floor + self.entropy.below(self.now - self.floor + 1)),
+        };
+        ReadOptions { now, fill: self.entropy.below(4) > 0, ..ReadOptions::default() }
     }
 
     fn write(&self) {
