@@ -38,8 +38,8 @@ impl Bars {
     pub(super) fn new(stored: &Stored, cell: &Cell) -> Self {
         let bars = bars_of(stored, cell);
         let look_for = if bars.iter().any(|bar| bar.blocks.len() > 1) {
-            "Taller is better; each dot is one run. A gap between two bars that is smaller than the spread of \
-             their dots tells nothing."
+            "Taller is better; each dot is one run. Whether a gap smaller than the spread of the dots is real stands \
+             in the ratios, which compare runs of the same block."
         } else {
             "Taller is better. Each target ran once, so a gap of less than about 1.5x between two bars tells \
              nothing."

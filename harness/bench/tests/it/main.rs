@@ -1,5 +1,6 @@
 //! The program as its user meets it: arguments in, files, lines and exit codes out.
 
+mod blocks;
 mod ends;
 
 use std::fs;
@@ -149,6 +150,12 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
         ("run ycsb --memory 0", "--memory: `0` is too little: the smallest is 1MiB"),
         ("run ycsb --memory 4KB", "`KB` is no unit of bytes: KiB, MiB or GiB"),
         ("run ycsb --value-bytes 0", "values have 1 to"),
+        ("run ycsb --blocks 0", "--blocks: `0` is not from 1 to 20"),
+        ("run ycsb --blocks 21", "--blocks: `21` is not from 1 to 20"),
+        (
+            "run ycsb --engine noop --baseline nop",
+            "`nop` is not among the targets noop; did you mean `noop`?",
+        ),
         ("run ycsb --threads 0", "threads must be 1 to"),
         ("run ycsb --engine noop --durability fsync", "none, os, group:<n>ms"),
         (
