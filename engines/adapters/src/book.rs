@@ -28,7 +28,7 @@ pub(crate) struct Book {
     last: AtomicU64,
     /// Set once, by the first write that failed for good.
     poisoned: OnceLock<Error>,
-    _lock: File,
+    lock: File,
 }
 
 impl Book {
@@ -40,7 +40,7 @@ impl Book {
         let store = dir.join(store);
         fs::create_dir_all(&store).map_err(|e| Error::io("making", &store, e))?;
         let last = AtomicU64::new(opens << OPERATION_BITS);
-        Ok(Self { engine, store, last, poisoned: OnceLock::new(), _lock: lock })
+        Ok(Self { engine, store, last, poisoned: OnceLock::new(), lock })
     }
 
     /// The peer's own folder.
@@ -111,6 +111,14 @@ impl Book {
     /// Damage that the peer found; where in its files, it does not tell.
     pub(crate) fn corrupt(&self, what: impl Into<String>) -> Error {
         Error::corrupt(&self.store, 0, what)
+    }
+}
+
+impl Drop for Book {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is just starting has a copy of the file until it runs its
+        // program, and the lock would last as long. If this fails, it does.
+        let _ = self.lock.unlock();
     }
 }
 
@@ -194,6 +202,17 @@ mod tests {
         drop(first);
         let second = Book::open("peer", dir.path(), "store").unwrap();
         assert!(second.last() > last.plus(2));
+    }
+
+    #[test]
+    fn the_lock_ends_with_the_book_though_a_child_holds_a_copy_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let book = Book::open("peer", dir.path(), "store").unwrap();
+        let copy = book.lock.try_clone().unwrap();
+        assert!(Book::open("peer", dir.path(), "store").is_err());
+        drop(book);
+        assert!(Book::open("peer", dir.path(), "store").is_ok());
+        drop(copy);
     }
 
     #[test]

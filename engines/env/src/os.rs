@@ -74,7 +74,7 @@ impl Fs for OsFs {
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
         let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(OsLock { _file: file }))
+        Ok(Box::new(OsLock { file }))
     }
 }
 
@@ -205,7 +205,34 @@ fn check_inside(offset: u64, len: usize, capacity: u64) -> io::Result<()> {
 
 struct OsLock {
     /// The lock belongs to the open file and ends with it, also when the process is killed.
-    _file: fs::File,
+    file: fs::File,
 }
 
 impl Lock for OsLock {}
+
+impl Drop for OsLock {
+    fn drop(&mut self) {
+        // Closing is not enough: a child that another thread is just starting has a copy of the file until it runs its
+        // program, and the lock would last as long. If this fails, it does.
+        let _ = rustix::fs::flock(&self.file, FlockOperation::Unlock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_when_it_is_dropped_though_a_child_holds_a_copy_of_its_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("LOCK");
+        let file = fs::File::create(&path).unwrap();
+        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).unwrap();
+        let copy = file.try_clone().unwrap();
+        let lock = OsLock { file };
+        assert_eq!(OsFs.lock(&path).err().unwrap().kind(), io::ErrorKind::WouldBlock);
+        drop(lock);
+        assert!(OsFs.lock(&path).is_ok());
+        drop(copy);
+    }
+}
