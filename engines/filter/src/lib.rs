@@ -38,6 +38,13 @@ pub fn key_hash(key: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(key)
 }
 
+/// The hash of the first bytes of keys, for filters that know prefixes beside keys. The same hash with another seed (1), so
+/// that a prefix and a key of the same bytes are two things.
+#[inline]
+pub fn prefix_hash(prefix: &[u8]) -> u64 {
+    xxhash_rust::xxh3::xxh3_64_with_seed(prefix, 1)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -49,5 +56,7 @@ mod tests {
         assert_eq!(key_hash(b""), 0x2d06_8005_38d3_94c2);
         assert_eq!(key_hash(b"user0000000000001"), 17_779_322_339_635_023_284);
         assert_eq!(key_hash(b"k"), 12_187_272_138_156_836_893);
+        assert_eq!(prefix_hash(b"user"), 17_979_819_038_658_911_531);
+        assert_ne!(prefix_hash(b"k"), key_hash(b"k"));
     }
 }

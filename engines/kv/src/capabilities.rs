@@ -22,6 +22,8 @@ pub enum Feature {
     Compact,
     /// `Maintain::settle`.
     Settle,
+    /// `Maintain::scrub`.
+    Scrub,
     /// `Maintain::checkpoint` and `EngineFactory::install`.
     Checkpoint,
     /// `Maintain::ingest`.
@@ -40,7 +42,7 @@ pub enum Feature {
 
 impl Feature {
     /// Every feature, in the order tables show them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Snapshots,
         Self::Reverse,
         Self::ReadMany,
@@ -49,6 +51,7 @@ impl Feature {
         Self::Flush,
         Self::Compact,
         Self::Settle,
+        Self::Scrub,
         Self::Checkpoint,
         Self::Ingest,
         Self::Replicated,
@@ -69,6 +72,7 @@ impl Feature {
             Self::Flush => "flush",
             Self::Compact => "compact",
             Self::Settle => "settle",
+            Self::Scrub => "scrub",
             Self::Checkpoint => "checkpoint",
             Self::Ingest => "ingest",
             Self::Replicated => "replicated",

@@ -24,7 +24,8 @@ pub enum Tier {
     /// Any.
     #[default]
     Any,
-    /// Memory only: [`Error::WouldBlock`] instead of touching the disk.
+    /// Memory only: [`Error::WouldBlock`] instead of touching the disk. A call that reads several rows may have lent some of
+    /// them before.
     CacheOnly,
 }
 
@@ -172,12 +173,34 @@ pub trait Maintain: Send + Sync {
         let _ = tables;
         Err(Error::Unsupported { engine: "this engine", what: "ingest" })
     }
+    /// Reads the store's files from the disk, whatever is in memory, and checks them. Damage is no error of the call: it is
+    /// what was asked for.
+    ///
+    /// # Errors
+    ///
+    /// If a file cannot be read at all.
+    fn scrub(&self) -> Result<Scrubbed> {
+        Err(Error::Unsupported { engine: "this engine", what: "scrub" })
+    }
     /// Promises that no reader will ask for a time before `floor`: what expired by it may be dropped. A reader that asks all
     /// the same sees the store at `floor`. It only grows, and it is not kept across an opening.
     fn set_expiry_floor(&self, floor: Tick) -> Result<()> {
         let _ = floor;
         Err(Error::Unsupported { engine: "this engine", what: "expiry" })
     }
+}
+
+/// What a scrub met.
+#[derive(Clone, Debug, Default)]
+pub struct Scrubbed {
+    /// Files that were read whole.
+    pub files: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Entries in them.
+    pub entries: u64,
+    /// The first damage of each damaged file, as [`Error::Corrupt`].
+    pub damage: Vec<Error>,
 }
 
 /// The place of an entry in a replicated log.

@@ -24,7 +24,7 @@ pub use batch::{BatchDecodeError, Op, OpKind, Ops, WriteBatch};
 pub use capabilities::{Capabilities, Feature};
 pub use engine::{
     Applied, Cursor, Engine, EngineFactory, Maintain, Parts, Progress, ReadOptions, Reader,
-    Replicated, Row, Tier,
+    Replicated, Row, Scrubbed, Tier,
 };
 pub use entry::{EntryCursor, EntryRef, Kind};
 pub use error::{Error, ErrorKind, Result};

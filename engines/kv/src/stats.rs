@@ -36,6 +36,10 @@ pub mod stat {
     pub const FILTER_NEGATIVES: &str = "filter_negatives";
     /// Filters that said perhaps where there was nothing.
     pub const FILTER_FALSE_POSITIVES: &str = "filter_false_positives";
+    /// Filters that cursors asked whether a table holds keys of a prefix.
+    pub const PREFIX_PROBES: &str = "prefix_probes";
+    /// Of these, filters that said no: a run was passed by.
+    pub const PREFIX_NEGATIVES: &str = "prefix_negatives";
     /// Blocks looked at.
     pub const BLOCKS_FETCHED: &str = "blocks_fetched";
     /// Blocks looked at that were in the cache.
@@ -52,7 +56,7 @@ pub mod stat {
     pub const MEMTABLE_BYTES: &str = "memtable_bytes";
     /// Bytes of cached blocks.
     pub const CACHE_BYTES: &str = "cache_bytes";
-    /// Bytes of filters and indexes in memory.
+    /// Bytes of filters, indexes and range tombstones in memory, of tables that only a reader holds too.
     pub const TABLE_MEMORY_BYTES: &str = "table_memory_bytes";
     /// Bytes of live tables.
     pub const TABLE_BYTES: &str = "table_bytes";

@@ -21,7 +21,7 @@ use nori_compaction::{
 };
 use nori_env::{Class, Instant, Job, Slice, Step as JobStep};
 use nori_kv::{EngineEvent, EntryCursor, Error, KeyRange, RangeTombstones, Result};
-use nori_sstable::Table;
+use nori_sstable::{Fetch, Table};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -255,7 +255,7 @@ impl Compaction {
         let target = plan.cuts.table_bytes_target.max(1);
         // A filter is sized for one table, not for the job.
         let per_table = entries / bytes.div_ceil(target).max(1);
-        let cursors = runs.into_iter().map(|run| RunCursor::new(run.tables, false));
+        let cursors = runs.into_iter().map(|run| RunCursor::new(run.tables, Fetch::Pass));
         let merging = Merging {
             merge: MergeCursor::new(cursors),
             outputs: Outputs::new(

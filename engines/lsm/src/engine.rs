@@ -2,11 +2,11 @@
 
 use crate::core::Core;
 use crate::write::{self, NOT_DUE};
-use crate::{Components, Settings, maintain, open};
+use crate::{Components, Settings, maintain, open, scrub};
 use nori_env::Durability;
 use nori_kv::{
     Capabilities, Cursor, Engine, EngineFactory, EngineStats, Feature, KeyRange, Maintain, Parts,
-    ReadOptions, Reader, Result, Row, SeqNo, Tick, WriteBatch, stat,
+    ReadOptions, Reader, Result, Row, Scrubbed, SeqNo, Tick, WriteBatch, stat,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -39,6 +39,8 @@ impl EngineFactory for LsmFactory {
             Feature::Flush,
             Feature::Compact,
             Feature::Settle,
+            Feature::Scrub,
+            Feature::CacheOnly,
             Feature::Batches,
             Feature::Lock,
             Feature::Simulated,
@@ -148,6 +150,10 @@ impl Maintain for Lsm {
         maintain::settle(&self.store.core)
     }
 
+    fn scrub(&self) -> Result<Scrubbed> {
+        scrub::scrub(&self.store.core)
+    }
+
     fn set_expiry_floor(&self, floor: Tick) -> Result<()> {
         self.store.core.expiry_floor.fetch_max(floor.0, Ordering::AcqRel);
         Ok(())
@@ -198,15 +204,11 @@ impl Drop for Snapshot {
 
 fn stats(core: &Core) -> EngineStats {
     let sv = core.super_version.load();
-    let sealed: u64 = sv.sealed.iter().map(|sealed| sealed.mem.bytes()).sum();
     let mut numbers: Vec<(&'static str, u64)> = core.counters.numbers().to_vec();
     numbers.extend(core.read_counters.numbers());
-    let table_memory: usize = sv.version.tables().map(|table| table.memory_bytes()).sum();
+    numbers.extend(core.memory());
     let tables = || sv.version.tables().map(|table| (table.bytes(), table.properties()));
     numbers.extend([
-        (stat::MEMTABLE_BYTES, sealed + sv.active.bytes()),
-        (stat::CACHE_BYTES, core.tables.cache.bytes() as u64),
-        (stat::TABLE_MEMORY_BYTES, table_memory as u64),
         (stat::TABLE_BYTES, tables().map(|(bytes, _)| bytes).sum()),
         (stat::TOMBSTONES, tables().map(|(_, properties)| properties.tombstones).sum()),
         (stat::DEBT_BYTES, core.debt_bytes.load(Ordering::Relaxed)),

@@ -70,7 +70,7 @@ impl Sieve {
     }
 
     fn may_cover(&self, start: &[u8], end: &[u8], seqno: SeqNo) -> bool {
-        let tables = self.others.iter().flat_map(|run| run.overlapping(start, end));
+        let tables = self.others.iter().flat_map(|run| run.overlapping(start, Some(end)));
         tables.into_iter().any(|table| table.properties().seqno_min < seqno)
     }
 

@@ -103,6 +103,8 @@ pub(crate) fn install(
             table.mark_obsolete();
         }
     }
+    drop(before);
+    core.weigh_memory();
     set_brake(core, tree);
     Ok(())
 }

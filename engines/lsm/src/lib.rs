@@ -9,6 +9,7 @@
 //! plan is a refused plan. Background work is jobs of `nori_env::Tasks` only, so that the same engine runs on threads
 //! and in a seeded simulation. Left to others: the parts themselves, and how they are chosen (`norikv-parts`).
 
+mod budget;
 mod compact;
 mod components;
 mod core;
@@ -29,6 +30,7 @@ mod output;
 mod publish;
 mod read;
 mod run_cursor;
+mod scrub;
 mod settings;
 mod stall;
 mod version;
@@ -37,6 +39,6 @@ mod write;
 pub use components::{Components, PartLine, SEAMS, StrategyMaker, UnknownPart};
 pub use engine::LsmFactory;
 pub use settings::{
-    BLOCK_BYTES, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MIN, MEMTABLE_BYTES_MIN,
-    MEMTABLES_SEALED_MAX, Settings,
+    BLOCK_BYTES, BadSetting, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MIN,
+    MEMTABLE_BYTES_MIN, MEMTABLES_SEALED_MAX, SettingLine, Settings,
 };

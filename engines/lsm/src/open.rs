@@ -55,7 +55,7 @@ pub(crate) fn open(
     make_dir(fs, dir)?;
     let lock = take_lock(fs, dir)?;
     let cache = Cache::new((components.cache)(settings.cache_bytes), settings.cache_bytes);
-    let tables = TableContext { fs: Arc::clone(&parts.fs), cache, access: components.access };
+    let tables = TableContext::new(Arc::clone(&parts.fs), cache, components.access);
     let stored = Stored::read(fs, dir, &settings)?;
     let log = replay(fs, dir, &stored, &components)?;
     let version = stored.open_tables(&tables)?;
@@ -111,6 +111,7 @@ pub(crate) fn open(
     if let Some(error) = full {
         core.end_writing(&error);
     }
+    core.weigh_memory();
     flush::schedule(&core);
     compact::schedule(&core);
     Ok(core)

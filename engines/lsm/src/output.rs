@@ -145,6 +145,7 @@ fn open(core: &Core, context: &FilterContext) -> Result<(TableBuilder, u64, Path
         block_bytes: core.settings.block_bytes,
         filter: Arc::clone(&core.components.filter),
         filter_context: *context,
+        prefix_bytes: core.settings.filter_prefix_bytes,
         created: core.tick(),
     };
     Ok((TableBuilder::new(file, &path, number, options), number, path))

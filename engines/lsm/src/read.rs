@@ -13,10 +13,8 @@ use crate::mem::{Mem, Sealed};
 use crate::run_cursor::RunCursor;
 use crate::version::Version;
 use nori_filter::key_hash;
-use nori_kv::{
-    Cursor, EntryRef, Error, KeyRange, Kind, ReadOptions, Result, Row, SeqNo, Tick, Tier,
-};
-use nori_sstable::Tally;
+use nori_kv::{Cursor, EntryRef, KeyRange, Kind, ReadOptions, Result, Row, SeqNo, Tick, Tier};
+use nori_sstable::{Fetch, Tally};
 use std::sync::Arc;
 
 /// What a reader needs: memtables and tables that belong together. Immutable.
@@ -36,7 +34,6 @@ impl Core {
         options: &ReadOptions,
         sink: &mut dyn FnMut(Row<'_>),
     ) -> Result<bool> {
-        refuse_cache_only(options)?;
         let sv = self.super_version.load();
         let at = at.unwrap_or_else(|| self.publisher.visible());
         self.counters.point_reads.add(1);
@@ -54,7 +51,7 @@ impl Core {
             let mut tally = Tally::default();
             let hash = key_hash(key);
             sv.prefetch(key, hash);
-            let outcome = sv.lookup_tables((key, hash), at, options.fill, &mut tally, &mut found);
+            let outcome = sv.lookup_tables((key, hash), at, fetch(options), &mut tally, &mut found);
             self.read_counters.add(&tally);
             outcome?;
         }
@@ -75,7 +72,6 @@ impl Core {
         options: &ReadOptions,
         sink: &mut dyn FnMut(usize, Option<Row<'_>>),
     ) -> Result<()> {
-        refuse_cache_only(options)?;
         let (sv, visible) = self.consistent();
         let at = at.unwrap_or(visible);
         let now = options.now.max(self.expiry_floor());
@@ -90,7 +86,7 @@ impl Core {
                 bytes += live.as_ref().map_or(0, EntryRef::payload_bytes);
                 sink(first + n, live.map(|entry| Row { key: some[n], value: entry.value }));
             };
-            outcome = sv.lookup_chunk(some, at, options.fill, &mut tally, &mut lend);
+            outcome = sv.lookup_chunk(some, at, fetch(options), &mut tally, &mut lend);
             if outcome.is_err() {
                 break;
             }
@@ -107,7 +103,6 @@ impl Core {
         at: Option<SeqNo>,
         options: &ReadOptions,
     ) -> Result<Box<dyn Cursor>> {
-        refuse_cache_only(options)?;
         let (sv, visible) = self.consistent();
         let mut sources = Vec::with_capacity(8);
         let mut covers = Vec::new();
@@ -118,12 +113,16 @@ impl Core {
                 covers.push(Cover::Mem(Arc::clone(mem)));
             }
         }
+        let mut tally = Tally::default();
         for run in sv.version.levels.iter().flat_map(|level| &level.runs) {
-            sources.push(Source::Run(RunCursor::new(Arc::clone(&run.tables), options.fill)));
+            if run.may_hold(range, &mut tally) {
+                sources.push(Source::Run(RunCursor::new(Arc::clone(&run.tables), fetch(options))));
+            }
             if run.has_ranges {
                 covers.push(Cover::Run(run.clone()));
             }
         }
+        self.read_counters.add(&tally);
         let now = options.now.max(self.expiry_floor());
         let view = View { at: at.unwrap_or(visible), now, range: range.clone() };
         let counted = Counted {
@@ -194,7 +193,7 @@ impl SuperVersion {
         &self,
         (key, hash): (&[u8], u64),
         at: SeqNo,
-        fill: bool,
+        fetch: Fetch,
         tally: &mut Tally,
         found: &mut impl FnMut(EntryRef<'_>),
     ) -> Result<bool> {
@@ -206,7 +205,7 @@ impl SuperVersion {
                     found(entry);
                 }
             };
-            if table.get((key, hash), at, fill, tally, &mut uncovered)? || cover > SeqNo::ZERO {
+            if table.get((key, hash), at, fetch, tally, &mut uncovered)? || cover > SeqNo::ZERO {
                 return Ok(true);
             }
         }
@@ -218,7 +217,7 @@ impl SuperVersion {
         &self,
         keys: &[&[u8]],
         at: SeqNo,
-        fill: bool,
+        fetch: Fetch,
         tally: &mut Tally,
         lend: &mut impl FnMut(usize, Option<EntryRef<'_>>),
     ) -> Result<()> {
@@ -248,7 +247,7 @@ impl SuperVersion {
                 is_lent = true;
                 lend(n, Some(entry));
             };
-            self.lookup_tables((keys[n], hash), at, fill, tally, &mut found)?;
+            self.lookup_tables((keys[n], hash), at, fetch, tally, &mut found)?;
             if !is_lent {
                 lend(n, None);
             }
@@ -261,12 +260,11 @@ impl SuperVersion {
 /// cache.
 const KEYS_AHEAD: usize = 16;
 
-fn refuse_cache_only(options: &ReadOptions) -> Result<()> {
-    match options.tier {
-        Tier::Any => Ok(()),
-        Tier::CacheOnly => {
-            Err(Error::Unsupported { engine: "nori-lsm", what: "reading the cache only" })
-        }
+fn fetch(options: &ReadOptions) -> Fetch {
+    match (options.tier, options.fill) {
+        (Tier::CacheOnly, _) => Fetch::CacheOnly,
+        (Tier::Any, true) => Fetch::Fill,
+        (Tier::Any, false) => Fetch::Pass,
     }
 }
 

@@ -1,14 +1,14 @@
 //! Walks a sorted run: its tables one after the other, each opened when it is reached.
 
 use nori_kv::{EntryCursor, EntryRef, Result, SeqNo};
-use nori_sstable::{Table, TableCursor, Tally};
+use nori_sstable::{Fetch, Table, TableCursor, Tally};
 use std::sync::Arc;
 
 /// A position in a sorted run.
 pub(crate) struct RunCursor {
     /// Disjoint, in order of keys.
     tables: Arc<[Arc<Table>]>,
-    fill: bool,
+    fetch: Fetch,
     place: Place,
     /// The cursor of the table of the position, kept over steps off the ends.
     open: Option<(usize, TableCursor)>,
@@ -24,8 +24,8 @@ enum Place {
 }
 
 impl RunCursor {
-    pub(crate) fn new(tables: Arc<[Arc<Table>]>, fill: bool) -> Self {
-        Self { tables, fill, place: Place::Nowhere, open: None, tally: Tally::default() }
+    pub(crate) fn new(tables: Arc<[Arc<Table>]>, fetch: Fetch) -> Self {
+        Self { tables, fetch, place: Place::Nowhere, open: None, tally: Tally::default() }
     }
 
     /// What it met since the last call.
@@ -45,7 +45,7 @@ impl RunCursor {
     fn enter(&mut self, n: usize) -> &mut TableCursor {
         if self.open.as_ref().is_none_or(|(present, _)| *present != n) {
             self.bank();
-            self.open = Some((n, self.tables[n].cursor(self.fill)));
+            self.open = Some((n, self.tables[n].cursor(self.fetch)));
         }
         &mut self.open.as_mut().expect("it was just opened").1
     }
@@ -70,7 +70,7 @@ impl RunCursor {
     fn last_upto(&mut self, n: usize) -> Result<bool> {
         self.place = Place::Nowhere;
         for n in (0..=n).rev() {
-            let cursor = self.tables[n].cursor(self.fill);
+            let cursor = self.tables[n].cursor(self.fetch);
             self.bank();
             self.open = Some((n, cursor));
             if self.enter(n).prev()? {

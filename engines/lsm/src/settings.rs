@@ -1,20 +1,29 @@
 //! An engine's settings: numbers, each default with its source, and one budget they are cut from.
 
+mod by_name;
+
+pub use by_name::{BadSetting, SettingLine};
+
 use nori_compaction::Shape;
 
 /// The numbers of an engine. Objects are in [`crate::Components`].
 #[derive(Clone, Debug, PartialEq)]
 pub struct Settings {
+    /// What memtables, cache, filters, indexes and buffers take together; see `budget`.
+    pub memory_bytes: u64,
     /// A memtable is sealed at this size.
     pub memtable_bytes: u64,
     /// Writers stop while this many sealed memtables wait for their flush.
     pub memtables_sealed_max: usize,
-    /// The capacity of the block cache.
+    /// The capacity of the block cache, unless filters and indexes leave it less.
     pub cache_bytes: usize,
     /// The size at which a data block is closed.
     pub block_bytes: usize,
     /// Filter bits per key, before the budget distributes them.
     pub filter_bits_per_key: f64,
+    /// Filters know also the first so many bytes of each key that has as many, so that a cursor over a range in which all keys
+    /// begin alike can pass by a run; zero: they do not.
+    pub filter_prefix_bytes: usize,
     /// The size at which a compaction's output table is closed.
     pub table_bytes: u64,
     /// How many times larger a level is than the one above.
@@ -60,11 +69,13 @@ impl Settings {
         let cache_bytes = (6 * eighth).saturating_sub(3 * memtable_bytes).max(eighth);
         let memtable_bytes = memtable_bytes.min(nori_compaction::BUFFER_BYTES);
         Self {
+            memory_bytes,
             memtable_bytes,
             memtables_sealed_max: MEMTABLES_SEALED_MAX,
             cache_bytes: cache_bytes as usize,
             block_bytes: BLOCK_BYTES,
             filter_bits_per_key: FILTER_BITS_PER_KEY,
+            filter_prefix_bytes: 0,
             table_bytes: memtable_bytes.clamp(TABLE_BYTES_MIN, nori_compaction::TABLE_BYTES_TARGET),
             size_ratio: nori_compaction::SIZE_RATIO,
             l0_runs_trigger: usize::try_from(L0_BYTES_MIN / memtable_bytes)
@@ -90,23 +101,6 @@ impl Settings {
     /// A segment holds what a memtable holds, with the headers of groups of one small operation.
     pub(crate) fn segment_bytes(&self) -> u64 {
         (self.memtable_bytes + self.memtable_bytes / 4).max(4096).next_multiple_of(4096)
-    }
-
-    /// Every setting by name.
-    pub fn list(&self) -> Vec<(String, String)> {
-        let pairs: [(&str, String); 10] = [
-            ("memtable_bytes", self.memtable_bytes.to_string()),
-            ("memtables_sealed_max", self.memtables_sealed_max.to_string()),
-            ("cache_bytes", self.cache_bytes.to_string()),
-            ("block_bytes", self.block_bytes.to_string()),
-            ("filter_bits_per_key", self.filter_bits_per_key.to_string()),
-            ("table_bytes", self.table_bytes.to_string()),
-            ("size_ratio", self.size_ratio.to_string()),
-            ("l0_runs_trigger", self.l0_runs_trigger.to_string()),
-            ("levels_max", self.levels_max.to_string()),
-            ("compaction_jobs_max", self.compaction_jobs_max.to_string()),
-        ];
-        pairs.into_iter().map(|(name, value)| (name.to_owned(), value)).collect()
     }
 }
 

@@ -8,8 +8,8 @@
 
 use crate::edit::{Edit, TableMeta};
 use nori_compaction::{KeySpan, LevelView, RunId, RunView, TableId, TableStats};
-use nori_kv::{LevelStats, SeqNo};
-use nori_sstable::Table;
+use nori_kv::{KeyRange, LevelStats, SeqNo};
+use nori_sstable::{Table, Tally};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -53,11 +53,19 @@ impl Run {
         self.table_for(key).map_or(SeqNo::ZERO, |table| table.ranges().cover(key, at))
     }
 
-    /// The tables that can hold a key `k` with `start <= k < end`.
-    pub(crate) fn overlapping(&self, start: &[u8], end: &[u8]) -> &[Arc<Table>] {
+    /// The tables that can hold a key `k` with `start <= k` and, if there is an end, `k < end`.
+    pub(crate) fn overlapping(&self, start: &[u8], end: Option<&[u8]>) -> &[Arc<Table>] {
         let first = self.tables.partition_point(|table| table.properties().ends_before(start));
         let rest = &self.tables[first..];
-        &rest[..rest.partition_point(|table| table.properties().key_min.as_slice() < end)]
+        let is_before =
+            |end: &[u8]| rest.partition_point(|table| table.properties().key_min.as_slice() < end);
+        &rest[..end.map_or(rest.len(), is_before)]
+    }
+
+    /// Whether a table can hold an entry of a key in `range`.
+    pub(crate) fn may_hold(&self, range: &KeyRange, tally: &mut Tally) -> bool {
+        let tables = self.overlapping(&range.start, range.end.as_deref());
+        tables.iter().any(|table| table.may_hold(range, tally))
     }
 
     /// The table that can hold `key`.

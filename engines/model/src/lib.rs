@@ -8,6 +8,8 @@
 //! Its disk is the memory of the [`ModelFactory`]: a store outlives its engine, not the factory. It therefore offers
 //! the durability class `none` alone, and touches neither files nor clock nor tasks.
 //!
+//! How it is set beside another engine is in [`trial`]: random histories, crashes and damage.
+//!
 //! Left to others: speed, memory that stays bounded, and files.
 
 mod cursor;
@@ -16,5 +18,6 @@ mod factory;
 mod history;
 #[cfg(test)]
 mod tests;
+pub mod trial;
 
 pub use factory::ModelFactory;

@@ -12,7 +12,7 @@ use nori_env::{Fs, MemFs, OpenMode};
 use nori_filter::FilterContext;
 use nori_kv::{EntryCursor, EntryRef, Fragments, Kind, SeqNo, Tick};
 use nori_sstable::{
-    ACCESSES, Access, Cache, Table, TableBuilder, TableContext, TableOptions, Tally,
+    ACCESSES, Access, Cache, Fetch, Table, TableBuilder, TableContext, TableOptions, Tally,
     cache_policies, cache_policy, codec, codecs, table_name,
 };
 use std::hint::black_box;
@@ -53,6 +53,7 @@ fn build(fs: &MemFs, number: u64, codec_name: &str) -> u64 {
             bits_per_key: 10.0,
         },
         created: Tick(1),
+        prefix_bytes: 0,
     };
     let mut builder = TableBuilder::new(file, &path, number, options);
     for n in 0..KEYS {
@@ -73,7 +74,7 @@ fn open(fs: &MemFs, policy: &str, access: Access) -> Arc<Table> {
     let capacity_bytes = 256 << 20;
     let policy = cache_policy(policy, capacity_bytes).expect("registered");
     let cache = Cache::new(policy, capacity_bytes);
-    let context = TableContext { fs: Arc::new(fs.clone()), cache, access };
+    let context = TableContext::new(Arc::new(fs.clone()), cache, access);
     Table::open(&context, Path::new(DIR), 1).expect("just built")
 }
 
@@ -89,7 +90,7 @@ fn get(c: &mut Criterion, group: &str, id: BenchmarkId, table: &Table) {
             let mut sink = |entry: EntryRef<'_>| {
                 black_box(entry.value.len());
             };
-            let found = table.get((key, *hash), SeqNo::MAX, true, &mut tally, &mut sink);
+            let found = table.get((key, *hash), SeqNo::MAX, Fetch::Fill, &mut tally, &mut sink);
             assert!(found.expect("readable"));
         }
     };
@@ -129,7 +130,7 @@ fn walks(c: &mut Criterion) {
             let table = open(&fs, "none", access);
             group.bench_function(BenchmarkId::new(entry.codec.name(), access_name), |b| {
                 b.iter(|| {
-                    let (mut cursor, mut bytes) = (table.cursor(false), 0);
+                    let (mut cursor, mut bytes) = (table.cursor(Fetch::Pass), 0);
                     while cursor.next().expect("readable") {
                         bytes += cursor.entry().expect("there is one").payload_bytes();
                     }

@@ -14,7 +14,7 @@ use crate::index::{IndexBuilder, separator};
 use crate::properties::Properties;
 use crate::range_block;
 use nori_env::File;
-use nori_filter::{FilterBuilder, FilterContext, FilterPolicy, key_hash};
+use nori_filter::{FilterBuilder, FilterContext, FilterPolicy, key_hash, prefix_hash};
 use nori_kv::{EntryRef, Error, Fragments, Result, Tick};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -30,6 +30,8 @@ pub struct TableOptions {
     pub filter: Arc<dyn FilterPolicy>,
     /// What the filter's maker may know.
     pub filter_context: FilterContext,
+    /// The filter also gets the first so many bytes of each key that has as many; zero: it does not.
+    pub prefix_bytes: usize,
     /// The present tick.
     pub created: Tick,
 }
@@ -49,6 +51,8 @@ pub struct TableBuilder {
     unfenced: Option<(Vec<u8>, u32)>,
     index: IndexBuilder,
     filter: Option<Box<dyn FilterBuilder>>,
+    /// The prefix that the filter got last; empty before the first.
+    prefix: Vec<u8>,
     properties: Properties,
     raw: Vec<u8>,
     scratch: Vec<u8>,
@@ -74,6 +78,7 @@ impl TableBuilder {
             unfenced: None,
             index: IndexBuilder::default(),
             filter,
+            prefix: Vec::new(),
             properties,
             raw: Vec::new(),
             scratch: Vec::new(),
@@ -90,6 +95,14 @@ impl TableBuilder {
             self.index.add(separator(&last, entry.key), bytes);
         }
         if let Some(filter) = &mut self.filter {
+            // Before the hash of the key, whose repeats must stand in a row to count once.
+            if let Some(prefix) = entry.key.get(..self.options.prefix_bytes)
+                && prefix != self.prefix
+            {
+                filter.add_hash(prefix_hash(prefix));
+                self.prefix.clear();
+                self.prefix.extend_from_slice(prefix);
+            }
             filter.add_hash(key_hash(entry.key));
         }
         self.properties.note(entry);
@@ -135,6 +148,7 @@ impl TableBuilder {
         let has_entries = self.properties.entries > 0;
         if let Some(filter) = self.filter.take().filter(|_| has_entries) {
             self.properties.filter = self.options.filter.name().to_owned();
+            self.properties.prefix_bytes = self.options.prefix_bytes as u64;
             footer.filter = self.put_block(&filter.finish());
         }
         footer.index = self.put_block(&self.index.encode());

@@ -1,13 +1,13 @@
 //! Walks a table.
 //!
-//! A cursor that fills the cache takes one block at a time through its slot. One that does not is on a long walk, a
-//! compaction or a scrub: it reads a stretch of blocks with one call and leaves the cache to others.
+//! A cursor takes one block at a time through its slot. Only one that passes the cache by ([`Fetch::Pass`]) is on a long
+//! walk, a compaction for instance: it reads a stretch of blocks with one call.
 
-use crate::Table;
 use crate::block::{Block, Suffixed};
 use crate::cache::Frame;
 use crate::counters::Tally;
 use crate::format::{Handle, read_vec, unframe};
+use crate::{Fetch, Table};
 use bytes::Bytes;
 use nori_kv::{EntryCursor, EntryRef, Kind, Result, SeqNo, Tick};
 use std::ops::Range;
@@ -16,7 +16,7 @@ use std::sync::Arc;
 /// A position in a table.
 pub struct TableCursor {
     table: Arc<Table>,
-    fill: bool,
+    fetch: Fetch,
     place: Place,
     /// The block of the position, kept over steps off the ends.
     block: Option<(usize, Arc<Frame>)>,
@@ -60,10 +60,10 @@ struct Ahead {
 const AHEAD_BYTES: usize = 128 * 1024;
 
 impl TableCursor {
-    pub(crate) fn new(table: Arc<Table>, fill: bool) -> Self {
+    pub(crate) fn new(table: Arc<Table>, fetch: Fetch) -> Self {
         Self {
             table,
-            fill,
+            fetch,
             place: Place::Nowhere,
             block: None,
             key: Vec::new(),
@@ -94,10 +94,9 @@ impl TableCursor {
             return Ok(());
         }
         self.block = None;
-        let frame = if self.fill {
-            self.table.frame(n, true, &mut self.tally)?.into_frame()
-        } else {
-            self.read_ahead(n)?
+        let frame = match self.fetch {
+            Fetch::Pass => self.read_ahead(n)?,
+            fetch => self.table.frame(n, fetch, &mut self.tally)?.into_frame(),
         };
         self.key.clear();
         self.key.extend_from_slice(frame.block.prefix());

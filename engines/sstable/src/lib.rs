@@ -23,6 +23,7 @@ mod cache;
 mod codec;
 mod counters;
 mod cursor;
+mod fetch;
 mod format;
 mod index;
 mod properties;
@@ -36,6 +37,7 @@ pub use cache::{BlockId, Cache, CacheEntry, CachePolicy, FrameId, cache_policies
 pub use codec::{Codec, CodecEntry, codec, codec_by_id, codec_conformance, codecs};
 pub use counters::{ReadCounters, Tally};
 pub use cursor::TableCursor;
+pub use fetch::Fetch;
 pub use format::TABLE_FORMAT_VERSION;
 pub use properties::Properties;
 pub use table::{Table, TableContext, table_name, table_number};

@@ -38,6 +38,8 @@ pub struct Properties {
     pub expires_min: Option<Tick>,
     /// The name of the policy of its filter; empty if it has none.
     pub filter: String,
+    /// The filter also knows the first so many bytes of each key that has as many; zero: it does not.
+    pub prefix_bytes: u64,
 }
 
 impl Properties {
@@ -119,6 +121,9 @@ impl Properties {
         if self.is_max_excluded {
             put_field(&mut out, 13, &1u64.to_le_bytes());
         }
+        if self.prefix_bytes > 0 {
+            put_field(&mut out, 14, &self.prefix_bytes.to_le_bytes());
+        }
         out
     }
 
@@ -148,6 +153,7 @@ impl Properties {
                 11 => properties.key_max = field.to_vec(),
                 12 => properties.filter = String::from_utf8(field.to_vec()).ok()?,
                 13 => properties.is_max_excluded = number()? != 0,
+                14 => properties.prefix_bytes = number()?,
                 _ => {}
             }
         }
@@ -179,6 +185,7 @@ mod tests {
             tombstone_oldest: Some(Tick(5)),
             is_max_excluded: true,
             filter: "blocked-bloom".to_owned(),
+            prefix_bytes: 8,
             ..Properties::default()
         };
         let mut bytes = properties.encode();

@@ -7,16 +7,16 @@ use crate::format::{Footer, Handle, Place, read_block, unframe};
 use crate::index::Index;
 use crate::properties::Properties;
 use crate::range_block;
-use crate::{Access, TableCursor};
+use crate::{Access, Fetch, TableCursor};
 use arc_swap::Guard;
 use bytes::Bytes;
 use nori_env::{File, Fs, OpenMode};
-use nori_filter::Filter;
-use nori_kv::{EntryRef, Error, Fragments, Result, SeqNo};
+use nori_filter::{Filter, prefix_hash};
+use nori_kv::{EntryRef, Error, Fragments, KeyRange, Result, SeqNo};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 /// What the tables of a store share.
 #[derive(Clone)]
@@ -27,6 +27,20 @@ pub struct TableContext {
     pub cache: Arc<Cache>,
     /// How their blocks are read.
     pub access: Access,
+    /// What filters, indexes and range tombstones of the open tables take.
+    memory_bytes: Arc<AtomicUsize>,
+}
+
+impl TableContext {
+    /// A context without tables.
+    pub fn new(fs: Arc<dyn Fs>, cache: Arc<Cache>, access: Access) -> Self {
+        Self { fs, cache, access, memory_bytes: Arc::default() }
+    }
+
+    /// The memory that filters, indexes and range tombstones take, of every table that somebody holds.
+    pub fn memory_bytes(&self) -> usize {
+        self.memory_bytes.load(Ordering::Relaxed)
+    }
 }
 
 /// An open table. Its filter and index are in memory; its blocks come and go with the cache.
@@ -35,6 +49,8 @@ pub struct Table {
     path: PathBuf,
     bytes: u64,
     fs: Arc<dyn Fs>,
+    /// Of its context: this table's share is in it.
+    memory_of_all: Arc<AtomicUsize>,
     file: Arc<dyn File>,
     /// The whole file, if blocks are read through a mapping. Nobody writes a table after it was finished.
     map: Option<Bytes>,
@@ -100,11 +116,12 @@ impl Table {
             Access::Mmap => Some(file.map().map_err(|e| Error::io("mapping", &path, e))?),
         };
         let slots = Slots::new(index.len(), Arc::clone(&context.cache));
-        Ok(Arc::new(Self {
+        let table = Self {
             number,
             path,
             bytes,
             fs: Arc::clone(&context.fs),
+            memory_of_all: Arc::clone(&context.memory_bytes),
             file,
             map,
             filter,
@@ -113,7 +130,9 @@ impl Table {
             properties,
             ranges,
             is_obsolete: AtomicBool::new(false),
-        }))
+        };
+        table.memory_of_all.fetch_add(table.memory_bytes(), Ordering::Relaxed);
+        Ok(Arc::new(table))
     }
 
     /// Its number.
@@ -157,16 +176,31 @@ impl Table {
         }
     }
 
+    /// Whether the table can hold an entry of a key in `range`. Where all keys of the range begin alike its filter may know
+    /// better than its bounds. Range tombstones are no entries.
+    pub fn may_hold(&self, range: &KeyRange, tally: &mut Tally) -> bool {
+        let (min, max) = (&self.properties.key_min, &self.properties.key_max);
+        if !range.overlaps(min, max) {
+            return false;
+        }
+        let Some(filter) = &self.filter else { return true };
+        let Some(prefix) = shared_prefix(range, self.properties.prefix_bytes) else { return true };
+        tally.prefix_probes += 1;
+        let may_hold = filter.may_contain(prefix_hash(prefix));
+        tally.prefix_negatives += u64::from(!may_hold);
+        may_hold
+    }
+
     /// Lends the newest version of `key` at or before `at` to `sink`; whether there is one. `hash` is the key's.
     ///
     /// # Errors
     ///
-    /// If a block cannot be read or is damaged.
+    /// If a block cannot be read or is damaged, or would have to be read where `fetch` forbids it.
     pub fn get(
         &self,
         (key, hash): (&[u8], u64),
         at: SeqNo,
-        fill: bool,
+        fetch: Fetch,
         tally: &mut Tally,
         sink: &mut dyn FnMut(EntryRef<'_>),
     ) -> Result<bool> {
@@ -180,7 +214,7 @@ impl Table {
         }
         // Versions of one key may go on in the next block, then its fence is the key itself.
         for n in self.index.find(key)..self.index.len() {
-            let held = self.frame(n, fill, tally)?;
+            let held = self.frame(n, fetch, tally)?;
             let block = held.block();
             let at = block.lower_bound(key, at);
             if at < block.len() {
@@ -196,22 +230,26 @@ impl Table {
         Ok(false)
     }
 
-    /// A cursor over its entries. One that fills keeps the blocks it reads in the cache; one that does not is
-    /// for long walks: it reads ahead and leaves the cache alone.
-    pub fn cursor(self: &Arc<Self>, fill: bool) -> TableCursor {
-        TableCursor::new(Arc::clone(self), fill)
+    /// A cursor over its entries.
+    pub fn cursor(self: &Arc<Self>, fetch: Fetch) -> TableCursor {
+        TableCursor::new(Arc::clone(self), fetch)
     }
 
-    /// Reads every block and checks it; the number of entries.
+    /// Reads every block from the file, whatever is in memory, and checks it; the number of entries.
     ///
     /// # Errors
     ///
     /// The first damage.
-    pub fn verify(self: &Arc<Self>) -> Result<u64> {
+    pub fn verify(&self) -> Result<u64> {
+        let footer = Footer::read(&*self.file, self.place())?;
+        for handle in [footer.filter, footer.index, footer.range_tombstones, footer.properties] {
+            if handle.bytes > 0 {
+                read_block(&*self.file, self.place(), handle)?;
+            }
+        }
         let mut entries = 0;
         for n in 0..self.index.len() {
             let handle = self.index.handle(n);
-            // From the file in any case: what is asked is whether the disk still gives it.
             let raw = read_block(&*self.file, self.place(), handle)?;
             let block =
                 Block::decode(raw).map_err(|what| self.place().corrupt(handle.offset, what))?;
@@ -244,15 +282,18 @@ impl Table {
 
     /// The frame of block `n`, from its slot or from the file.
     #[inline]
-    pub(crate) fn frame(&self, n: usize, fill: bool, tally: &mut Tally) -> Result<Held> {
+    pub(crate) fn frame(&self, n: usize, fetch: Fetch, tally: &mut Tally) -> Result<Held> {
         let cached = self.slots.slot(n).load();
         if let Some(frame) = &*cached {
             tally.cache_hits += 1;
             self.slots.cache().hit(frame);
             return Ok(Held::Cached(cached));
         }
+        if fetch == Fetch::CacheOnly {
+            return Err(Error::WouldBlock);
+        }
         tally.cache_misses += 1;
-        self.read_frame(n, fill).map(Held::Read)
+        self.read_frame(n, fetch).map(Held::Read)
     }
 
     /// A block through the mapping, if there is one.
@@ -276,7 +317,7 @@ impl Table {
     }
 
     #[cold]
-    fn read_frame(&self, n: usize, fill: bool) -> Result<Arc<Frame>> {
+    fn read_frame(&self, n: usize, fetch: Fetch) -> Result<Arc<Frame>> {
         let handle = self.index.handle(n);
         let block = match self.mapped(handle) {
             Some(block) => block?,
@@ -286,11 +327,24 @@ impl Table {
             }
         };
         let frame = Frame::new(block);
-        if fill {
+        if fetch == Fetch::Fill {
             self.slots.cache().offer(&self.slots, n, &frame);
         }
         Ok(frame)
     }
+}
+
+/// The first `bytes` bytes of every key in `range`, if they are the same for all; none for no bytes.
+fn shared_prefix(range: &KeyRange, bytes: u64) -> Option<&[u8]> {
+    let bytes = usize::try_from(bytes).ok().filter(|bytes| *bytes > 0)?;
+    let prefix = range.start.get(..bytes)?;
+    let whole = KeyRange::prefix(prefix);
+    let is_within = match (&range.end, &whole.end) {
+        (_, None) => true,
+        (None, Some(_)) => false,
+        (Some(end), Some(last)) => end <= last,
+    };
+    is_within.then_some(prefix)
 }
 
 /// A frame that stays as long as this lives. One from a slot costs no reference count.
@@ -318,6 +372,7 @@ impl Held {
 
 impl Drop for Table {
     fn drop(&mut self) {
+        self.memory_of_all.fetch_sub(self.memory_bytes(), Ordering::Relaxed);
         if self.is_obsolete.load(Ordering::Acquire) {
             // A file that cannot be removed now is an orphan, which the next opening sweeps.
             let _ = self.fs.remove(&self.path);

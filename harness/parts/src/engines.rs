@@ -2,7 +2,7 @@
 
 use crate::{NoopFactory, PartsError};
 use nori_kv::EngineFactory;
-use nori_lsm::{Components, LsmFactory, Settings, UnknownPart};
+use nori_lsm::{BadSetting, Components, LsmFactory, Settings, UnknownPart};
 use nori_model::ModelFactory;
 use std::sync::Arc;
 
@@ -81,17 +81,30 @@ impl EngineEntry {
 /// Our engine with the budget and the parts asked for.
 fn lsm(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory>, PartsError> {
     let mut components = Components::default();
-    for (seam, part) in request.choices {
-        components.set(seam, part).map_err(|unknown| match unknown {
-            UnknownPart::Seam { given } => PartsError::no_choice(LSM, &given, nori_lsm::SEAMS),
-            UnknownPart::Part { seam, given } => {
+    let mut settings = Settings::for_memory(request.memory_bytes);
+    for (name, given) in request.choices {
+        match components.set(name, given) {
+            Ok(()) => {}
+            Err(UnknownPart::Part { seam, given }) => {
                 let known = Components::list().into_iter().filter(|line| line.seam == seam);
-                PartsError::unknown(seam, &given, known.map(|line| line.name))
+                return Err(PartsError::unknown(seam, &given, known.map(|line| line.name)));
             }
-        })?;
+            Err(UnknownPart::Seam { .. }) => settings.set(name, given).map_err(refused)?,
+        }
     }
-    let settings = Settings::for_memory(request.memory_bytes);
     Ok(Arc::new(LsmFactory { settings, components }))
+}
+
+fn refused(bad: BadSetting) -> PartsError {
+    match bad {
+        BadSetting::Name { given } => {
+            let settings = Settings::lines().iter().map(|line| line.name);
+            PartsError::no_choice(LSM, &given, nori_lsm::SEAMS.into_iter().chain(settings))
+        }
+        BadSetting::Value { name, given, wanted } => {
+            PartsError::Invalid(format!("{name} cannot be `{given}`: give {wanted}"))
+        }
+    }
 }
 
 const LSM: &str = "nori-lsm";
@@ -182,6 +195,25 @@ mod tests {
             let factory = engine(LSM).unwrap().build(&request).unwrap();
             assert!(factory.settings().contains(&choices[0]), "{choices:?}");
         }
+    }
+
+    #[test]
+    fn a_setting_is_chosen_like_a_part_and_a_wrong_one_is_told() {
+        let build = |name: &str, given: &str| {
+            let choices = [(name.to_owned(), given.to_owned())];
+            let request = EngineRequest { memory_bytes: 16 << 20, choices: &choices };
+            engine(LSM).unwrap().build(&request).map(|factory| factory.settings())
+        };
+        let settings = build("block_bytes", "16KiB").unwrap();
+        assert!(settings.contains(&("block_bytes".to_owned(), "16384".to_owned())));
+        assert_eq!(
+            build("block_bytes", "2").unwrap_err().to_string(),
+            "block_bytes cannot be `2`: give bytes from 64 to 1048576"
+        );
+        assert_eq!(
+            build("blok_bytes", "2").unwrap_err().to_string(),
+            "nori-lsm has no `blok_bytes` to choose; did you mean `block_bytes`?"
+        );
     }
 
     #[test]

@@ -46,6 +46,11 @@ pub fn seams() -> Vec<Seam> {
         let parts = of_seam.map(|line| Part { name: line.name, about: line.about }).collect();
         seams.push(Seam { name, about, parts });
     }
+    // Not a seam, but chosen in the same way.
+    let settings = nori_lsm::Settings::lines().iter();
+    let parts = settings.map(|line| Part { name: line.name, about: line.about }).collect();
+    let about = "numbers of our engine, chosen like parts: `-s block_bytes=16KiB`";
+    seams.push(Seam { name: "setting", about, parts });
     seams
 }
 
@@ -68,7 +73,7 @@ mod tests {
     #[test]
     fn every_seam_has_a_line_and_parts_with_a_line_each() {
         let all = seams();
-        assert_eq!(all.len(), 1 + ABOUT.len());
+        assert_eq!(all.len(), 2 + ABOUT.len());
         for seam in all {
             assert!(!seam.about.is_empty(), "{} is not described", seam.name);
             assert!(!seam.parts.is_empty(), "{} has no part", seam.name);

@@ -11,6 +11,7 @@ pub(super) const LAWS: &[Law] = &[
         needs: &[Feature::Compact],
         check: compact,
     },
+    Law { name: "a scrub finds a whole store whole", needs: &[Feature::Scrub], check: scrub },
     Law { name: "settling changes nothing that is read", needs: &[Feature::Settle], check: settle },
     Law {
         name: "a checkpoint is a copy that later writes do not reach",
@@ -64,6 +65,18 @@ fn compact(bench: &Bench<'_>) {
     unchanged(bench, |operator| {
         for range in &ranges {
             ok("compact", operator.compact(range));
+        }
+    });
+}
+
+fn scrub(bench: &Bench<'_>) {
+    unchanged(bench, |operator| {
+        let scrubbed = ok("scrub", operator.scrub());
+        assert!(scrubbed.damage.is_empty(), "{:?}", scrubbed.damage);
+        if bench.capabilities().has(Feature::Flush) {
+            ok("flush", operator.flush());
+            let scrubbed = ok("scrub", operator.scrub());
+            assert!(scrubbed.damage.is_empty() && scrubbed.bytes > 0, "{scrubbed:?}");
         }
     });
 }

@@ -2,7 +2,7 @@
 
 use super::Law;
 use super::bench::{Bench, holds, ok, value};
-use crate::{ErrorKind, Feature, ReadOptions, Reader, Tier, WriteBatch};
+use crate::{Engine, Error, ErrorKind, Feature, KeyRange, ReadOptions, Reader, Tier, WriteBatch};
 
 pub(super) const LAWS: &[Law] = &[
     Law { name: "a key that was never written is absent", needs: &[], check: absent },
@@ -174,11 +174,44 @@ fn as_one_by_one(reader: &(impl Reader + ?Sized), keys: &[&[u8]]) {
 
 fn cached(bench: &Bench<'_>) {
     let engine = bench.open();
-    bench.put(&*engine, b"k", b"1");
-    let options = ReadOptions { tier: Tier::CacheOnly, ..ReadOptions::default() };
-    let mut seen = Vec::new();
-    match engine.read(b"k", &options, &mut |row| seen.extend_from_slice(row.value)) {
-        Ok(found) => assert!(found && seen == b"1", "a read of memory alone gave a wrong answer"),
-        Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}"),
+    let key = |n: u16| format!("k{n:04}").into_bytes();
+    for n in (0..400).step_by(2) {
+        bench.put(&*engine, &key(n), &n.to_le_bytes());
     }
+    from_memory(&*engine, key);
+    if bench.capabilities().has(Feature::Flush) {
+        ok("flush", engine.maintain().expect("flush is offered").flush());
+    }
+    // Cold, then with whatever these reads brought into memory.
+    from_memory(&*engine, key);
+    for n in (0..400).step_by(50) {
+        holds(&*engine, &key(n), Some(&n.to_le_bytes()));
+    }
+    from_memory(&*engine, key);
+}
+
+/// Of 400 keys each even one has its number as value: so says memory alone, where it says something.
+fn from_memory(engine: &dyn Engine, key: impl Fn(u16) -> Vec<u8>) {
+    let options = ReadOptions { tier: Tier::CacheOnly, ..ReadOptions::default() };
+    let would_block = |error: Error| assert_eq!(error.kind(), ErrorKind::WouldBlock, "{error}");
+    for n in 0..400 {
+        let mut seen = None;
+        match engine.read(&key(n), &options, &mut |row| seen = Some(row.value.to_vec())) {
+            Ok(found) => {
+                assert_eq!(found, seen.is_some());
+                assert_eq!(seen, (n % 2 == 0).then(|| n.to_le_bytes().to_vec()), "key {n}");
+            }
+            Err(error) => would_block(error),
+        }
+    }
+    let walk = || -> crate::Result<()> {
+        let mut cursor = engine.cursor(&KeyRange::all(), &options)?;
+        for n in (0..400).step_by(2) {
+            assert!(cursor.next()?, "memory alone ends before key {n}");
+            assert_eq!(cursor.row().map(|row| row.key.to_vec()), Some(key(n)));
+        }
+        assert!(!cursor.next()?);
+        Ok(())
+    };
+    walk().unwrap_or_else(would_block);
 }

@@ -64,6 +64,7 @@ fn ask(bench: &Bench<'_>, engine: &dyn Engine, feature: Feature) {
             operator(engine, feature, |operator| operator.compact(&KeyRange::all()));
         }
         Feature::Settle => operator(engine, feature, |operator| operator.settle()),
+        Feature::Scrub => operator(engine, feature, |operator| operator.scrub().map(drop)),
         Feature::Ingest => operator(engine, feature, |operator| operator.ingest(&[])),
         Feature::Checkpoint => {
             let copy = bench.dir.join("copy");

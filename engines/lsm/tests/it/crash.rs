@@ -1,13 +1,12 @@
 //! Power failures at file-system events, a kill at every one of them, failing syncs and full disks: recovery yields a prefix
 //! of the batches, with everything that was acknowledged under its class.
 
-use crate::parts::{factory, seeded};
-use nori_env::{
-    Durability, Entropy, FaultFs, FaultPlan, Fs, MemFs, PowerLoss, SeededEntropy, Tasks, Waited,
-};
-use nori_kv::{Engine, EngineFactory, ErrorKind, KeyRange, Parts, ReadOptions, WriteBatch};
+use crate::parts::factory;
+use nori_env::{Durability, FaultFs, FaultPlan, Fs, PowerLoss, Tasks, Waited};
+use nori_kv::{EngineFactory, ErrorKind, Parts, WriteBatch};
+use nori_lsm::LsmFactory;
+use nori_model::trial::{Rows, crash, rows, seeded};
 use nori_observe::NullMeter;
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,133 +16,23 @@ const DIR: &str = "/crash/store";
 /// Enough for several flushes and compactions of a tiny store.
 const BATCHES: u64 = 300;
 
-type Map = BTreeMap<Vec<u8>, Vec<u8>>;
-
-/// What was written, batch by batch.
-#[derive(Default)]
-struct Story {
-    /// `states[n]`: the rows after `n` batches.
-    states: Vec<Map>,
-    /// The number of batches up to the last one acknowledged under `sync`, and of those acknowledged at all.
-    synced: usize,
-    acknowledged: usize,
-}
-
-/// What a batch does, plainly: keys with their new values, `None` for a delete.
-type Plain = Vec<(Vec<u8>, Option<Vec<u8>>)>;
-
-fn batch(n: u64, entropy: &SeededEntropy) -> (WriteBatch, Plain) {
-    let (mut batch, mut plain) = (WriteBatch::new(), vec![]);
-    for _ in 0..1 + entropy.below(3) {
-        let key = format!("key-{:03}", entropy.below(60)).into_bytes();
-        if entropy.below(5) == 0 {
-            batch.delete(&key);
-            plain.push((key, None));
-        } else {
-            let value = format!("{n}-{}", "v".repeat(entropy.below(150) as usize)).into_bytes();
-            batch.put(&key, &value);
-            plain.push((key, Some(value)));
-        }
-    }
-    (batch, plain)
-}
-
-/// Writes until something fails or `batches` are written; runs jobs in between.
-fn write(fs: &FaultFs, seed: u64, batches: u64) -> Story {
-    let (parts, tasks) = seeded(seed, fs.clone(), Arc::new(NullMeter));
-    let mut story = Story { states: vec![Map::new()], ..Story::default() };
-    let strategy = ["leveled", "tiered"][(seed % 2) as usize];
-    let factory = factory(&[("compaction", strategy)]);
-    let Ok(mut engine) = factory.open(Path::new(DIR), parts.clone()) else { return story };
-    let entropy = SeededEntropy::new(seed);
-    for n in 0..batches {
-        // Crashes during a recovery are crashes as well.
-        if n % 70 == 69 {
-            drop(engine);
-            engine = match factory.open(Path::new(DIR), parts.clone()) {
-                Ok(engine) => engine,
-                Err(_) => return story,
-            };
-        }
-        let (batch, plain) = batch(n, &entropy);
-        let class = if entropy.below(6) == 0 { Durability::Sync } else { Durability::Os };
-        let mut state = story.states.last().cloned().unwrap();
-        for (key, value) in plain {
-            match value {
-                Some(value) => state.insert(key, value),
-                None => state.remove(&key),
-            };
-        }
-        story.states.push(state);
-        if engine.write(&batch, class).is_err() {
-            break;
-        }
-        story.acknowledged = story.states.len() - 1;
-        if class == Durability::Sync {
-            story.synced = story.acknowledged;
-        }
-        tasks.run(entropy.below(4));
-    }
-    story
-}
-
-fn rows(engine: &dyn Engine) -> Map {
-    let mut map = Map::new();
-    let mut cursor = engine.cursor(&KeyRange::all(), &ReadOptions::default()).unwrap();
-    while cursor.next().unwrap() {
-        let row = cursor.row().unwrap();
-        map.insert(row.key.to_vec(), row.value.to_vec());
-    }
-    map
-}
-
-/// Opens what is left, twice with writes in between, and checks that it is the state after at least `least` batches.
-fn check(image: MemFs, story: &Story, least: usize, what: &str) {
-    let (parts, _tasks) = seeded(99, image, Arc::new(NullMeter));
-    let factory = factory(&[]);
-    let engine = factory.open(Path::new(DIR), parts.clone());
-    let engine = engine.unwrap_or_else(|error| panic!("{what}: {error}"));
-    let found = rows(&*engine);
-    let prefix = story.states.iter().rposition(|state| *state == found);
-    let prefix =
-        prefix.unwrap_or_else(|| panic!("{what}: the rows are no prefix of what was written"));
-    assert!(prefix >= least, "{what}: {prefix} batches are left of {least}");
-    let mut batch = WriteBatch::new();
-    batch.put(b"after", b"the crash");
-    engine.write(&batch, Durability::Sync).unwrap();
-    drop(engine);
-    let again = factory.open(Path::new(DIR), parts).unwrap();
-    let mut expected = found;
-    expected.insert(b"after".to_vec(), b"the crash".to_vec());
-    assert_eq!(rows(&*again), expected, "{what}: the second recovery differs");
+/// The strategy differs by seed.
+fn by_seed(seed: u64) -> LsmFactory {
+    factory(&[("compaction", ["leveled", "tiered"][(seed % 2) as usize])])
 }
 
 #[test]
 fn a_power_loss_at_any_event_leaves_a_prefix_with_all_that_was_synced() {
     let mut crashes = 0;
     for seed in 0..6 {
-        let whole = FaultFs::new(FaultPlan::default());
-        write(&whole, seed, BATCHES);
+        let (factory, whole) = (by_seed(seed), FaultFs::new(FaultPlan::default()));
+        crash::write(&factory, &whole, seed, BATCHES);
         let events = whole.events();
         assert!(events > 300, "seed {seed}: only {events} events");
         // Every event near the beginning, then a stride that differs by seed.
         let later = (60 + seed..events).step_by(7);
         for at in (1..60).chain(later) {
-            let plan = FaultPlan { crash_at_event: Some(at), ..FaultPlan::default() };
-            let fs = FaultFs::new(plan);
-            let story = write(&fs, seed, BATCHES);
-            let what = format!("seed {seed}, event {at}");
-            for loss in [PowerLoss::LosesAll, PowerLoss::Draws(at), PowerLoss::Draws(at ^ 0xFF)] {
-                check(
-                    fs.after_power_loss(loss),
-                    &story,
-                    story.synced,
-                    &format!("{what}, {loss:?}"),
-                );
-                crashes += 1;
-            }
-            check(fs.after_kill(), &story, story.acknowledged, &format!("{what}, kill"));
-            crashes += 1;
+            crashes += crash::crash_at(&factory, seed, BATCHES, at);
         }
     }
     println!("{crashes} crashes recovered");
@@ -152,15 +41,16 @@ fn a_power_loss_at_any_event_leaves_a_prefix_with_all_that_was_synced() {
 #[test]
 fn a_failed_sync_ends_writing_and_loses_nothing_acknowledged() {
     for seed in 0..4 {
-        let whole = FaultFs::new(FaultPlan::default());
-        write(&whole, seed, 60);
+        let (factory, whole) = (by_seed(seed), FaultFs::new(FaultPlan::default()));
+        crash::write(&factory, &whole, seed, 60);
         for at in 1..=whole.syncs() {
             let plan = FaultPlan { fail_at_sync: Some(at), ..FaultPlan::default() };
             let fs = FaultFs::new(plan);
-            let story = write(&fs, seed, 60);
+            let story = crash::write(&factory, &fs, seed, 60);
             let what = format!("seed {seed}, sync {at}");
-            check(fs.after_power_loss(PowerLoss::LosesAll), &story, story.synced, &what);
-            check(fs.after_kill(), &story, story.acknowledged, &what);
+            let lost = fs.after_power_loss(PowerLoss::LosesAll);
+            crash::check(&factory, lost, &story, story.synced(), &what);
+            crash::check(&factory, fs.after_kill(), &story, story.acknowledged(), &what);
         }
     }
 }
@@ -191,7 +81,7 @@ fn a_full_disk_is_said_plainly_and_the_store_opens_again() {
         let fs = FaultFs::new(plan);
         let (parts, tasks) = seeded(capacity, fs.clone(), Arc::new(NullMeter));
         let engine = factory(&[]).open(Path::new(DIR), parts).unwrap();
-        let mut acknowledged = Map::new();
+        let mut acknowledged = Rows::new();
         let mut error = None;
         for n in 0..6_000u32 {
             let (key, value) = (n.to_be_bytes(), [n as u8; 100]);
@@ -207,7 +97,7 @@ fn a_full_disk_is_said_plainly_and_the_store_opens_again() {
         let error = error.expect("the disk is too small for all of it");
         assert_eq!(error.kind(), ErrorKind::Full, "{capacity} KiB: {error}");
         assert!(error.to_string().contains("no space left"), "{capacity} KiB: {error}");
-        let found = rows(&*engine);
+        let found = rows(&*engine).unwrap();
         assert!(acknowledged.iter().all(|(key, value)| found.get(key) == Some(value)));
         drop(engine);
         // Not a byte of room: what is there is served, again and again, and a write is told why it is not taken.
@@ -217,7 +107,7 @@ fn a_full_disk_is_said_plainly_and_the_store_opens_again() {
         for _ in 0..3 {
             let (parts, _tasks) = seeded(capacity, fs.clone(), Arc::new(NullMeter));
             let engine = factory(&[]).open(Path::new(DIR), parts).unwrap();
-            let found = rows(&*engine);
+            let found = rows(&*engine).unwrap();
             assert!(acknowledged.iter().all(|(key, value)| found.get(key) == Some(value)));
             let mut batch = WriteBatch::new();
             batch.put(b"more", b"");
@@ -232,7 +122,7 @@ fn a_full_disk_is_said_plainly_and_the_store_opens_again() {
         fs.set_plan(FaultPlan::default());
         let (parts, _tasks) = seeded(capacity, fs.after_kill(), Arc::new(NullMeter));
         let engine = factory(&[]).open(Path::new(DIR), parts).unwrap();
-        let found = rows(&*engine);
+        let found = rows(&*engine).unwrap();
         assert!(acknowledged.iter().all(|(key, value)| found.get(key) == Some(value)));
     }
 }
@@ -242,7 +132,7 @@ fn a_group_write_is_safe_within_its_age_whatever_others_asked_for() {
     let fs = FaultFs::new(FaultPlan::default());
     let (parts, tasks) = seeded(1, fs.clone(), Arc::new(NullMeter));
     let engine = factory(&[]).open(Path::new(DIR), parts.clone()).unwrap();
-    let mut expected = Map::new();
+    let mut expected = Rows::new();
     for (n, millis) in [60_000, 5, 30_000].into_iter().enumerate() {
         let (key, value) = (vec![n as u8], millis.to_string().into_bytes());
         let mut batch = WriteBatch::new();
@@ -255,7 +145,7 @@ fn a_group_write_is_safe_within_its_age_whatever_others_asked_for() {
     assert_eq!(tasks.wait(&soon), Waited::Fired);
     let (parts, _tasks) = seeded(2, fs.after_power_loss(PowerLoss::LosesAll), Arc::new(NullMeter));
     let again = factory(&[]).open(Path::new(DIR), parts).unwrap();
-    assert_eq!(rows(&*again), expected);
+    assert_eq!(rows(&*again).unwrap(), expected);
 }
 
 #[test]

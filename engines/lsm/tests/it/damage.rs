@@ -1,8 +1,9 @@
 //! Any byte flipped, any file cut or missing: found and located, or a torn tail; never a panic, never a wrong answer.
 
-use crate::parts::{factory, seeded};
+use crate::parts::factory;
 use nori_env::{Durability, Fs, MemFs};
 use nori_kv::{EngineFactory, Error, ErrorKind, KeyRange, ReadOptions, Result, WriteBatch};
+use nori_model::trial::{copy_of, seeded};
 use nori_observe::NullMeter;
 use std::path::Path;
 use std::sync::Arc;
@@ -70,16 +71,7 @@ fn is_honest(outcome: &Result<Vec<(Vec<u8>, Vec<u8>)>>, batches: u32, floor: u32
 }
 
 fn copy(fs: &MemFs) -> MemFs {
-    let twin = MemFs::new();
-    let dir = Path::new(DIR);
-    twin.create_dir(dir).unwrap();
-    for name in fs.list(dir).unwrap() {
-        let path = dir.join(name);
-        let content = fs.read(&path).unwrap();
-        let file = twin.open(&path, nori_env::OpenMode::CreateNew).unwrap();
-        file.write_at(&content, 0).unwrap();
-    }
-    twin
+    copy_of(fs, Path::new(DIR))
 }
 
 #[test]
@@ -255,4 +247,35 @@ fn files_of_others_are_left_alone() {
     let (parts, _tasks) = seeded(6, fs.clone(), Arc::new(NullMeter));
     factory(&[]).destroy(dir, &parts).unwrap();
     assert_eq!(fs.list(dir).unwrap(), ["notes.txt"]);
+}
+
+#[test]
+fn a_scrub_finds_every_flipped_byte_of_tables_and_manifest_in_an_open_store() {
+    let whole = store(250);
+    let dir = Path::new(DIR);
+    let open = || {
+        let fs = copy(&whole);
+        let (parts, _tasks) = seeded(6, fs.clone(), Arc::new(NullMeter));
+        (factory(&[]).open(dir, parts).unwrap(), fs)
+    };
+    // Each opening begins the same new manifest.
+    let (_engine, opened) = open();
+    let mut flips = [0; 3];
+    for name in opened.list(dir).unwrap() {
+        let kinds = [".table", ".manifest", "CURRENT"];
+        let Some(kind) = kinds.iter().position(|kind| name.ends_with(kind)) else { continue };
+        let path = dir.join(&name);
+        for at in (0..opened.read(&path).unwrap().len() as u64).step_by(5) {
+            let (engine, fs) = open();
+            fs.flip(&path, at, 1 << (at % 8)).unwrap();
+            let scrubbed = engine.maintain().unwrap().scrub().unwrap();
+            let [Error::Corrupt { file, .. }] = &scrubbed.damage[..] else {
+                panic!("{name} at {at}: {:?}", scrubbed.damage)
+            };
+            assert_eq!(**file, *path, "{name} at {at}");
+            assert!(scrubbed.files > 1, "the other files are read all the same");
+            flips[kind] += 1;
+        }
+    }
+    assert!(flips[0] > 300 && flips[1] > 10 && flips[2] > 2, "{flips:?}");
 }

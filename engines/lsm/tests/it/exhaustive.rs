@@ -10,11 +10,11 @@
 //!
 //! `NORI_EXHAUSTIVE=4` makes it up to four operations.
 
-use crate::parts::{factory, seeded};
+use crate::parts::factory;
 use nori_env::{Durability, FaultFs, FaultPlan, MemFs, PowerLoss};
-use nori_kv::{Engine, EngineFactory, KeyRange, Parts, ReadOptions, WriteBatch};
+use nori_kv::{Engine, EngineFactory, KeyRange, Parts, WriteBatch};
+use nori_model::trial::{self, Rows, seeded};
 use nori_observe::NullMeter;
-use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -49,11 +49,9 @@ const OPS: [Op; 8] = [
     Op::Reopen,
 ];
 
-type Map = BTreeMap<Vec<u8>, Vec<u8>>;
-
 impl Op {
     /// The batch of a write, the `n`-th operation, and what it does to the rows.
-    fn batch(self, n: usize, rows: &mut Map) -> Option<WriteBatch> {
+    fn batch(self, n: usize, rows: &mut Rows) -> Option<WriteBatch> {
         let (a, b, value) = (b"a".to_vec(), b"b".to_vec(), format!("value-{n}").into_bytes());
         let mut batch = WriteBatch::new();
         match self {
@@ -84,7 +82,7 @@ impl Op {
 /// What was written and promised.
 struct Story {
     /// `states[n]`: the rows after `n` batches.
-    states: Vec<Map>,
+    states: Vec<Rows>,
     acknowledged: usize,
     /// The events before the last operation, and after all jobs.
     events: (u64, u64),
@@ -96,7 +94,7 @@ struct Story {
 fn run(ops: &[Op], class: Durability, fs: &FaultFs) -> Story {
     let (parts, tasks) = seeded(5, fs.clone(), Arc::new(NullMeter));
     let mut story =
-        Story { states: vec![Map::new()], acknowledged: 0, events: (0, 0), reads: (0, 0) };
+        Story { states: vec![Rows::new()], acknowledged: 0, events: (0, 0), reads: (0, 0) };
     let factory = factory(&[]);
     let open = |parts: &Parts| factory.open(Path::new(DIR), parts.clone());
     let mut engine = open(&parts).ok();
@@ -130,13 +128,8 @@ fn run(ops: &[Op], class: Durability, fs: &FaultFs) -> Story {
     story
 }
 
-fn rows(engine: &dyn Engine) -> Map {
-    let mut map = Map::new();
-    let mut cursor = engine.cursor(&KeyRange::all(), &ReadOptions::default()).unwrap();
-    while cursor.next().unwrap() {
-        let row = cursor.row().unwrap();
-        map.insert(row.key.to_vec(), row.value.to_vec());
-    }
+fn rows(engine: &dyn Engine) -> Rows {
+    let map = trial::rows(engine).unwrap();
     for key in [b"a", b"b"] {
         let value = engine.get(key).unwrap();
         assert_eq!(value.as_deref(), map.get(&key[..]).map(Vec::as_slice), "a get and a scan");

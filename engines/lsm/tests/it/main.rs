@@ -7,6 +7,5 @@ mod damage;
 mod exhaustive;
 mod kill;
 mod matrix;
-mod pairs;
 mod parts;
 mod sim;

@@ -1,10 +1,10 @@
 //! Every two parts of different seams obey, together, every law of the seam.
 
-use crate::pairs::covering;
 use crate::parts::{factory, threaded};
 use nori_env::{Fs, MemFs, OsFs};
 use nori_kv::conformance::Suite;
 use nori_lsm::{Components, SEAMS};
+use nori_model::trial::pairs::covering;
 use std::path::Path;
 
 /// One name per seam, in the order of [`SEAMS`].

@@ -1,9 +1,9 @@
 //! Stores small enough that a few hundred operations seal, flush and compact.
 
-use nori_env::{Fs, ManualClock, OsClock, PoolTasks, SeededEntropy, SeededTasks};
+use nori_env::{Fs, OsClock, PoolTasks, SeededEntropy};
 use nori_kv::Parts;
 use nori_lsm::{Components, LsmFactory, Settings};
-use nori_observe::{Meter, NullMeter};
+use nori_observe::NullMeter;
 use std::sync::Arc;
 
 /// Settings under which a memtable holds some dozens of entries.
@@ -26,24 +26,6 @@ pub(crate) fn factory(chosen: &[(&str, &str)]) -> LsmFactory {
         components.set(seam, name).unwrap();
     }
     LsmFactory { settings: tiny(), components }
-}
-
-/// A single-threaded world in the order of `seed`.
-pub(crate) fn seeded(
-    seed: u64,
-    fs: impl Fs + 'static,
-    meter: Arc<dyn Meter>,
-) -> (Parts, SeededTasks) {
-    let clock = ManualClock::default();
-    let tasks = SeededTasks::new(seed, clock.clone());
-    let parts = Parts {
-        fs: Arc::new(fs),
-        tasks: Arc::new(tasks.clone()),
-        clock: Arc::new(clock),
-        entropy: Arc::new(SeededEntropy::new(seed)),
-        meter,
-    };
-    (parts, tasks)
 }
 
 /// Real threads over any file system.

@@ -4,10 +4,12 @@
 
 use nori_env::{Entropy, Fs, MemFs, OpenMode, SeededEntropy};
 use nori_filter::{Filter, FilterBuilder, FilterContext, FilterError, FilterPolicy};
-use nori_kv::{EntryCursor, EntryRef, ErrorKind, Fragments, Kind, RangeTombstones, SeqNo, Tick};
+use nori_kv::{
+    EntryCursor, EntryRef, ErrorKind, Fragments, KeyRange, Kind, RangeTombstones, SeqNo, Tick,
+};
 use nori_sstable::{
-    Access, Cache, Table, TableBuilder, TableContext, TableOptions, Tally, cache_policy, codec,
-    table_name,
+    Access, Cache, Fetch, Table, TableBuilder, TableContext, TableOptions, Tally, cache_policy,
+    codec, table_name,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -28,12 +30,13 @@ fn options(codec_name: &str, filter: &str) -> TableOptions {
             bits_per_key: 10.0,
         },
         created: Tick(1),
+        prefix_bytes: 0,
     }
 }
 
 fn context(fs: &MemFs, cache_name: &str) -> TableContext {
     let cache = Cache::new(cache_policy(cache_name, 8 << 10).unwrap(), 8 << 10);
-    TableContext { fs: Arc::new(fs.clone()), cache, access: Access::Pread }
+    TableContext::new(Arc::new(fs.clone()), cache, Access::Pread)
 }
 
 fn entries(seed: u64, keys: u64) -> Vec<Entry> {
@@ -90,7 +93,8 @@ fn every_entry_comes_back_whatever_the_parts() {
             {
                 let (fs, entries) = (MemFs::new(), entries(1, 300));
                 build(&fs, 7, &options(codec_name, filter), &entries);
-                let context = TableContext { access, ..context(&fs, cache) };
+                let mut context = context(&fs, cache);
+                context.access = access;
                 let table = Table::open(&context, Path::new(DIR), 7).unwrap();
                 for _ in 0..2 {
                     check_gets(&table, &entries);
@@ -133,10 +137,11 @@ fn a_table_may_hold_range_tombstones_alone() {
     let table = Table::open(&context(&fs, "lru"), Path::new(DIR), 7).unwrap();
     assert_eq!(table.ranges().cover(b"c", SeqNo::MAX).value(), 3);
     let hash = nori_filter::key_hash(b"c");
-    let found = table.get((b"c", hash), SeqNo::MAX, true, &mut Tally::default(), &mut |_| {});
+    let found =
+        table.get((b"c", hash), SeqNo::MAX, Fetch::Fill, &mut Tally::default(), &mut |_| {});
     assert!(!found.unwrap());
-    for fill in [true, false] {
-        let mut cursor = table.cursor(fill);
+    for fetch in [Fetch::Fill, Fetch::Pass] {
+        let mut cursor = table.cursor(fetch);
         assert!(!cursor.next().unwrap() && !cursor.prev().unwrap());
         assert!(!cursor.seek(b"c", SeqNo::MAX).unwrap() && !cursor.prev().unwrap());
     }
@@ -152,7 +157,7 @@ fn check_gets(table: &Table, entries: &[Entry]) {
         let expected = entries.iter().find(|(k, s, ..)| *k == key && *s <= at.value());
         let mut found = None;
         let hash = nori_filter::key_hash(&key);
-        let has = table.get((&key, hash), at, true, &mut tally, &mut |entry| {
+        let has = table.get((&key, hash), at, Fetch::Fill, &mut tally, &mut |entry| {
             found = Some(owned(entry));
         });
         assert_eq!((has.unwrap(), found.as_ref()), (expected.is_some(), expected));
@@ -161,8 +166,8 @@ fn check_gets(table: &Table, entries: &[Entry]) {
 }
 
 fn check_walks(table: &Arc<Table>, entries: &[Entry]) {
-    for fill in [true, false] {
-        let mut cursor = table.cursor(fill);
+    for fetch in [Fetch::Fill, Fetch::Pass] {
+        let mut cursor = table.cursor(fetch);
         assert_eq!(cursor.entry(), None);
         let mut forward = Vec::new();
         while cursor.next().unwrap() {
@@ -247,7 +252,9 @@ fn a_table_whose_filter_is_unknown_is_read_without_it() {
         check_gets(&table, &entries);
         check_walks(&table, &entries);
         let mut tally = Tally::default();
-        assert!(!table.get((b"user000001", hash), at, true, &mut tally, &mut |_| ()).unwrap());
+        assert!(
+            !table.get((b"user000001", hash), at, Fetch::Fill, &mut tally, &mut |_| ()).unwrap()
+        );
         assert_eq!(tally.filter_probes, probes);
     }
 }
@@ -291,10 +298,11 @@ fn a_flipped_bit_under_a_mapping_is_seen_by_every_walk() {
         for at in 0..fs.read(&path).unwrap().len() as u64 {
             let mask = 1 << (at % 8);
             fs.flip(&path, at, mask).unwrap();
-            for fill in [false, true] {
-                let context = TableContext { access: Access::Mmap, ..context(&fs, "lru") };
+            for fetch in [Fetch::Pass, Fetch::Fill] {
+                let mut context = context(&fs, "lru");
+                context.access = Access::Mmap;
                 let seen = Table::open(&context, Path::new(DIR), 3).and_then(|table| {
-                    let mut cursor = table.cursor(fill);
+                    let mut cursor = table.cursor(fetch);
                     while cursor.next()? {}
                     Ok(())
                 });
@@ -311,7 +319,7 @@ fn a_mapped_block_costs_the_cache_next_to_nothing() {
     build(&fs, 7, &options("raw", "none"), &entries);
     let bytes = [Access::Pread, Access::Mmap].map(|access| {
         let cache = Cache::new(cache_policy("lru", 1 << 20).unwrap(), 1 << 20);
-        let context = TableContext { fs: Arc::new(fs.clone()), cache, access };
+        let context = TableContext::new(Arc::new(fs.clone()), cache, access);
         let table = Table::open(&context, Path::new(DIR), 7).unwrap();
         check_walks(&table, &entries);
         context.cache.bytes() as u64 * 4 / table.bytes()
@@ -359,7 +367,7 @@ fn tables_that_go_while_others_fill_the_cache_leave_it_whole() {
                 for round in 0..300u64 {
                     let number = 1 + (thread * 10 + round) % 40;
                     let table = Table::open(context, Path::new(DIR), number).unwrap();
-                    let mut cursor = table.cursor(true);
+                    let mut cursor = table.cursor(Fetch::Fill);
                     for entry in entries.iter().step_by(7).take(20 + (round % 50) as usize) {
                         assert!(cursor.seek(&entry.0, SeqNo::MAX).unwrap());
                     }
@@ -368,4 +376,82 @@ fn tables_that_go_while_others_fill_the_cache_leave_it_whole() {
         }
     });
     assert_eq!(context.cache.bytes(), 0);
+}
+
+/// A store's cursor asks it for runs; here it is one table with keys `a0..` and `c0..`.
+fn table_of_prefixes(filter: &str, prefix_bytes: usize) -> (Arc<Table>, TableContext) {
+    let fs = MemFs::new();
+    let entries: Vec<Entry> = [b'a', b'c']
+        .into_iter()
+        .flat_map(|first| (0..200).map(move |n| (first, n)))
+        .map(|(first, n)| {
+            let key = [&[first; 4][..], format!("{n:04}").as_bytes()].concat();
+            (key, n + 1, Kind::Put, b"v".to_vec())
+        })
+        .collect();
+    build(&fs, 1, &TableOptions { prefix_bytes, ..options("raw", filter) }, &entries);
+    let context = context(&fs, "lru");
+    (Table::open(&context, Path::new(DIR), 1).unwrap(), context)
+}
+
+#[test]
+fn a_range_within_one_prefix_asks_the_filter_and_no_other_does() {
+    for filter in nori_filter::policies().iter().map(|entry| entry.name) {
+        let (table, _context) = table_of_prefixes(filter, 4);
+        let mut tally = Tally::default();
+        let mut asked = |range: KeyRange| {
+            let before = tally.prefix_probes;
+            let answer = table.may_hold(&range, &mut tally);
+            (answer, tally.prefix_probes > before)
+        };
+        let has_filter = filter != "none";
+        for present in [b"aaaa", b"cccc"] {
+            assert_eq!(asked(KeyRange::prefix(present)), (true, has_filter));
+        }
+        let longer = KeyRange::between(b"aaaa0100", b"aaaa0101");
+        assert_eq!(asked(longer), (true, has_filter), "all its keys begin with aaaa");
+        assert_eq!(asked(KeyRange::prefix(b"bbbb")), (!has_filter, has_filter));
+        assert_eq!(asked(KeyRange::between(b"bbbb", b"bbbc")), (!has_filter, has_filter));
+        for wide in [KeyRange::prefix(b"bbb"), KeyRange::between(b"bbbb", b"bbbd")] {
+            assert_eq!(asked(wide), (true, false), "its keys may begin in several ways");
+        }
+        assert_eq!(asked(KeyRange::from(b"bbbb")), (true, false));
+        assert_eq!(asked(KeyRange::prefix(b"dddd")), (false, false), "behind the last key");
+    }
+    let (table, _context) = table_of_prefixes("bloom", 0);
+    let mut tally = Tally::default();
+    assert!(table.may_hold(&KeyRange::prefix(b"bbbb"), &mut tally));
+    assert_eq!(tally, Tally::default());
+}
+
+#[test]
+fn memory_alone_gives_what_was_read_before_and_nothing_else() {
+    let (table, _context) = table_of_prefixes("bloom", 0);
+    let get = |key: &[u8], fetch| {
+        let (hash, mut tally) = (nori_filter::key_hash(key), Tally::default());
+        let found = table.get((key, hash), SeqNo::MAX, fetch, &mut tally, &mut |_| {});
+        (found.map_err(|error| error.kind()), tally.cache_misses)
+    };
+    let key = b"cccc0150";
+    assert_eq!(get(key, Fetch::CacheOnly), (Err(ErrorKind::WouldBlock), 0));
+    assert_eq!(get(b"bbbb", Fetch::CacheOnly).0, Ok(false), "its filter is in memory");
+    assert_eq!(get(key, Fetch::Pass), (Ok(true), 1));
+    assert_eq!(get(key, Fetch::CacheOnly).0, Err(ErrorKind::WouldBlock), "it was not to stay");
+    assert_eq!(get(key, Fetch::Fill), (Ok(true), 1));
+    assert_eq!(get(key, Fetch::CacheOnly), (Ok(true), 0));
+    let mut cursor = table.cursor(Fetch::CacheOnly);
+    assert!(cursor.seek(key, SeqNo::MAX).unwrap());
+    assert_eq!(cursor.seek(b"aaaa", SeqNo::MAX).unwrap_err().kind(), ErrorKind::WouldBlock);
+    assert!(cursor.seek(key, SeqNo::MAX).unwrap(), "after an error another call is allowed");
+}
+
+#[test]
+fn the_memory_of_tables_is_counted_while_anybody_holds_them() {
+    let (table, context) = table_of_prefixes("bloom", 0);
+    assert_eq!(context.memory_bytes(), table.memory_bytes());
+    let held = Arc::clone(&table);
+    drop(table);
+    assert!(context.memory_bytes() > 0);
+    drop(held);
+    assert_eq!(context.memory_bytes(), 0);
 }

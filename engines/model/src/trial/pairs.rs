@@ -17,7 +17,7 @@ use std::collections::BTreeSet;
 type At = (usize, usize);
 
 /// Combinations of one of `sizes[seam]` parts for each seam.
-pub(crate) fn covering(sizes: &[usize]) -> Vec<Vec<usize>> {
+pub fn covering(sizes: &[usize]) -> Vec<Vec<usize>> {
     let mut unmet = BTreeSet::new();
     for (a, b) in (0..sizes.len()).flat_map(|b| (0..b).map(move |a| (a, b))) {
         for (i, j) in (0..sizes[a]).flat_map(|i| (0..sizes[b]).map(move |j| (i, j))) {
@@ -51,17 +51,22 @@ fn ordered(a: At, b: At) -> (At, At) {
     (a.min(b), a.max(b))
 }
 
-#[test]
-fn every_two_parts_of_different_seams_meet() {
-    for sizes in [&[2, 2][..], &[3, 1, 4], &[8, 4, 2, 10, 4, 3, 2, 2], &[5; 6]] {
-        let list = covering(sizes);
-        for (a, b) in (0..sizes.len()).flat_map(|b| (0..b).map(move |a| (a, b))) {
-            let met: BTreeSet<_> = list.iter().map(|chosen| (chosen[a], chosen[b])).collect();
-            assert_eq!(met.len(), sizes[a] * sizes[b], "seams {a} and {b} of {sizes:?}");
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_two_parts_of_different_seams_meet() {
+        for sizes in [&[2, 2][..], &[3, 1, 4], &[8, 4, 2, 10, 4, 3, 2, 2], &[5; 6]] {
+            let list = covering(sizes);
+            for (a, b) in (0..sizes.len()).flat_map(|b| (0..b).map(move |a| (a, b))) {
+                let met: BTreeSet<_> = list.iter().map(|chosen| (chosen[a], chosen[b])).collect();
+                assert_eq!(met.len(), sizes[a] * sizes[b], "seams {a} and {b} of {sizes:?}");
+            }
+            let mut largest = sizes.to_vec();
+            largest.sort_unstable_by(|a, b| b.cmp(a));
+            let least = largest[0] * largest[1];
+            assert!(list.len() <= least * 2, "{} combinations, at least {least}", list.len());
         }
-        let mut largest = sizes.to_vec();
-        largest.sort_unstable_by(|a, b| b.cmp(a));
-        let least = largest[0] * largest[1];
-        assert!(list.len() <= least * 2, "{} combinations, at least {least}", list.len());
     }
 }

@@ -1,0 +1,218 @@
+//! Settings by name: what a command line or a file may say of each number, and within which bounds.
+//!
+//! Bytes may have a unit (`64KiB`, `8MiB`, `1GiB`). Nothing is clamped: what lies out of bounds is refused.
+
+use super::Settings;
+use std::ops::RangeInclusive;
+
+/// A setting and its line in a list.
+pub struct SettingLine {
+    /// The name.
+    pub name: &'static str,
+    /// One line for people who choose.
+    pub about: &'static str,
+    /// What it may be.
+    bounds: RangeInclusive<u64>,
+    field: fn(&mut Settings) -> Field<'_>,
+}
+
+/// Where the number is, and how it is written.
+enum Field<'a> {
+    Bytes(&'a mut u64),
+    Size(&'a mut usize),
+    Count(&'a mut usize),
+    Ratio(&'a mut u64),
+    Real(&'a mut f64),
+}
+
+/// Why a setting is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BadSetting {
+    /// No setting has that name.
+    Name {
+        /// What was written.
+        given: String,
+    },
+    /// It cannot have that value.
+    Value {
+        /// The setting.
+        name: &'static str,
+        /// What was written.
+        given: String,
+        /// What would be right.
+        wanted: String,
+    },
+}
+
+const KIB: u64 = 1 << 10;
+const MIB: u64 = 1 << 20;
+const TIB: u64 = 1 << 40;
+
+/// Every setting but the budget, in the order of lists.
+const LINES: [SettingLine; 11] = [
+    SettingLine {
+        name: "memtable_bytes",
+        about: "a memtable is sealed at this size",
+        bounds: 4 * KIB..=4096 * MIB,
+        field: |s| Field::Bytes(&mut s.memtable_bytes),
+    },
+    SettingLine {
+        name: "memtables_sealed_max",
+        about: "writers stop while this many sealed memtables wait for their flush",
+        bounds: 1..=64,
+        field: |s| Field::Count(&mut s.memtables_sealed_max),
+    },
+    SettingLine {
+        name: "cache_bytes",
+        about: "the block cache, unless filters and indexes leave it less of the budget",
+        bounds: 0..=TIB,
+        field: |s| Field::Size(&mut s.cache_bytes),
+    },
+    SettingLine {
+        name: "block_bytes",
+        about: "a data block is closed at this size",
+        bounds: 64..=MIB,
+        field: |s| Field::Size(&mut s.block_bytes),
+    },
+    SettingLine {
+        name: "filter_bits_per_key",
+        about: "what the filter budget distributes",
+        bounds: 0..=64,
+        field: |s| Field::Real(&mut s.filter_bits_per_key),
+    },
+    SettingLine {
+        name: "filter_prefix_bytes",
+        about: "filters know this long a prefix of each key too, for scans within one; 0: whole keys only",
+        bounds: 0..=1024,
+        field: |s| Field::Count(&mut s.filter_prefix_bytes),
+    },
+    SettingLine {
+        name: "table_bytes",
+        about: "a compaction's output table is closed at this size",
+        bounds: 4 * KIB..=4096 * MIB,
+        field: |s| Field::Bytes(&mut s.table_bytes),
+    },
+    SettingLine {
+        name: "size_ratio",
+        about: "how many times larger a level is than the one above",
+        bounds: 2..=100,
+        field: |s| Field::Ratio(&mut s.size_ratio),
+    },
+    SettingLine {
+        name: "l0_runs_trigger",
+        about: "runs in level 0 that start a compaction",
+        bounds: 1..=100,
+        field: |s| Field::Count(&mut s.l0_runs_trigger),
+    },
+    SettingLine {
+        name: "levels_max",
+        about: "levels, level 0 included",
+        bounds: 2..=16,
+        field: |s| Field::Count(&mut s.levels_max),
+    },
+    SettingLine {
+        name: "compaction_jobs_max",
+        about: "compactions that run at a time",
+        bounds: 1..=64,
+        field: |s| Field::Count(&mut s.compaction_jobs_max),
+    },
+];
+
+impl Settings {
+    /// Every setting that has a name.
+    pub fn lines() -> &'static [SettingLine] {
+        &LINES
+    }
+
+    /// Gives the setting called `name` the value that `given` writes.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such setting, or the value is no number within its bounds; then nothing is changed.
+    pub fn set(&mut self, name: &str, given: &str) -> Result<(), BadSetting> {
+        let line = LINES.iter().find(|line| line.name == name);
+        let line = line.ok_or_else(|| BadSetting::Name { given: name.to_owned() })?;
+        let (low, high) = (*line.bounds.start(), *line.bounds.end());
+        let refused = |kind: &str| BadSetting::Value {
+            name: line.name,
+            given: given.to_owned(),
+            wanted: format!("{kind} from {low} to {high}"),
+        };
+        let whole = |number: Option<u64>, kind: &str| {
+            number.filter(|number| line.bounds.contains(number)).ok_or_else(|| refused(kind))
+        };
+        match (line.field)(self) {
+            Field::Bytes(field) => *field = whole(bytes(given), "bytes")?,
+            Field::Size(field) => *field = whole(bytes(given), "bytes")? as usize,
+            Field::Count(field) => *field = whole(given.parse().ok(), "a whole number")? as usize,
+            Field::Ratio(field) => *field = whole(given.parse().ok(), "a whole number")?,
+            Field::Real(field) => {
+                let number: Option<f64> = given.parse().ok();
+                let fits = |number: &f64| (low as f64..=high as f64).contains(number);
+                *field = number.filter(fits).ok_or_else(|| refused("a number"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every setting by name, with its value.
+    pub fn list(&self) -> Vec<(String, String)> {
+        let mut settings = self.clone();
+        let mut pairs = vec![("memory_bytes".to_owned(), self.memory_bytes.to_string())];
+        for line in &LINES {
+            let value = match (line.field)(&mut settings) {
+                Field::Bytes(number) | Field::Ratio(number) => number.to_string(),
+                Field::Size(number) | Field::Count(number) => number.to_string(),
+                Field::Real(number) => number.to_string(),
+            };
+            pairs.push((line.name.to_owned(), value));
+        }
+        pairs
+    }
+}
+
+/// A number of bytes, with or without a unit.
+fn bytes(text: &str) -> Option<u64> {
+    let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
+    let (number, unit) = text.split_at(digits);
+    let scale = match unit {
+        "" | "B" => 1,
+        "KiB" => KIB,
+        "MiB" => MIB,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_takes_its_own_value_back_and_refuses_what_is_out_of_bounds() {
+        let mut settings = Settings::default();
+        for (name, value) in Settings::default().list().into_iter().skip(1) {
+            settings.set(&name, &value).unwrap();
+            let line = LINES.iter().find(|line| line.name == name).unwrap();
+            let beyond = (line.bounds.end() + 1).to_string();
+            for wrong in [beyond.as_str(), "-1", "much", "", "1 MiB", "NaN"] {
+                let refused = settings.set(&name, wrong).unwrap_err();
+                assert!(matches!(refused, BadSetting::Value { .. }), "{name}={wrong}: {refused:?}");
+            }
+        }
+        assert_eq!(settings, Settings::default());
+        let unknown = BadSetting::Name { given: "memtable_byte".to_owned() };
+        assert_eq!(settings.set("memtable_byte", "1"), Err(unknown));
+    }
+
+    #[test]
+    fn bytes_may_have_a_unit() {
+        let mut settings = Settings::default();
+        settings.set("memtable_bytes", "8MiB").unwrap();
+        settings.set("block_bytes", "16KiB").unwrap();
+        settings.set("filter_bits_per_key", "12.5").unwrap();
+        assert_eq!((settings.memtable_bytes, settings.block_bytes), (8 << 20, 16 << 10));
+        assert_eq!(settings.filter_bits_per_key, 12.5);
+    }
+}
