@@ -67,7 +67,6 @@ pub(crate) fn open(
     let full = wal.as_ref().err().cloned();
     let version = Arc::new(version);
     let active = Mem::new(&*components.memtable);
-    let levels = version.levels.len();
     let core = Arc::new(Core {
         dir: dir.to_owned(),
         counters: Counters::new(&*parts.meter),
@@ -81,13 +80,13 @@ pub(crate) fn open(
             version: Arc::clone(&version),
         }),
         tree: Mutex::new(Tree {
+            level_bytes_written: vec![0; version.levels.len()],
             version,
             manifest,
             busy: nori_compaction::Busy::default(),
             strategy: restored_strategy(&stored, &settings, &components),
             next_job: 1,
             numbers: numbers.clone(),
-            level_bytes_written: vec![0; levels],
         }),
         snapshots: Mutex::default(),
         expiry_floor: AtomicU64::new(0),
