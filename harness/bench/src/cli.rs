@@ -7,14 +7,15 @@ mod complaint;
 use crate::experiment::{Experiment, finish};
 use crate::names::{
     self, Target, baseline, parse_blocks, parse_bytes, parse_choice, parse_count, parse_memory,
-    parse_threads, steps, targets, usage,
+    parse_minutes, parse_threads, steps, targets, usage,
 };
 use crate::plot::thousands;
 use crate::progress::Progress;
 use crate::ratios::ratios;
 use crate::rows::ALL;
+use crate::soak::Soak;
 use crate::stored::Stored;
-use crate::{Ended, INCOMPLETE, experiment, list, out, table, worker};
+use crate::{Ended, INCOMPLETE, experiment, list, out, soak, table, worker};
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -69,6 +70,8 @@ enum Command {
         /// The experiment's directory
         dir: PathBuf,
     },
+    /// Trials of our engine with ever new combinations of its parts; goes on where it was
+    Soak(SoakArgs),
     /// Carries out one plan; started by the other commands
     #[command(hide = true)]
     Worker { plan: PathBuf },
@@ -86,6 +89,25 @@ struct QuickArgs {
     #[arg(long, default_value = "results/quick")]
     out: PathBuf,
     /// Print the rows of the summary as JSON and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Args)]
+struct SoakArgs {
+    /// How long
+    #[arg(long, value_parser = parse_minutes, allow_negative_numbers = true, default_value = "10")]
+    minutes: f64,
+    /// Of all rounds
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true, default_value_t = 1)]
+    seed: u64,
+    /// Only this round, as a failure names it
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
+    round: Option<u64>,
+    /// Where the state of the campaign is kept
+    #[arg(long, default_value = "results/soak")]
+    out: PathBuf,
+    /// Print the state as JSON and nothing else
     #[arg(long)]
     json: bool,
 }
@@ -157,6 +179,13 @@ pub(crate) fn run() -> Result<()> {
         Some(Command::List { seam, json }) => list::list(seam.as_deref(), json),
         Some(Command::Run(args)) => run_workload(args),
         Some(Command::Report { dir }) => report(&dir),
+        Some(Command::Soak(args)) => soak::soak(&Soak {
+            minutes: args.minutes,
+            seed: args.seed,
+            round: args.round,
+            dir: args.out,
+            is_json: args.json,
+        }),
         Some(Command::Worker { plan }) => worker::work(&plan),
     }
 }

@@ -12,6 +12,7 @@
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
+//! | `soak` | trials of the engine, no measuring |
 //! | `stored`, `table`, `plot`, `report` | what people see, from files alone |
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish (3 and 4 belong to claims, which come later);
@@ -41,6 +42,7 @@ mod ratios;
 mod report;
 mod rows;
 mod series;
+mod soak;
 mod stored;
 mod table;
 #[cfg(test)]

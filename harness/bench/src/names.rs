@@ -167,6 +167,14 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
     number.checked_mul(unit).ok_or_else(|| format!("`{text}` is too many bytes"))
 }
 
+/// A number of minutes, with or without a fraction. At most a month.
+pub(crate) fn parse_minutes(text: &str) -> Result<f64, String> {
+    const MONTH: f64 = 31.0 * 24.0 * 60.0;
+    let minutes: Option<f64> = text.parse().ok();
+    let minutes = minutes.filter(|minutes| (0.0..=MONTH).contains(minutes));
+    minutes.ok_or_else(|| format!("`{text}` is no number of minutes from 0 to {MONTH}"))
+}
+
 /// A number in which `_` may stand between digits.
 pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
     let digits = text.replace('_', "");

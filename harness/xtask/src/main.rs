@@ -2,7 +2,8 @@
 //!
 //! * `test` runs every test there is and says what it skipped;
 //! * `tidy` checks the rules of the house that no compiler knows;
-//! * `ci` runs formatting, lints, documentation and `tidy`, then `test`.
+//! * `ci` runs formatting, lints, documentation and `tidy`, then `test`;
+//! * `soak` puts the engine through trials, for as long as one likes.
 //!
 //! Exit code 0 means that everything asked for passed, 1 that something failed, 2 a wrong command.
 
@@ -21,7 +22,15 @@ commands:
   test              every test there is; says what it skipped for want of a tool
   tidy [--ratchet]  the rules of the house; --ratchet shrinks the list of long functions
   ci [--no-test]    formatting, lints, documentation, tidy, and then test
+  soak [OPTION]...  trials of the engine with ever new combinations of parts: --minutes N; goes on where it was
 ";
+
+/// Starts the bench's campaign, in a build that is as quick as what is deployed.
+fn soak(options: &[&str]) -> anyhow::Result<bool> {
+    let mut bench = command::cargo();
+    bench.args(["run", "--quiet", "--release", "--package", "norikv-bench", "--", "soak"]);
+    command::passes(bench.args(options))
+}
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
@@ -30,6 +39,7 @@ fn main() -> ExitCode {
         ["test"] => test::run(),
         ["tidy"] => tidy::run(tidy::Ratchet::Check),
         ["tidy", "--ratchet"] => tidy::run(tidy::Ratchet::Shrink),
+        ["soak", rest @ ..] => soak(rest),
         ["ci"] => ci::run(ci::Tests::Run),
         ["ci", "--no-test"] => ci::run(ci::Tests::Skip),
         _ => {
