@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
+use std::sync::PoisonError;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
@@ -135,7 +136,7 @@ fn campaign(
         for _ in 0..threads {
             let (take, tell, is_over) = (take.clone(), tell.clone(), &is_over);
             scope.spawn(move || {
-                while let Ok(number) = take.lock().unwrap_or_else(|p| p.into_inner()).recv() {
+                while let Ok(number) = take.lock().unwrap_or_else(PoisonError::into_inner).recv() {
                     // A round that was handed out and not begun is begun by whoever goes on.
                     if is_over.load(Ordering::Relaxed) {
                         break;

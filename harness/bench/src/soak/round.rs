@@ -193,7 +193,7 @@ mod tests {
     fn a_round_that_cannot_be_is_told_and_does_not_end_the_campaign() {
         let mut round = Rounds::new(1).round(0);
         round.choices.push(("cache".to_owned(), "mru".to_owned()));
-        assert_eq!(round.run().unwrap_err(), "no cache is called `mru`");
+        assert_eq!(round.run().unwrap_err(), "no cache is called `mru`; did you mean `lru`?");
     }
 
     #[test]
