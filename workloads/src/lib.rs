@@ -15,6 +15,7 @@
 //! Left to others: running the operations, time limits, measuring. Nothing here knows an engine.
 
 mod catalog;
+mod deleted;
 mod error;
 mod hash;
 mod keys;
@@ -34,8 +35,8 @@ pub use ledger::Ledger;
 pub use pick::{ExactZipf, GrayZipf, YCSB_ITEMS, YCSB_ZETA};
 pub use rng::Rng;
 pub use spec::{
-    Distribution, KeyFormat, KeyOrder, Keys, Lengths, Load, LoadModel, Mix, Overrides, Phase,
-    PhaseKind, Pick, RecordModel, SCHEMA, SizeKind, Sizes, Span, Values, Workload,
+    Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix, Overrides,
+    Phase, PhaseKind, Pick, RecordModel, SCHEMA, SizeKind, Sizes, Span, Values, Workload,
 };
 pub use stream::{Op, OpKind, OpStream, StreamId};
 pub use values::{ValueCodec, ValueFault};

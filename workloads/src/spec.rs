@@ -8,8 +8,8 @@ mod check;
 mod shape;
 
 pub use shape::{
-    Distribution, KeyFormat, KeyOrder, Keys, Lengths, Load, LoadModel, Mix, Phase, PhaseKind, Pick,
-    RecordModel, SizeKind, Sizes, Span, Values, Workload,
+    Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix, Phase,
+    PhaseKind, Pick, RecordModel, SizeKind, Sizes, Span, Values, Workload,
 };
 
 use crate::FileError;

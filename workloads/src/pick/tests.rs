@@ -1,7 +1,7 @@
 //! The distributions against tables: YCSB's own frequencies, and the exact ones.
 
 use super::*;
-use crate::{built_in, zeta};
+use crate::{built_in, fnv64, zeta};
 
 /// Whether `count` of `draws` is within 4 sigma of probability `p`.
 fn fits(count: u64, draws: u64, p: f64) -> bool {
@@ -56,12 +56,12 @@ fn a_picker_of_a_workload_without_inserts_refuses_the_one_key_too_many() {
     workload.keys.records = 1_000;
     let ledger = Ledger::new(1_000, 1);
     let pick = workload.phases[1].pick.unwrap();
-    let mut picker = Picker::new(pick, &workload.keys, &ledger);
+    let mut picker = Picker::new(pick, &workload.keys, &ledger, 0, 1);
     let mut rng = Rng::new(1, 0);
     let draws = 300_000;
     let mut hottest = 0;
     for _ in 0..draws {
-        let key = picker.pick(&mut rng, &ledger);
+        let key = picker.pick(&mut rng, &ledger, Reach::All).unwrap();
         assert!(key < 1_000);
         hottest += u64::from(key == 144);
     }
@@ -131,11 +131,13 @@ fn a_grown_sampler_knows_the_zeta_of_its_new_size() {
 fn latest_follows_the_newest_acknowledged_insert() {
     let keys = built_in("ycsb-d").unwrap().workload().unwrap().keys;
     let ledger = Ledger::new(1_000, 1);
-    let mut picker = Picker::new(Pick { dist: Distribution::Latest, theta: None }, &keys, &ledger);
+    let mut picker = Picker::new(Pick::of(Distribution::Latest), &keys, &ledger, 0, 1);
     let mut rng = Rng::new(7, 0);
     for newest in [999, 1_000, 1_001] {
         let draws = 200_000;
-        let hits = (0..draws).filter(|_| picker.pick(&mut rng, &ledger) == newest).count() as u64;
+        let hits = (0..draws)
+            .filter(|_| picker.pick(&mut rng, &ledger, Reach::All).unwrap() == newest)
+            .count() as u64;
         let p = 1.0 / zeta(newest + 1, 0.99);
         assert!(fits(hits, draws, p), "newest {newest}: {hits} of {draws}, p {p}");
         ledger.acknowledge(0);
@@ -149,6 +151,7 @@ fn every_distribution_works_with_a_single_key() {
         max_new: 0,
         order: crate::KeyOrder::Hashed,
         format: crate::KeyFormat::Be64 {},
+        hash: KeyHash::Ycsb,
     };
     let ledger = Ledger::new(1, 1);
     for dist in [
@@ -156,11 +159,14 @@ fn every_distribution_works_with_a_single_key() {
         Distribution::Zipfian,
         Distribution::YcsbZipfian,
         Distribution::Latest,
+        Distribution::Exponential,
+        Distribution::Sequential,
+        Distribution::Oldest,
     ] {
-        let mut picker = Picker::new(Pick { dist, theta: None }, &keys, &ledger);
+        let mut picker = Picker::new(Pick::of(dist), &keys, &ledger, 0, 1);
         let mut rng = Rng::new(8, 0);
         for _ in 0..100 {
-            assert_eq!(picker.pick(&mut rng, &ledger), 0, "{dist:?}");
+            assert_eq!(picker.pick(&mut rng, &ledger, Reach::All).unwrap(), 0, "{dist:?}");
         }
     }
 }

@@ -3,7 +3,7 @@
 //! A recorded experiment can be repeated only as long as its workload and seed give the operations they gave. So a kind of
 //! operation or a distribution that is added later changes none of these sums.
 
-use nori_workloads::{Ledger, OpKind, OpStream, Overrides, StreamId, Workload, built_in, fnv64};
+use nori_workloads::{Ledger, OpStream, Overrides, StreamId, Workload, built_in, fnv64};
 use std::sync::Arc;
 
 const OPS: u64 = 20_000;
@@ -33,9 +33,7 @@ fn sum(name: &str, threads: u32) -> u64 {
         for part in [kind, op.key, op.version, u64::from(op.scan_length), u64::from(op.check)] {
             sum = fnv64(sum ^ part);
         }
-        if op.kind == OpKind::Insert {
-            stream.acknowledge_insert();
-        }
+        stream.acknowledge(&op);
         count += 1;
     }
     assert_eq!(count, OPS);
