@@ -350,4 +350,6 @@ impl RunSource {
 }
 
 #[cfg(test)]
+mod deletes;
+#[cfg(test)]
 mod tests;

@@ -9,6 +9,7 @@ use crate::names::{
     self, Target, baseline, parse_blocks, parse_bytes, parse_choice, parse_count, parse_memory,
     parse_threads, steps, targets, usage,
 };
+use crate::plan::Step;
 use crate::plot::thousands;
 use crate::progress::Progress;
 use crate::ratios::ratios;
@@ -18,8 +19,8 @@ use crate::{Ended, INCOMPLETE, experiment, list, out, table, worker};
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use nori_kv::Durability;
-use nori_workloads::{Overrides, Span};
+use nori_kv::{Durability, Feature};
+use nori_workloads::{Mix, Overrides, Span};
 use norikv_parts::{Choice, EngineEntry, EngineRequest, Role, engine, engines};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -233,7 +234,7 @@ fn run_workload(args: RunArgs) -> Result<()> {
         steps.first().map_or_else(|| "run".into(), |step| step.label.clone())
     };
     let named = targets(&names, &args.choices, args.memory)?;
-    let targets = offering(named, durability, args.memory, is_all)?;
+    let targets = offering(named, durability, &needs(&steps), args.memory, is_all)?;
     let experiment = Experiment {
         dir: args.out.unwrap_or_else(|| Path::new("results").join(&name)),
         baseline: baseline(args.baseline.as_deref(), &targets)?,
@@ -249,11 +250,24 @@ fn run_workload(args: RunArgs) -> Result<()> {
     carry_out(&experiment, args.json)
 }
 
-/// The targets that can do `durability`. One that cannot is left out of `all` with a note, and refused where it
+/// What the phases ask of an engine beyond single reads, writes and scans, and the operation that does.
+fn needs(steps: &[Step]) -> Vec<(Feature, &'static str)> {
+    let any = |share: fn(&Mix) -> f64| {
+        steps.iter().any(|step| share(&step.workload.phases[step.phase].mix) > 0.0)
+    };
+    let needs = [
+        (Feature::RangeDeletes, "delete_range", any(|mix| mix.delete_range)),
+        (Feature::Batches, "batch", any(|mix| mix.batch)),
+    ];
+    needs.into_iter().filter(|need| need.2).map(|(feature, op, _)| (feature, op)).collect()
+}
+
+/// The targets that can do `durability` and what the workload `needs`. One that cannot is left out of `all` with a note, and refused where it
 /// was named: all targets of an experiment have the same class, or their numbers could not be compared.
 fn offering(
     targets: Vec<Target>,
     durability: Durability,
+    needs: &[(Feature, &str)],
     memory_bytes: u64,
     is_all: bool,
 ) -> Result<Vec<Target>> {
@@ -261,6 +275,14 @@ fn offering(
     for target in targets {
         let request = EngineRequest { memory_bytes, choices: &target.choices };
         let capabilities = engine(&target.engine)?.build(&request)?.capabilities();
+        if let Some((_, op)) = needs.iter().find(|(feature, _)| !capabilities.has(*feature)) {
+            let what = format!("{} cannot do the operation `{op}` of this workload", target.engine);
+            if !is_all {
+                return Err(usage(what));
+            }
+            out::error(&format!("{what}: left out"));
+            continue;
+        }
         if capabilities.offers(durability) {
             able.push(target);
             continue;

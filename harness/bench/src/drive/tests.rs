@@ -266,9 +266,7 @@ fn operations_drawn_ahead_are_those_of_the_stream() {
             let mut key = Vec::new();
             codec.write(op.key, &mut key);
             expected.push(key);
-            if op.kind == OpKind::Insert {
-                stream.acknowledge_insert();
-            }
+            stream.acknowledge(&op);
         }
         assert_eq!(*asked.0.read().unwrap(), expected, "{name}");
     }
