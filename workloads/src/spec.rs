@@ -76,6 +76,11 @@ impl Workload {
         Ok(self)
     }
 
+    /// Whether it may be run; if not, the word of a file that is wrong, and why.
+    pub(crate) fn checked(&self) -> Result<(), (&'static str, String)> {
+        check::check(self).map_err(|fault| (fault.word, fault.what))
+    }
+
     /// The file that says what this value says.
     pub fn to_toml(&self) -> String {
         toml::to_string(self).expect("every field has a TOML form")

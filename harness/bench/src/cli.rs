@@ -6,8 +6,8 @@ mod complaint;
 
 use crate::experiment::{Experiment, finish};
 use crate::names::{
-    self, Target, baseline, parse_blocks, parse_bytes, parse_choice, parse_count, parse_memory,
-    parse_threads, steps, targets, usage,
+    self, Target, baseline, imported_steps, parse_blocks, parse_bytes, parse_choice, parse_count,
+    parse_memory, parse_threads, steps, targets, usage,
 };
 use crate::plan::Step;
 use crate::plot::thousands;
@@ -15,12 +15,12 @@ use crate::progress::Progress;
 use crate::ratios::ratios;
 use crate::rows::ALL;
 use crate::stored::Stored;
-use crate::{Ended, INCOMPLETE, experiment, list, out, table, worker};
+use crate::{Ended, INCOMPLETE, experiment, generate, list, out, table, worker};
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use nori_kv::{Durability, Feature};
-use nori_workloads::{Mix, Overrides, Span};
+use nori_workloads::{Dialect, Mix, Overrides, Span};
 use norikv_parts::{Choice, EngineEntry, EngineRequest, Role, engine, engines};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,6 +65,8 @@ enum Command {
     },
     /// A workload on one or more engines
     Run(RunArgs),
+    /// The operations of a workload, or of a property file of YCSB, without an engine
+    Gen(GenArgs),
     /// Tables, plots and report of a stored experiment, made again from its files
     Report {
         /// The experiment's directory
@@ -91,10 +93,68 @@ struct QuickArgs {
     json: bool,
 }
 
+/// Where a workload comes from.
+#[derive(Args)]
+struct Source {
+    /// A workload file's path, a workload's name, or `ycsb` (load, then A to F)
+    workload: Option<String>,
+    /// A property file of YCSB, in place of WORKLOAD
+    #[arg(long, value_name = "FILE", conflicts_with = "workload")]
+    ycsb: Option<PathBuf>,
+    /// The program that the property file is for: ycsb, go-ycsb or ycsb-cpp [default: ycsb]
+    #[arg(long, requires = "ycsb", conflicts_with = "workload")]
+    dialect: Option<Dialect>,
+}
+
+impl Source {
+    /// The phases, and the name that they have together.
+    fn steps(&self, overrides: &Overrides) -> Result<(String, Vec<Step>)> {
+        let steps = match (&self.workload, &self.ycsb) {
+            (Some(workload), _) => steps(workload, overrides)?,
+            (None, Some(path)) => {
+                imported_steps(path, self.dialect.unwrap_or_default(), overrides)?
+            }
+            (None, None) => return Err(usage("WORKLOAD is missing")),
+        };
+        let name = match &self.workload {
+            Some(workload) if workload == names::SUITE => workload.clone(),
+            _ => steps.first().map_or_else(|| "run".into(), |step| step.label.clone()),
+        };
+        Ok((name, steps))
+    }
+}
+
+#[derive(Args)]
+struct GenArgs {
+    #[command(flatten)]
+    source: Source,
+    /// Operations of each run phase
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
+    ops: Option<u64>,
+    /// Records loaded
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
+    records: Option<u64>,
+    /// Client threads, which take turns
+    #[arg(long, value_parser = parse_threads, allow_negative_numbers = true)]
+    threads: Option<u32>,
+    /// Of the operation streams
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true, default_value_t = SEED_DEFAULT)]
+    seed: u64,
+    /// How often each key number is picked, and nothing else
+    #[arg(long)]
+    histogram: bool,
+    /// The workload file itself, and no operation
+    #[arg(long, conflicts_with_all = ["histogram", "json", "seed"])]
+    toml: bool,
+    /// A JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Args)]
 struct RunArgs {
-    /// A workload file's path, a workload's name, or `ycsb` (load, then A to F)
-    workload: String,
+    #[command(flatten)]
+    source: Source,
     /// An engine's name, or `all`; may be given more than once [default: our own]
     #[arg(long = "engine", value_name = "NAME")]
     engines: Vec<String>,
@@ -157,6 +217,7 @@ pub(crate) fn run() -> Result<()> {
         Some(Command::Quick(args)) => quick(&args),
         Some(Command::List { seam, json }) => list::list(seam.as_deref(), json),
         Some(Command::Run(args)) => run_workload(args),
+        Some(Command::Gen(args)) => generate(&args),
         Some(Command::Report { dir }) => report(&dir),
         Some(Command::Worker { plan }) => worker::work(&plan),
     }
@@ -221,18 +282,13 @@ fn run_workload(args: RunArgs) -> Result<()> {
         duration: args.duration,
         load_duration: args.load_duration,
     };
-    let steps = steps(&args.workload, &overrides)?;
+    let (name, steps) = args.source.steps(&overrides)?;
     let mut names = args.engines;
     let is_all = names.iter().any(|name| name == "all");
     if names.is_empty() {
         let ours = engines().into_iter().filter(|entry| entry.role == Role::Ours);
         names.extend(ours.map(|entry| entry.name.to_owned()));
     }
-    let name = if args.workload == names::SUITE {
-        args.workload
-    } else {
-        steps.first().map_or_else(|| "run".into(), |step| step.label.clone())
-    };
     let named = targets(&names, &args.choices, args.memory)?;
     let targets = offering(named, durability, &needs(&steps), args.memory, is_all)?;
     let experiment = Experiment {
@@ -248,6 +304,21 @@ fn run_workload(args: RunArgs) -> Result<()> {
         is_resumed: args.resume,
     };
     carry_out(&experiment, args.json)
+}
+
+fn generate(args: &GenArgs) -> Result<()> {
+    let overrides = Overrides {
+        records: args.records,
+        ops: args.ops,
+        threads: args.threads,
+        ..Overrides::default()
+    };
+    let (_, steps) = args.source.steps(&overrides)?;
+    match (args.toml, args.histogram) {
+        (true, _) => generate::toml(&steps),
+        (_, true) => generate::histogram(&steps, args.seed, args.json),
+        _ => generate::operations(&steps, args.seed, args.json),
+    }
 }
 
 /// What the phases ask of an engine beyond single reads, writes and scans, and the operation that does.

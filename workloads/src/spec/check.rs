@@ -28,7 +28,7 @@ const SORTED_DIGITS: u32 = 13;
 /// A rule that is broken, and the word by which its line is found.
 pub(super) struct Fault {
     /// The word in the file that the rule is about.
-    word: &'static str,
+    pub(super) word: &'static str,
     /// Which of the `[[phase]]` tables it is in, if any.
     phase: Option<usize>,
     pub(super) what: String,
