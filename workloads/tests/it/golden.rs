@@ -15,7 +15,8 @@ fn workload(name: &str, threads: u32) -> Workload {
         threads: Some(threads),
         ..Overrides::default()
     };
-    built_in(name).unwrap().workload().unwrap().with(&overrides).unwrap()
+    let file = built_in(name).expect("it is built in");
+    file.workload().and_then(|workload| workload.with(&overrides)).expect("it is right")
 }
 
 /// A sum over every field of every operation of all clients, who take turns.
