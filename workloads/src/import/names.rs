@@ -11,10 +11,9 @@ const GO: &[Dialect] = &[GoYcsb];
 const CPP: &[Dialect] = &[YcsbCpp];
 
 /// Every property that is read, and the programs that read it.
-const KNOWN: &[(&str, &[Dialect])] = &[
+pub(super) const KNOWN: &[(&str, &[Dialect])] = &[
     ("batch.size", GO),
     ("core_workload_insertion_retry_limit", NOT_CPP),
-    ("core_workload_insertion_retry_interval", NOT_CPP),
     ("dataintegrity", NOT_CPP),
     ("deleteproportion", ALL),
     ("exponential.frac", NOT_CPP),
@@ -56,8 +55,9 @@ const KNOWN: &[(&str, &[Dialect])] = &[
 ];
 
 /// Properties that tell the other programs how to measure, print or reach a database, and change no operation.
-const IGNORED: &[&str] = &[
+pub(super) const IGNORED: &[&str] = &[
     "command",
+    "core_workload_insertion_retry_interval",
     "db",
     "dotransactions",
     "dropdata",

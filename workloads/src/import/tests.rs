@@ -145,3 +145,25 @@ fn what_cannot_be_honoured_is_refused_at_its_line_with_the_reason() {
     let nothing = Workload::import("w", "w", "", Dialect::Ycsb).unwrap_err().to_string();
     assert!(nothing.starts_with("w:1: "), "{nothing}");
 }
+
+#[test]
+fn every_property_operation_and_distribution_is_in_the_document() {
+    let text = include_str!("../../../docs/workloads.md");
+    let properties =
+        names::KNOWN.iter().map(|(name, _)| *name).chain(names::IGNORED.iter().copied());
+    let operations = crate::OpKind::ALL.map(crate::OpKind::name);
+    let distributions = [
+        Distribution::Uniform,
+        Distribution::Zipfian,
+        Distribution::YcsbZipfian,
+        Distribution::Latest,
+        Distribution::Hotspot,
+        Distribution::Exponential,
+        Distribution::Sequential,
+        Distribution::Oldest,
+    ]
+    .map(Distribution::name);
+    for name in properties.chain(operations).chain(distributions) {
+        assert!(text.contains(&format!("`{name}`")), "docs/workloads.md does not explain `{name}`");
+    }
+}
