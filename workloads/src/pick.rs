@@ -108,33 +108,43 @@ impl Picker {
     }
 
     /// A key that exists, within `reach`; `None` if there is none.
+    #[inline]
     pub(crate) fn pick(
         &mut self,
         rng: &mut Rng,
         ledger: &Ledger,
         reach: Reach,
     ) -> Option<KeyNumber> {
+        if reach != Reach::All || !ledger.is_whole() || matches!(self, Self::Oldest { .. }) {
+            return self.pick_among_gaps(rng, ledger, reach);
+        }
+        loop {
+            let number = self.draw(rng, ledger, reach);
+            if ledger.is_acknowledged(number) {
+                return Some(number);
+            }
+        }
+    }
+
+    /// The same where keys may be gone, or are others'.
+    fn pick_among_gaps(
+        &mut self,
+        rng: &mut Rng,
+        ledger: &Ledger,
+        reach: Reach,
+    ) -> Option<KeyNumber> {
+        let count = ledger.reached(reach);
         if let Self::Oldest { from } = self {
-            let count = ledger.reached(reach);
             *from = (*from..count).find(|index| ledger.exists(ledger.at(reach, *index)))?;
             return Some(ledger.at(reach, *from));
-        }
-        if reach == Reach::All && ledger.is_whole() {
-            loop {
-                let number = self.draw(rng, ledger, reach);
-                if ledger.is_acknowledged(number) {
-                    return Some(number);
-                }
-            }
         }
         let mut index = 0;
         for _ in 0..DRAWS_MAX {
             index = ledger.index(reach, self.draw(rng, ledger, reach));
-            if index < ledger.reached(reach) && ledger.exists(ledger.at(reach, index)) {
+            if index < count && ledger.exists(ledger.at(reach, index)) {
                 return Some(ledger.at(reach, index));
             }
         }
-        let count = ledger.reached(reach);
         let first = if index < count { index } else { 0 };
         let mut next = (first..count).chain(0..first).map(|index| ledger.at(reach, index));
         next.find(|number| ledger.exists(*number))

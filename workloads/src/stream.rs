@@ -218,6 +218,7 @@ impl OpStream {
         Op { kind, key, version: self.version, scan_length, range_length, check }
     }
 
+    #[inline]
     fn insert_key(&mut self) -> KeyNumber {
         if let Some(key) = self.deleted.as_mut().and_then(VecDeque::pop_front) {
             return key;
@@ -244,6 +245,7 @@ impl OpStream {
 
     /// To be called when the store has acknowledged an operation of this stream, in order; of reads it may be left out.
     /// How many keys that existed are gone.
+    #[inline]
     pub fn acknowledge(&mut self, op: &Op) -> u64 {
         match op.kind {
             OpKind::Insert => {
@@ -333,6 +335,7 @@ impl RunSource {
         OpKind::ALL[first_at_end.unwrap_or(0)]
     }
 
+    #[inline]
     fn next_key(&mut self, ledger: &Ledger, reach: Reach) -> Option<KeyNumber> {
         let (picker, picks) = self.picker();
         picker.pick(picks, ledger, reach)
