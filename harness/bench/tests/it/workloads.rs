@@ -155,6 +155,19 @@ fn what_a_research_workload_does_is_done_and_checked_by_an_engine_of_ours() {
 }
 
 #[test]
+fn an_engine_that_lacks_an_operation_is_left_out_of_all_with_a_note() {
+    let dir = tempfile::tempdir().unwrap();
+    let args =
+        ["run", "range-deletes", "--engine", "all", "--records", "500", "--ops", "500", "--json"];
+    let output = bench(&args, dir.path());
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    let note = "redb cannot do the operation `delete_range` of this workload: left out";
+    assert!(said(&output.stderr).lines().any(|line| line == note), "{}", said(&output.stderr));
+    let rows: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert!(rows.as_array().unwrap().iter().all(|row| row["target"] != "redb"));
+}
+
+#[test]
 fn a_workload_that_cannot_be_is_one_line_and_exit_2() {
     let dir = tempfile::tempdir().unwrap();
     let good = "schema = \"norikv.workload/1\"\nname = \"t\"\n[keys]\nrecords = 10\n[values]\nrecord = \"blob\"\n\
