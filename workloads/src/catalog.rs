@@ -14,6 +14,11 @@ pub struct BuiltIn {
 }
 
 impl BuiltIn {
+    /// Whether it is one of YCSB's own, which the suite runs.
+    pub fn is_core(&self) -> bool {
+        self.path.starts_with("workloads/ycsb/")
+    }
+
     /// The workload it describes.
     pub fn workload(&self) -> Result<Workload, FileError> {
         Workload::parse(self.path, self.text)
@@ -22,7 +27,7 @@ impl BuiltIn {
 
 macro_rules! built_in {
     ($($name:literal => $path:literal),* $(,)?) => {
-        /// Every built-in workload, in the order in which the suite runs.
+        /// Every built-in workload; those of YCSB in the order in which the suite runs.
         ///
         /// YCSB's own advice: the two that insert come last, for they change the size of the store.
         pub const BUILT_IN: &[BuiltIn] = &[$(BuiltIn {
@@ -40,6 +45,12 @@ built_in! {
     "ycsb-f" => "ycsb/f.toml",
     "ycsb-d" => "ycsb/d.toml",
     "ycsb-e" => "ycsb/e.toml",
+    "queue" => "research/queue.toml",
+    "churn" => "research/churn.toml",
+    "absent-reads" => "research/absent-reads.toml",
+    "hotspot-updates" => "research/hotspot-updates.toml",
+    "range-deletes" => "research/range-deletes.toml",
+    "batched-writes" => "research/batched-writes.toml",
 }
 
 /// The built-in workload of that name.

@@ -9,19 +9,29 @@ const PRIME: u64 = 1_099_511_628_211;
 /// What four bytes of zero do to a hash: `hash ^ 0` is the hash, so each is one multiplication.
 const FOUR_ZEROS: u64 = PRIME.wrapping_pow(4);
 
-/// YCSB's hash of a number. The result is below 2^63 (or is 2^63 itself, for the one hash whose
-/// absolute value does not fit a signed number).
-pub fn fnv64(number: u64) -> u64 {
+/// YCSB-cpp's hash of a number: YCSB's before the absolute value is taken.
+#[inline]
+pub(crate) fn fnv64_unsigned(number: u64) -> u64 {
     let over = |bytes: [u8; 4], hash: u64| {
         bytes.iter().fold(hash, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(PRIME))
     };
     // Two for each operation: most numbers are small, and each multiplication waits for the one before.
     let low = over((number as u32).to_le_bytes(), OFFSET_BASIS);
-    let hash = match (number >> 32) as u32 {
+    match (number >> 32) as u32 {
         0 => low.wrapping_mul(FOUR_ZEROS),
         high => over(high.to_le_bytes(), low),
-    };
-    hash.cast_signed().unsigned_abs()
+    }
+}
+
+/// go-ycsb's hash of a number: YCSB's of the same bytes in the opposite order.
+pub(crate) fn fnv64_big_endian(number: u64) -> u64 {
+    fnv64(number.swap_bytes())
+}
+
+/// YCSB's hash of a number. The result is below 2^63 (or is 2^63 itself, for the one hash whose
+/// absolute value does not fit a signed number).
+pub fn fnv64(number: u64) -> u64 {
+    fnv64_unsigned(number).cast_signed().unsigned_abs()
 }
 
 /// A good 64-bit mixing of one number (the finaliser of SplitMix64). Not YCSB's; used for values.
@@ -49,6 +59,26 @@ mod tests {
         for (number, hash) in golden {
             assert_eq!(fnv64(number), hash, "key number {number}");
         }
+    }
+
+    #[test]
+    fn hashes_of_the_other_programs_are_theirs() {
+        let golden = [
+            (0, 6_284_781_860_667_377_211),
+            (1, 6_284_782_960_179_005_422),
+            (2, 6_284_784_059_690_633_633),
+            (9, 6_284_774_164_085_979_734),
+            (10, 6_284_775_263_597_607_945),
+            (999, 6_283_716_433_899_829_977),
+            (123_456_789, 6_352_291_977_467_012_831),
+        ];
+        for (number, hash) in golden {
+            assert_eq!(fnv64_big_endian(number), hash, "key number {number}");
+        }
+        // Above 2^63: the negative of what the Java program makes of it.
+        assert_eq!(fnv64_unsigned(0), 0xA8C7_F832_281A_39C5);
+        let halves = (0..10_000).filter(|number| fnv64_unsigned(*number) != fnv64(*number)).count();
+        assert!((4_800..5_200).contains(&halves), "{halves} of 10,000 differ by their sign");
     }
 
     #[test]

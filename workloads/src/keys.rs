@@ -1,7 +1,6 @@
 //! Keys: from a key number to the bytes an engine sees.
 
-use crate::fnv64;
-use crate::spec::{KeyFormat, KeyOrder, Keys};
+use crate::spec::{KeyFormat, KeyHash, KeyOrder, Keys};
 
 /// The number of a key: loaded keys have `0..records`, inserted ones follow.
 pub type KeyNumber = u64;
@@ -13,13 +12,14 @@ pub const KEY_BYTES_MAX: usize = 128;
 #[derive(Clone, Debug)]
 pub struct KeyCodec {
     order: KeyOrder,
+    hash: KeyHash,
     format: KeyFormat,
 }
 
 impl KeyCodec {
     /// A writer of the keys that `keys` describes.
     pub fn new(keys: &Keys) -> Self {
-        Self { order: keys.order, format: keys.format.clone() }
+        Self { order: keys.order, hash: keys.hash, format: keys.format.clone() }
     }
 
     /// Replaces what `buffer` holds by the key of `number`. Allocates only while the buffer is
@@ -28,7 +28,7 @@ impl KeyCodec {
     pub fn write(&self, number: KeyNumber, buffer: &mut Vec<u8>) {
         buffer.clear();
         let placed = match self.order {
-            KeyOrder::Hashed => fnv64(number),
+            KeyOrder::Hashed => self.hash.of(number),
             KeyOrder::Ordered => number,
         };
         match &self.format {
@@ -84,9 +84,10 @@ fn write_four(number: u32, digits: &mut [u8]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::fnv64;
 
     fn key(order: KeyOrder, format: KeyFormat, number: u64) -> Vec<u8> {
-        let keys = Keys { records: 1, max_new: 0, order, format };
+        let keys = Keys { records: 1, max_new: 0, order, format, hash: KeyHash::Ycsb };
         let mut buffer = vec![1, 2, 3];
         KeyCodec::new(&keys).write(number, &mut buffer);
         buffer

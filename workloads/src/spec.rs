@@ -8,8 +8,8 @@ mod check;
 mod shape;
 
 pub use shape::{
-    Distribution, KeyFormat, KeyOrder, Keys, Lengths, Load, LoadModel, Mix, Phase, PhaseKind, Pick,
-    RecordModel, SizeKind, Sizes, Span, Values, Workload,
+    Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix, Phase,
+    PhaseKind, Pick, RecordModel, SizeKind, Sizes, Span, Values, Workload,
 };
 
 use crate::FileError;
@@ -74,6 +74,11 @@ impl Workload {
             what: fault.what,
         })?;
         Ok(self)
+    }
+
+    /// Whether it may be run; if not, the word of a file that is wrong, and why.
+    pub(crate) fn checked(&self) -> Result<(), (&'static str, String)> {
+        check::check(self).map_err(|fault| (fault.word, fault.what))
     }
 
     /// The file that says what this value says.

@@ -6,21 +6,22 @@ mod complaint;
 
 use crate::experiment::{Experiment, finish};
 use crate::names::{
-    self, Target, baseline, parse_blocks, parse_bytes, parse_choice, parse_count, parse_memory,
-    parse_minutes, parse_threads, steps, targets, usage,
+    self, Target, baseline, imported_steps, parse_blocks, parse_bytes, parse_choice, parse_count,
+    parse_memory, parse_minutes, parse_threads, steps, targets, usage,
 };
+use crate::plan::Step;
 use crate::plot::thousands;
 use crate::progress::Progress;
 use crate::ratios::ratios;
 use crate::rows::ALL;
 use crate::soak::Soak;
 use crate::stored::Stored;
-use crate::{Ended, INCOMPLETE, experiment, list, out, soak, table, worker};
+use crate::{Ended, INCOMPLETE, experiment, generate, list, out, soak, table, worker};
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use nori_kv::Durability;
-use nori_workloads::{Overrides, Span};
+use nori_kv::{Durability, Feature};
+use nori_workloads::{Dialect, Mix, Overrides, Span};
 use norikv_parts::{Choice, EngineEntry, EngineRequest, Role, engine, engines};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,6 +66,8 @@ enum Command {
     },
     /// A workload on one or more engines
     Run(RunArgs),
+    /// The operations of a workload, or of a property file of YCSB, without an engine
+    Gen(GenArgs),
     /// Tables, plots and report of a stored experiment, made again from its files
     Report {
         /// The experiment's directory
@@ -93,6 +96,64 @@ struct QuickArgs {
     json: bool,
 }
 
+/// Where a workload comes from.
+#[derive(Args)]
+struct Source {
+    /// A workload file's path, a workload's name, or `ycsb` (load, then A to F)
+    workload: Option<String>,
+    /// A property file of YCSB, in place of WORKLOAD
+    #[arg(long, value_name = "FILE", conflicts_with = "workload")]
+    ycsb: Option<PathBuf>,
+    /// The program that the property file is for: ycsb, go-ycsb or ycsb-cpp [default: ycsb]
+    #[arg(long, requires = "ycsb", conflicts_with = "workload")]
+    dialect: Option<Dialect>,
+}
+
+impl Source {
+    /// The phases, and the name that they have together.
+    fn steps(&self, overrides: &Overrides) -> Result<(String, Vec<Step>)> {
+        let steps = match (&self.workload, &self.ycsb) {
+            (Some(workload), _) => steps(workload, overrides)?,
+            (None, Some(path)) => {
+                imported_steps(path, self.dialect.unwrap_or_default(), overrides)?
+            }
+            (None, None) => return Err(usage("WORKLOAD is missing")),
+        };
+        let name = match &self.workload {
+            Some(workload) if workload == names::SUITE => workload.clone(),
+            _ => steps.first().map_or_else(|| "run".into(), |step| step.label.clone()),
+        };
+        Ok((name, steps))
+    }
+}
+
+#[derive(Args)]
+struct GenArgs {
+    #[command(flatten)]
+    source: Source,
+    /// Operations of each run phase
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
+    ops: Option<u64>,
+    /// Records loaded
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
+    records: Option<u64>,
+    /// Client threads, which take turns
+    #[arg(long, value_parser = parse_threads, allow_negative_numbers = true)]
+    threads: Option<u32>,
+    /// Of the operation streams
+    #[arg(long, value_parser = parse_count, allow_negative_numbers = true, default_value_t = SEED_DEFAULT)]
+    seed: u64,
+    /// How often each key number is picked, and nothing else
+    #[arg(long)]
+    histogram: bool,
+    /// The workload file itself, and no operation
+    #[arg(long, conflicts_with_all = ["histogram", "json", "seed"])]
+    toml: bool,
+    /// A JSON object a line
+    #[arg(long)]
+    json: bool,
+}
+
 #[derive(Args)]
 struct SoakArgs {
     /// How long
@@ -114,8 +175,8 @@ struct SoakArgs {
 
 #[derive(Args)]
 struct RunArgs {
-    /// A workload file's path, a workload's name, or `ycsb` (load, then A to F)
-    workload: String,
+    #[command(flatten)]
+    source: Source,
     /// An engine's name, or `all`; may be given more than once [default: our own]
     #[arg(long = "engine", value_name = "NAME")]
     engines: Vec<String>,
@@ -178,6 +239,7 @@ pub(crate) fn run() -> Result<()> {
         Some(Command::Quick(args)) => quick(&args),
         Some(Command::List { seam, json }) => list::list(seam.as_deref(), json),
         Some(Command::Run(args)) => run_workload(args),
+        Some(Command::Gen(args)) => generate(&args),
         Some(Command::Report { dir }) => report(&dir),
         Some(Command::Soak(args)) => soak::soak(&Soak {
             minutes: args.minutes,
@@ -249,20 +311,15 @@ fn run_workload(args: RunArgs) -> Result<()> {
         duration: args.duration,
         load_duration: args.load_duration,
     };
-    let steps = steps(&args.workload, &overrides)?;
+    let (name, steps) = args.source.steps(&overrides)?;
     let mut names = args.engines;
     let is_all = names.iter().any(|name| name == "all");
     if names.is_empty() {
         let ours = engines().into_iter().filter(|entry| entry.role == Role::Ours);
         names.extend(ours.map(|entry| entry.name.to_owned()));
     }
-    let name = if args.workload == names::SUITE {
-        args.workload
-    } else {
-        steps.first().map_or_else(|| "run".into(), |step| step.label.clone())
-    };
     let named = targets(&names, &args.choices, args.memory)?;
-    let targets = offering(named, durability, args.memory, is_all)?;
+    let targets = offering(named, durability, &needs(&steps), args.memory, is_all)?;
     let experiment = Experiment {
         dir: args.out.unwrap_or_else(|| Path::new("results").join(&name)),
         baseline: baseline(args.baseline.as_deref(), &targets)?,
@@ -278,11 +335,39 @@ fn run_workload(args: RunArgs) -> Result<()> {
     carry_out(&experiment, args.json)
 }
 
-/// The targets that can do `durability`. One that cannot is left out of `all` with a note, and refused where it
+fn generate(args: &GenArgs) -> Result<()> {
+    let overrides = Overrides {
+        records: args.records,
+        ops: args.ops,
+        threads: args.threads,
+        ..Overrides::default()
+    };
+    let (_, steps) = args.source.steps(&overrides)?;
+    match (args.toml, args.histogram) {
+        (true, _) => generate::toml(&steps),
+        (_, true) => generate::histogram(&steps, args.seed, args.json),
+        _ => generate::operations(&steps, args.seed, args.json),
+    }
+}
+
+/// What the phases ask of an engine beyond single reads, writes and scans, and the operation that does.
+fn needs(steps: &[Step]) -> Vec<(Feature, &'static str)> {
+    let any = |share: fn(&Mix) -> f64| {
+        steps.iter().any(|step| share(&step.workload.phases[step.phase].mix) > 0.0)
+    };
+    let needs = [
+        (Feature::RangeDeletes, "delete_range", any(|mix| mix.delete_range)),
+        (Feature::Batches, "batch", any(|mix| mix.batch)),
+    ];
+    needs.into_iter().filter(|need| need.2).map(|(feature, op, _)| (feature, op)).collect()
+}
+
+/// The targets that can do `durability` and what the workload `needs`. One that cannot is left out of `all` with a note, and refused where it
 /// was named: all targets of an experiment have the same class, or their numbers could not be compared.
 fn offering(
     targets: Vec<Target>,
     durability: Durability,
+    needs: &[(Feature, &str)],
     memory_bytes: u64,
     is_all: bool,
 ) -> Result<Vec<Target>> {
@@ -290,6 +375,14 @@ fn offering(
     for target in targets {
         let request = EngineRequest { memory_bytes, choices: &target.choices };
         let capabilities = engine(&target.engine)?.build(&request)?.capabilities();
+        if let Some((_, op)) = needs.iter().find(|(feature, _)| !capabilities.has(*feature)) {
+            let what = format!("{} cannot do the operation `{op}` of this workload", target.engine);
+            if !is_all {
+                return Err(usage(what));
+            }
+            out::error(&format!("{what}: left out"));
+            continue;
+        }
         if capabilities.offers(durability) {
             able.push(target);
             continue;

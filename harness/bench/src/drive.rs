@@ -78,6 +78,8 @@ pub(crate) struct Counts {
     pub(crate) bytes_written: u64,
     /// Of these, bytes of keys that did not exist before.
     pub(crate) bytes_inserted: u64,
+    /// Bytes of keys and values that deletes removed, where all values have one length.
+    pub(crate) bytes_deleted: u64,
     /// Bytes of keys and values read.
     pub(crate) bytes_read: u64,
     /// Values looked at.
@@ -96,6 +98,7 @@ impl Counts {
         }
         self.bytes_written += other.bytes_written;
         self.bytes_inserted += other.bytes_inserted;
+        self.bytes_deleted += other.bytes_deleted;
         self.bytes_read += other.bytes_read;
         self.checked += other.checked;
         self.filled += other.filled;

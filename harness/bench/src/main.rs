@@ -9,6 +9,7 @@
 //! | `cli`, `names` | what the user asked for |
 //! | `plan`, `blocks`, `note`, `experiment`, `progress` | which runs that means; children that carry them out |
 //! | `guard`, `interrupt` | one bench to a directory, no child without its bench; Ctrl-C |
+//! | `generate` | the operations of a workload, without an engine |
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
@@ -24,6 +25,7 @@ mod drive;
 mod effect;
 mod events;
 mod experiment;
+mod generate;
 mod guard;
 mod interrupt;
 mod latency;

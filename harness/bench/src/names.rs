@@ -1,11 +1,11 @@
 //! From the names on a command line to workloads, engines and choices.
 
-use crate::Usage;
 use crate::effect::BLOCKS_MAX;
 use crate::plan::Step;
 use crate::ratios::baselines;
+use crate::{Usage, out};
 use anyhow::{Context, Result};
-use nori_workloads::{BUILT_IN, Overrides, PhaseKind, Workload, built_in, nearest};
+use nori_workloads::{BUILT_IN, Dialect, Overrides, PhaseKind, Workload, built_in, nearest};
 use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MIN, Role, engine, engines};
 use std::path::Path;
 
@@ -35,16 +35,41 @@ pub(crate) fn steps(name: &str, overrides: &Overrides) -> Result<Vec<Step>> {
             return Err(usage(format!("no workload is called `{name}`{hint}")));
         }
     };
+    steps_of(workload, overrides)
+}
+
+/// The phases of one workload.
+fn steps_of(workload: Workload, overrides: &Overrides) -> Result<Vec<Step>> {
     let workload = with(workload, overrides)?;
     let phases = 0..workload.phases.len();
     let step = |phase| Step { label: workload.name.clone(), workload: workload.clone(), phase };
     Ok(phases.map(step).collect())
 }
 
-/// One load, then what each built-in workload runs, on the same store.
+/// The phases of a property file. Notes about it go to standard error.
+pub(crate) fn imported_steps(
+    path: &Path,
+    dialect: Dialect,
+    overrides: &Overrides,
+) -> Result<Vec<Step>> {
+    let origin = path.display().to_string();
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| usage(format!("property file {origin} cannot be read: {error}")))?;
+    // The name becomes part of those of files.
+    let stem =
+        path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
+    let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
+    let name: String = stem.chars().map(plain).collect();
+    let imported = Workload::import(&origin, &name, &text, dialect)
+        .map_err(|error| usage(error.to_string()))?;
+    imported.notes.iter().for_each(|note| out::error(&format!("note: {note}")));
+    steps_of(imported.workload, overrides)
+}
+
+/// One load, then what each of YCSB's workloads runs, on the same store.
 fn suite(overrides: &Overrides) -> Result<Vec<Step>> {
     let mut steps = Vec::new();
-    for file in BUILT_IN {
+    for file in BUILT_IN.iter().filter(|file| file.is_core()) {
         let workload = with(file.workload().context("a built-in workload is broken")?, overrides)?;
         for (phase, kind) in workload.phases.iter().map(|phase| phase.kind).enumerate() {
             let is_load = kind == PhaseKind::Load;

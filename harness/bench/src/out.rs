@@ -2,12 +2,29 @@
 //! replaced, so that nobody ever reads half of one.
 
 use anyhow::{Context, Result};
-use std::io::Write;
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
 
 /// Writes a line to standard output.
 pub(crate) fn line(text: &str) {
     let _ = writeln!(std::io::stdout().lock(), "{text}");
+}
+
+/// Lends standard output to a writer of many lines, through a buffer.
+///
+/// # Errors
+///
+/// What writing comes to, unless it is that the reader has gone away.
+pub(crate) fn many(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) -> Result<()> {
+    let mut buffer = BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    match write(&mut buffer).and_then(|()| buffer.flush()) {
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => {
+            // What is in the buffer would be tried again when it is dropped.
+            let _ = buffer.into_parts();
+            Ok(())
+        }
+        outcome => outcome.context("writing to standard output"),
+    }
 }
 
 /// Writes a line to standard error.

@@ -17,7 +17,7 @@ use crate::plan::{RunPlan, Step};
 use crate::process::{Usage, reset_rss_peak, rss_peak_bytes};
 use crate::rows::{Row, Seen, rows_of, write_rows};
 use crate::series::{During, Series, disk_bytes};
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use nori_kv::{Durability, Engine, Parts};
 use nori_observe::Registry;
 use nori_workloads::{Ledger, PhaseKind, SizeKind};
@@ -101,7 +101,7 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
             series: Series::new(&plan.dir),
             rows: Vec::new(),
             began: Instant::now(),
-            records: 0,
+            existing: None,
             live_bytes: Some(0),
         }
         .all_steps(tell)
@@ -127,8 +127,8 @@ struct Run<'a> {
     series: Series,
     rows: Vec<Row>,
     began: Instant,
-    /// Keys that exist, numbered from 0.
-    records: u64,
+    /// Which keys exist.
+    existing: Option<Arc<Ledger>>,
     /// Bytes of keys and values of live entries; `None` once it cannot be told.
     live_bytes: Option<u64>,
 }
@@ -148,9 +148,9 @@ impl Run<'_> {
 
     fn step(&mut self, number: usize, step: &Step, tell: &mut dyn FnMut(&Message)) -> Result<()> {
         let mut step = step.clone();
-        if step.kind() == PhaseKind::Run {
+        if let (PhaseKind::Run, Some(existing)) = (step.kind(), &self.existing) {
             // Earlier phases may have inserted; what they inserted is part of the key space now.
-            step.workload.keys.records = self.records;
+            step.workload.keys.records = existing.settled();
         }
         tell(&Message::Begin { step: number });
         reset_rss_peak();
@@ -163,7 +163,7 @@ impl Run<'_> {
         let (outcome, ledger) = self.run(number, &step, during, tell)?;
         self.events.phase((self.now_nanos)(), "phase_end", &label, phase)?;
         let seen_usage = Usage::now().since(usage);
-        self.account(&step, &outcome, &ledger);
+        self.account(&step, &outcome, ledger);
         let seen = Seen {
             usage: seen_usage,
             rss_peak_bytes: rss_peak_bytes(),
@@ -178,7 +178,7 @@ impl Run<'_> {
         let (ops, errors) = (outcome.counts.ops_total(), outcome.counts.errors_total());
         tell(&Message::End { step: number, seconds: outcome.seconds, ops, errors });
         if let Some(error) = outcome.first_error {
-            anyhow::bail!("{errors} of {ops} operations failed; the first: {error}");
+            bail!("{errors} of {ops} operations failed; the first: {error}");
         }
         Ok(())
     }
@@ -191,13 +191,11 @@ impl Run<'_> {
         tell: &mut dyn FnMut(&Message),
     ) -> Result<(PhaseOutcome, Arc<Ledger>)> {
         let clients = step.workload.phases[step.phase].load.threads;
-        let base = if step.kind() == PhaseKind::Load { 0 } else { self.records };
-        ensure!(
-            base > 0 || step.kind() == PhaseKind::Load,
-            "{} runs on an empty store",
-            step.label
-        );
-        let ledger = Arc::new(Ledger::new(base, clients));
+        let ledger = Arc::new(match (&self.existing, step.kind()) {
+            (_, PhaseKind::Load) => Ledger::new(0, clients),
+            (Some(existing), _) => existing.next(clients),
+            (None, _) => bail!("{} runs on an empty store", step.label),
+        });
         let job = PhaseJob {
             engine: &self.engine,
             workload: &step.workload,
@@ -229,13 +227,13 @@ impl Run<'_> {
     }
 
     /// Keeps account of which keys exist, and of their bytes.
-    fn account(&mut self, step: &Step, outcome: &PhaseOutcome, ledger: &Ledger) {
-        self.records = ledger.settled();
-        let inserted = outcome.counts.bytes_inserted;
+    fn account(&mut self, step: &Step, outcome: &PhaseOutcome, ledger: Arc<Ledger>) {
+        self.existing = Some(ledger);
+        let counts = &outcome.counts;
         // With values of many lengths an update changes the sum, and nobody keeps the old lengths.
         self.live_bytes = self
             .live_bytes
             .filter(|_| step.workload.values.size.dist == SizeKind::Constant)
-            .map(|bytes| bytes + inserted);
+            .and_then(|bytes| (bytes + counts.bytes_inserted).checked_sub(counts.bytes_deleted));
     }
 }

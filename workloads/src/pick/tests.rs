@@ -1,7 +1,7 @@
 //! The distributions against tables: YCSB's own frequencies, and the exact ones.
 
 use super::*;
-use crate::{built_in, zeta};
+use crate::{built_in, fnv64, zeta};
 
 /// Whether `count` of `draws` is within 4 sigma of probability `p`.
 fn fits(count: u64, draws: u64, p: f64) -> bool {
@@ -56,12 +56,12 @@ fn a_picker_of_a_workload_without_inserts_refuses_the_one_key_too_many() {
     workload.keys.records = 1_000;
     let ledger = Ledger::new(1_000, 1);
     let pick = workload.phases[1].pick.unwrap();
-    let mut picker = Picker::new(pick, &workload.keys, &ledger);
+    let mut picker = Picker::new(pick, &workload.keys, &ledger, 0, 1);
     let mut rng = Rng::new(1, 0);
     let draws = 300_000;
     let mut hottest = 0;
     for _ in 0..draws {
-        let key = picker.pick(&mut rng, &ledger);
+        let key = picker.pick(&mut rng, &ledger, Reach::All).unwrap();
         assert!(key < 1_000);
         hottest += u64::from(key == 144);
     }
@@ -131,11 +131,13 @@ fn a_grown_sampler_knows_the_zeta_of_its_new_size() {
 fn latest_follows_the_newest_acknowledged_insert() {
     let keys = built_in("ycsb-d").unwrap().workload().unwrap().keys;
     let ledger = Ledger::new(1_000, 1);
-    let mut picker = Picker::new(Pick { dist: Distribution::Latest, theta: None }, &keys, &ledger);
+    let mut picker = Picker::new(Pick::of(Distribution::Latest), &keys, &ledger, 0, 1);
     let mut rng = Rng::new(7, 0);
     for newest in [999, 1_000, 1_001] {
         let draws = 200_000;
-        let hits = (0..draws).filter(|_| picker.pick(&mut rng, &ledger) == newest).count() as u64;
+        let hits = (0..draws)
+            .filter(|_| picker.pick(&mut rng, &ledger, Reach::All).unwrap() == newest)
+            .count() as u64;
         let p = 1.0 / zeta(newest + 1, 0.99);
         assert!(fits(hits, draws, p), "newest {newest}: {hits} of {draws}, p {p}");
         ledger.acknowledge(0);
@@ -149,6 +151,7 @@ fn every_distribution_works_with_a_single_key() {
         max_new: 0,
         order: crate::KeyOrder::Hashed,
         format: crate::KeyFormat::Be64 {},
+        hash: KeyHash::Ycsb,
     };
     let ledger = Ledger::new(1, 1);
     for dist in [
@@ -156,11 +159,120 @@ fn every_distribution_works_with_a_single_key() {
         Distribution::Zipfian,
         Distribution::YcsbZipfian,
         Distribution::Latest,
+        Distribution::Exponential,
+        Distribution::Sequential,
+        Distribution::Oldest,
     ] {
-        let mut picker = Picker::new(Pick { dist, theta: None }, &keys, &ledger);
+        let mut picker = Picker::new(Pick::of(dist), &keys, &ledger, 0, 1);
         let mut rng = Rng::new(8, 0);
         for _ in 0..100 {
-            assert_eq!(picker.pick(&mut rng, &ledger), 0, "{dist:?}");
+            assert_eq!(picker.pick(&mut rng, &ledger, Reach::All).unwrap(), 0, "{dist:?}");
         }
+    }
+}
+
+fn thousand(dist: Distribution) -> (Picker, Ledger) {
+    let workload = built_in("ycsb-c").unwrap().workload().unwrap();
+    let keys = Keys { records: 1_000, ..workload.keys };
+    let ledger = Ledger::new(1_000, 1);
+    (Picker::new(Pick::of(dist), &keys, &ledger, 0, 1), ledger)
+}
+
+/// How often each number is picked in so many draws.
+fn counts(picker: &mut Picker, ledger: &Ledger, draws: u64) -> Vec<u64> {
+    let mut rng = Rng::new(12, 0);
+    let mut counts = vec![0; 1_000];
+    for _ in 0..draws {
+        counts[picker.pick(&mut rng, ledger, Reach::All).unwrap() as usize] += 1;
+    }
+    counts
+}
+
+#[test]
+fn a_hotspot_sends_four_in_five_operations_to_the_lowest_fifth_and_is_even_within_each_part() {
+    let (mut picker, ledger) = thousand(Distribution::Hotspot);
+    let draws = 1_000_000;
+    let counts = counts(&mut picker, &ledger, draws);
+    assert!(fits(counts[..200].iter().sum(), draws, 0.8), "{:?}", &counts[..200]);
+    for (part, share) in [(&counts[..200], 0.8), (&counts[200..], 0.2)] {
+        // The sum of squared deviations, each in units of its variance, is near the number of keys.
+        let expected = draws as f64 * share / part.len() as f64;
+        let chi: f64 = part.iter().map(|count| (*count as f64 - expected).powi(2) / expected).sum();
+        let freedom = part.len() as f64 - 1.0;
+        assert!((chi - freedom).abs() < 4.5 * (2.0 * freedom).sqrt(), "{chi} for {freedom}");
+    }
+}
+
+#[test]
+fn an_exponential_pick_keeps_its_percentage_within_six_sevenths_of_the_keys() {
+    let (mut picker, ledger) = thousand(Distribution::Exponential);
+    let draws = 1_000_000;
+    let counts = counts(&mut picker, &ledger, draws);
+    // Distances beyond the oldest key are drawn again, so shares are of those that are not.
+    let gamma = -(0.05_f64.ln()) / 857.142_857_1;
+    let within = |keys: f64| (1.0 - (-gamma * keys).exp()) / (1.0 - (-gamma * 1_000.0).exp());
+    assert!((within(857.142_857_1) * (1.0 - (-gamma * 1_000.0).exp()) - 0.95).abs() < 1e-12);
+    for newest in [1, 10, 100, 500, 857, 999] {
+        let count = counts[1_000 - newest..].iter().sum();
+        assert!(fits(count, draws, within(newest as f64)), "the newest {newest}: {count}");
+    }
+}
+
+#[test]
+fn a_sequential_pick_deals_the_loaded_keys_out_to_its_clients_and_begins_again() {
+    let keys = Keys { records: 10, ..built_in("ycsb-c").unwrap().workload().unwrap().keys };
+    let ledger = Ledger::new(10, 3);
+    let mut rng = Rng::new(1, 0);
+    let mut dealt = Vec::new();
+    let pick = Pick::of(Distribution::Sequential);
+    let mut pickers: Vec<Picker> =
+        (0..3).map(|client| Picker::new(pick, &keys, &ledger, client, 3)).collect();
+    for _ in 0..10 {
+        for picker in &mut pickers {
+            dealt.push(picker.pick(&mut rng, &ledger, Reach::All).unwrap());
+        }
+    }
+    assert_eq!(dealt, (0..30).map(|number| number % 10).collect::<Vec<u64>>());
+}
+
+#[test]
+fn the_oldest_key_is_picked_until_it_is_gone() {
+    let (mut picker, ledger) = thousand(Distribution::Oldest);
+    let mut rng = Rng::new(1, 0);
+    let mut next = |ledger: &Ledger| picker.pick(&mut rng, ledger, Reach::All);
+    for number in 0..1_000 {
+        assert_eq!((next(&ledger), next(&ledger)), (Some(number), Some(number)));
+        ledger.delete(number);
+    }
+    assert_eq!(next(&ledger), None);
+    ledger.acknowledge(0);
+    assert_eq!(next(&ledger), Some(1_000));
+}
+
+#[test]
+fn a_pick_among_few_keys_that_are_left_ends_whatever_the_distribution() {
+    for dist in [
+        Distribution::Uniform,
+        Distribution::Zipfian,
+        Distribution::YcsbZipfian,
+        Distribution::Latest,
+        Distribution::Hotspot,
+        Distribution::Exponential,
+        Distribution::Sequential,
+        Distribution::Oldest,
+    ] {
+        let (mut picker, ledger) = thousand(dist);
+        (0..1_000).filter(|number| ![3, 701].contains(number)).for_each(|number| {
+            ledger.delete(number);
+        });
+        let mut rng = Rng::new(1, 0);
+        for _ in 0..200 {
+            let picked = picker.pick(&mut rng, &ledger, Reach::All);
+            assert!(matches!(picked, Some(3 | 701)), "{dist:?}: {picked:?}");
+        }
+        ledger.delete(3);
+        ledger.delete(701);
+        assert_eq!(picker.pick(&mut rng, &ledger, Reach::All), None, "{dist:?}");
+        assert!(picker.pick_blindly(&mut rng, &ledger, Reach::All) < 1_000, "{dist:?}");
     }
 }

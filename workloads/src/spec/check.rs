@@ -2,9 +2,11 @@
 
 use super::SCHEMA;
 use super::shape::{
-    Distribution, KeyFormat, Mix, Phase, PhaseKind, Pick, SizeKind, Sizes, Workload,
+    Distribution, KeyFormat, KeyOrder, Keys, Lengths, Mix, Phase, PhaseKind, Pick, SizeKind, Sizes,
+    Workload,
 };
 use crate::OpKind;
+use crate::pick::hot_keys;
 
 /// Values longer than this are refused: no engine here takes them.
 const VALUE_BYTES_MAX: u64 = 1 << 26;
@@ -15,11 +17,18 @@ const PREFIX_BYTES_MAX: usize = 64;
 const ZERO_PAD_MAX: u32 = 64;
 /// Shares may miss a sum of 1 by what rounding of decimal fractions takes.
 const MIX_SUM_ERROR_MAX: f64 = 1e-9;
+/// A batch is kept in memory as a whole, with every value.
+const BATCH_MAX: u32 = 10_000;
+/// Longer ranges would make the ledger of one delete a measurable part of a run.
+const RANGE_MAX: u32 = 1_000_000;
+/// With as many digits all numbers that can be loaded, inserted or made up have the same length, so they sort as
+/// numbers do.
+const SORTED_DIGITS: u32 = 13;
 
 /// A rule that is broken, and the word by which its line is found.
 pub(super) struct Fault {
     /// The word in the file that the rule is about.
-    word: &'static str,
+    pub(super) word: &'static str,
     /// Which of the `[[phase]]` tables it is in, if any.
     phase: Option<usize>,
     pub(super) what: String,
@@ -90,7 +99,8 @@ pub(super) fn check(workload: &Workload) -> Result<(), Fault> {
     check_sizes(workload.values.size)?;
     require(!workload.phases.is_empty(), "phase", "a workload has at least one [[phase]]")?;
     for (index, phase) in workload.phases.iter().enumerate() {
-        check_phase(phase).map_err(|fault| Fault { phase: Some(index), ..fault })?;
+        check_phase(phase, &workload.keys)
+            .map_err(|fault| Fault { phase: Some(index), ..fault })?;
     }
     Ok(())
 }
@@ -113,7 +123,7 @@ fn check_sizes(sizes: Sizes) -> Result<(), Fault> {
     )
 }
 
-fn check_phase(phase: &Phase) -> Result<(), Fault> {
+fn check_phase(phase: &Phase, keys: &Keys) -> Result<(), Fault> {
     require(
         (1..=THREADS_MAX).contains(&phase.load.threads),
         "load",
@@ -125,15 +135,19 @@ fn check_phase(phase: &Phase) -> Result<(), Fault> {
                 && phase.duration.is_none_or(|span| !span.0.is_zero())
                 && phase.mix.is_empty()
                 && phase.pick.is_none()
-                && phase.scan_length.is_none(),
+                && phase.scan_length.is_none()
+                && phase.range_length.is_none()
+                && phase.batch_size.is_none()
+                && !phase.reinsert,
             "kind",
-            "a load phase inserts all records: it has no ops, mix, pick or scan_length, and no duration of 0",
+            "a load phase inserts all records: it has no ops, mix, pick, scan_length, range_length, batch_size or \
+             reinsert, and no duration of 0",
         ),
-        PhaseKind::Run => check_run(phase),
+        PhaseKind::Run => check_run(phase, keys),
     }
 }
 
-fn check_run(phase: &Phase) -> Result<(), Fault> {
+fn check_run(phase: &Phase, keys: &Keys) -> Result<(), Fault> {
     match (phase.ops, phase.duration) {
         (Some(ops), None) => require(ops > 0, "ops", "ops must be above 0")?,
         (None, Some(span)) => require(!span.0.is_zero(), "duration", "duration must be above 0")?,
@@ -144,19 +158,86 @@ fn check_run(phase: &Phase) -> Result<(), Fault> {
     let names_keys =
         mix.shares().iter().any(|(kind, share)| *kind != OpKind::Insert && *share > 0.0);
     require(phase.pick.is_some() || !names_keys, "kind", "this mix needs a pick")?;
+    let pairs = [
+        ("scan", mix.scan, "scan_length", phase.scan_length.is_some()),
+        ("delete_range", mix.delete_range, "range_length", phase.range_length.is_some()),
+        ("batch", mix.batch, "batch_size", phase.batch_size.is_some()),
+    ];
+    for (kind, share, field, is_given) in pairs {
+        require(is_given == (share > 0.0), "mix", format!("{kind} and {field} go together"))?;
+    }
+    check_lengths("scan_length", phase.scan_length, u32::MAX)?;
+    check_lengths("range_length", phase.range_length, RANGE_MAX)?;
     require(
-        phase.scan_length.is_some() == (mix.scan > 0.0),
-        "mix",
-        "scan and scan_length go together",
+        phase.batch_size.is_none_or(|size| (1..=BATCH_MAX).contains(&size)),
+        "batch_size",
+        format!("batch_size must be 1 to {BATCH_MAX}"),
     )?;
-    if let Some(lengths) = phase.scan_length {
+    check_deletes(phase, keys)?;
+    phase.pick.map_or(Ok(()), |pick| check_pick(pick, keys))
+}
+
+fn check_lengths(word: &'static str, lengths: Option<Lengths>, max: u32) -> Result<(), Fault> {
+    let Some(lengths) = lengths else { return Ok(()) };
+    require(
+        1 <= lengths.min && lengths.min <= lengths.max,
+        word,
+        format!("{word} has 1 <= min <= max"),
+    )?;
+    require(lengths.max <= max, word, format!("{word} has a max of at most {max}"))
+}
+
+/// What must hold so that each client can keep to keys of its own, and a range of keys is one of numbers.
+fn check_deletes(phase: &Phase, keys: &Keys) -> Result<(), Fault> {
+    let (mix, threads) = (&phase.mix, phase.load.threads);
+    let oldest = phase.pick.is_some_and(|pick| pick.dist == Distribution::Oldest);
+    require(
+        !phase.reinsert || (mix.deletes() && mix.insert > 0.0),
+        "reinsert",
+        "reinsert needs a mix that deletes and inserts",
+    )?;
+    require(
+        !(phase.reinsert && oldest),
+        "reinsert",
+        "reinsert and a pick of oldest exclude each other: keys that come back are not the oldest",
+    )?;
+    require(
+        !mix.deletes() || u64::from(threads) <= keys.records,
+        "load",
+        "each thread of a phase that deletes has keys of its own: threads must be at most records",
+    )?;
+    // Deletes that outrun the keys: then the phase could not do what it is asked for.
+    if let Some(ops) = phase.ops {
+        let gone = ops as f64 * (mix.delete - mix.insert);
         require(
-            1 <= lengths.min && lengths.min <= lengths.max,
-            "scan_length",
-            "scan_length has 1 <= min <= max",
+            gone < keys.records as f64,
+            "mix",
+            format!(
+                "{} deletes more than inserts leave nothing of {} records",
+                gone as u64, keys.records
+            ),
         )?;
     }
-    phase.pick.map_or(Ok(()), check_pick)
+    if mix.delete_range == 0.0 {
+        return Ok(());
+    }
+    let is_sorted = match &keys.format {
+        KeyFormat::Ycsb { zero_pad, .. } => *zero_pad >= SORTED_DIGITS,
+        KeyFormat::Be64 {} => true,
+    };
+    require(
+        is_sorted && keys.order == KeyOrder::Ordered,
+        "mix",
+        format!(
+            "delete_range needs keys that sort as their numbers: order = \"ordered\", and a format of be64 or a \
+             zero_pad of {SORTED_DIGITS} or more"
+        ),
+    )?;
+    require(
+        threads == 1,
+        "load",
+        "a phase with delete_range has one thread: a range would hold keys of others",
+    )
 }
 
 fn check_mix(mix: &Mix) -> Result<(), Fault> {
@@ -178,17 +259,63 @@ fn rounded(number: f64) -> f64 {
     (number * 1e9).round() / 1e9
 }
 
-fn check_pick(pick: Pick) -> Result<(), Fault> {
-    let Some(theta) = pick.theta else { return Ok(()) };
-    let (holds, what) = match pick.dist {
-        Distribution::Uniform => (false, "uniform has no theta"),
-        Distribution::YcsbZipfian => {
-            (false, "ycsb_zipfian has no theta: it is 0.99 in YCSB; use zipfian for others")
+fn check_pick(pick: Pick, keys: &Keys) -> Result<(), Fault> {
+    use Distribution::{Exponential, Hotspot, Latest, YcsbZipfian, Zipfian};
+    let name = pick.dist.name();
+    let fields = [
+        ("theta", pick.theta, matches!(pick.dist, Zipfian | Latest)),
+        ("hot_keys", pick.hot_keys, pick.dist == Hotspot),
+        ("hot_ops", pick.hot_ops, pick.dist == Hotspot),
+        ("percentile", pick.percentile, pick.dist == Exponential),
+        ("frac", pick.frac, pick.dist == Exponential),
+    ];
+    for (field, given, is_its_own) in fields {
+        let why = match pick.dist {
+            YcsbZipfian if field == "theta" => ": it is 0.99 in YCSB; use zipfian for others",
+            _ => "",
+        };
+        require(given.is_none() || is_its_own, "pick", format!("{name} has no {field}{why}"))?;
+    }
+    let theta = pick.theta();
+    match pick.dist {
+        Zipfian => require(theta.is_finite() && theta >= 0.0, "pick", "theta must be 0 or more"),
+        Latest => require(
+            theta > 0.0 && theta < 1.0,
+            "pick",
+            "theta of latest must be above 0 and below 1",
+        ),
+        Hotspot => check_hotspot(pick, keys.records),
+        Exponential => {
+            let percentile = pick.percentile();
+            require(
+                percentile > 0.0 && percentile < 100.0,
+                "pick",
+                "percentile must be above 0 and below 100",
+            )?;
+            let frac = pick.frac();
+            require(frac > 0.0 && frac <= 1.0, "pick", "frac must be above 0 and at most 1")
         }
-        Distribution::Zipfian => (theta.is_finite() && theta >= 0.0, "theta must be 0 or more"),
-        Distribution::Latest => {
-            (theta > 0.0 && theta < 1.0, "theta of latest must be above 0 and below 1")
-        }
-    };
-    require(holds, "pick", what)
+        _ => Ok(()),
+    }
+}
+
+fn check_hotspot(pick: Pick, records: u64) -> Result<(), Fault> {
+    let (keys, ops) = (pick.hot_keys(), pick.hot_ops());
+    for (field, share) in [("hot_keys", keys), ("hot_ops", ops)] {
+        let holds = (0.0..=1.0).contains(&share);
+        require(holds, "pick", format!("{field} is {share}; it must lie from 0 to 1"))?;
+    }
+    let hot = hot_keys(records, keys);
+    require(
+        hot > 0 || ops == 0.0,
+        "pick",
+        format!(
+            "a share of {keys} of {records} records is not one key, and {ops} of operations go there"
+        ),
+    )?;
+    require(
+        hot < records || ops == 1.0,
+        "pick",
+        format!("all {records} records are hot, so hot_ops must be 1 and not {ops}"),
+    )
 }

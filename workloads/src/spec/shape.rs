@@ -1,6 +1,7 @@
 //! The fields of a workload file.
 
-use crate::OpKind;
+use crate::hash::{fnv64, fnv64_big_endian, fnv64_unsigned};
+use crate::{OpKind, pick};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use std::time::Duration;
 
@@ -40,13 +41,47 @@ pub struct Keys {
     /// How a number is written.
     #[serde(default)]
     pub format: KeyFormat,
+    /// Whose hash of a number it is.
+    #[serde(default, skip_serializing_if = "KeyHash::is_default")]
+    pub hash: KeyHash,
+}
+
+/// The hash that spreads `hashed` keys, and by which `ycsb_zipfian` folds ranks: programs that read the same
+/// property files differ in it, and so in which keys lie beside which.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyHash {
+    /// YCSB's: least significant byte first, then the absolute value.
+    #[default]
+    Ycsb,
+    /// go-ycsb's: most significant byte first, then the absolute value. Hashed keys stay almost in order.
+    GoYcsb,
+    /// YCSB-cpp's: least significant byte first, unsigned. Its zipfian folds into one key fewer than YCSB's.
+    YcsbCpp,
+}
+
+impl KeyHash {
+    /// The hash of a number.
+    #[inline]
+    pub fn of(self, number: u64) -> u64 {
+        match self {
+            Self::Ycsb => fnv64(number),
+            Self::GoYcsb => fnv64_big_endian(number),
+            Self::YcsbCpp => fnv64_unsigned(number),
+        }
+    }
+
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// Where a key number lies among the keys.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyOrder {
-    /// Anywhere: the key holds [`fnv64`](crate::fnv64) of the number.
+    /// Anywhere: the key holds a hash of the number.
     #[default]
     Hashed,
     /// After the key of the number before.
@@ -144,6 +179,16 @@ pub struct Phase {
     /// Entries that a scan reads.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub scan_length: Option<Lengths>,
+    /// Key numbers that a range delete covers, from the picked one on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub range_length: Option<Lengths>,
+    /// Writes that a batch holds. `>= 1`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<u32>,
+    /// Whether an insert takes the key that its client deleted first in this phase, if there is one, and only
+    /// else a new one. With as many deletes as inserts the number of keys then stays the same.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub reinsert: bool,
     /// How operations are sent.
     pub load: Load,
 }
@@ -173,15 +218,45 @@ impl PhaseKind {
 #[serde(deny_unknown_fields, default)]
 pub struct Mix {
     /// Reads of a key that exists.
+    #[serde(skip_serializing_if = "is_zero")]
     pub read: f64,
     /// New values for a key that exists.
+    #[serde(skip_serializing_if = "is_zero")]
     pub update: f64,
     /// New keys.
+    #[serde(skip_serializing_if = "is_zero")]
     pub insert: f64,
     /// A read of a key that exists, then a new value for it.
+    #[serde(skip_serializing_if = "is_zero")]
     pub rmw: f64,
     /// Reads of some entries in order, from a key that exists.
+    #[serde(skip_serializing_if = "is_zero")]
     pub scan: f64,
+    /// Reads of a key that does not exist and never did.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub read_absent: f64,
+    /// Deletes of a key that exists.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub delete: f64,
+    /// Deletes of a key, whether or not it exists.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub delete_blind: f64,
+    /// Deletes of all keys of a range that begins with one that exists.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub delete_range: f64,
+    /// New values for some keys that exist, written as one batch.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub batch: f64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(share: &f64) -> bool {
+    *share == 0.0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 impl Mix {
@@ -198,9 +273,19 @@ impl Mix {
                 OpKind::Insert => self.insert,
                 OpKind::Rmw => self.rmw,
                 OpKind::Scan => self.scan,
+                OpKind::ReadAbsent => self.read_absent,
+                OpKind::Delete => self.delete,
+                OpKind::DeleteBlind => self.delete_blind,
+                OpKind::DeleteRange => self.delete_range,
+                OpKind::Batch => self.batch,
             };
             (kind, share)
         })
+    }
+
+    /// Whether it deletes. Each client of such a phase keeps to keys of its own.
+    pub fn deletes(&self) -> bool {
+        self.delete > 0.0 || self.delete_blind > 0.0 || self.delete_range > 0.0
     }
 }
 
@@ -213,12 +298,50 @@ pub struct Pick {
     /// Skew of `zipfian` (any) and `latest` (below 1). 0.99 if absent. Not for the others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub theta: Option<f64>,
+    /// Of `hotspot`: the share of the loaded keys that is hot, the lowest numbers. 0.2 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_keys: Option<f64>,
+    /// Of `hotspot`: the share of operations that name a hot key. 0.8 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hot_ops: Option<f64>,
+    /// Of `exponential`: this percentage of operations names keys among the newest `frac` of the loaded number.
+    /// 95 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub percentile: Option<f64>,
+    /// See `percentile`. 0.8571428571 if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub frac: Option<f64>,
 }
 
 impl Pick {
+    /// The distribution with its defaults.
+    pub fn of(dist: Distribution) -> Self {
+        Self { dist, theta: None, hot_keys: None, hot_ops: None, percentile: None, frac: None }
+    }
+
     /// The skew in force.
     pub fn theta(&self) -> f64 {
-        self.theta.unwrap_or(crate::pick::YCSB_THETA)
+        self.theta.unwrap_or(pick::YCSB_THETA)
+    }
+
+    /// The share of hot keys in force.
+    pub fn hot_keys(&self) -> f64 {
+        self.hot_keys.unwrap_or(pick::HOT_KEYS)
+    }
+
+    /// The share of operations on hot keys in force.
+    pub fn hot_ops(&self) -> f64 {
+        self.hot_ops.unwrap_or(pick::HOT_OPS)
+    }
+
+    /// The percentage in force.
+    pub fn percentile(&self) -> f64 {
+        self.percentile.unwrap_or(pick::EXPONENTIAL_PERCENTILE)
+    }
+
+    /// The part of the keys in force.
+    pub fn frac(&self) -> f64 {
+        self.frac.unwrap_or(pick::EXPONENTIAL_FRAC)
     }
 }
 
@@ -234,6 +357,30 @@ pub enum Distribution {
     YcsbZipfian,
     /// Near the newest acknowledged insert.
     Latest,
+    /// Some of the loaded keys more often than the rest, evenly within each part.
+    Hotspot,
+    /// Newer keys more often, falling exponentially with age.
+    Exponential,
+    /// The loaded keys in turn.
+    Sequential,
+    /// Always the oldest key that exists.
+    Oldest,
+}
+
+impl Distribution {
+    /// Its name in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Uniform => "uniform",
+            Self::Zipfian => "zipfian",
+            Self::YcsbZipfian => "ycsb_zipfian",
+            Self::Latest => "latest",
+            Self::Hotspot => "hotspot",
+            Self::Exponential => "exponential",
+            Self::Sequential => "sequential",
+            Self::Oldest => "oldest",
+        }
+    }
 }
 
 /// Numbers of entries, each from `min` to `max` equally often.

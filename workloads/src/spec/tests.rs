@@ -63,7 +63,7 @@ fn what_cannot_be_run_yet_is_refused_and_not_ignored() {
         ("kind = \"run\"", "kind = \"run\"\nname = \"steady\""),
         ("model = \"closed\"", "model = \"open\""),
         ("model = \"closed\"", "model = \"closed\", rate = 5"),
-        ("read = 0.5", "read = 0.5, delete = 1"),
+        ("read = 0.5", "read = 0.5, merge = 1"),
         ("check_every = 1", "check_every = 1\ncompress_to = 0.5"),
         ("record = \"blob\"", "record = \"fields\""),
         ("dist = \"zipfian\"", "dist = \"mixgraph\""),

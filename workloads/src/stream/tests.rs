@@ -23,9 +23,7 @@ fn all_ops(w: &Workload, seed: u64) -> Vec<Op> {
     let mut stream = run_stream(w, seed, 0, &ledger);
     std::iter::from_fn(|| {
         let op = stream.next_op()?;
-        if op.kind == OpKind::Insert {
-            stream.acknowledge_insert();
-        }
+        stream.acknowledge(&op);
         Some(op)
     })
     .collect()
@@ -52,7 +50,7 @@ fn a_load_inserts_every_record_once_whatever_the_number_of_clients() {
             while let Some(op) = stream.next_op() {
                 assert_eq!(op.kind, OpKind::Insert);
                 assert!(seen.insert(op.key), "key {} twice", op.key);
-                stream.acknowledge_insert();
+                stream.acknowledge(&op);
             }
         }
         assert_eq!(seen, (0..1_000).collect());
@@ -73,7 +71,7 @@ fn no_operation_names_a_key_before_its_insert_is_acknowledged() {
             let Some(op) = stream.next_op() else { break };
             if op.kind == OpKind::Insert {
                 assert!(exists.insert(op.key), "{name}: key {} inserted twice", op.key);
-                stream.acknowledge_insert();
+                stream.acknowledge(&op);
             } else {
                 assert!(exists.contains(&op.key), "{name}: key {} does not exist", op.key);
             }
@@ -91,9 +89,7 @@ fn another_interleaving_changes_picks_only() {
         let mut ops = [Vec::new(), Vec::new()];
         for turn in turns.iter().cycle().take(3_000) {
             let Some(op) = streams[*turn].next_op() else { continue };
-            if op.kind == OpKind::Insert {
-                streams[*turn].acknowledge_insert();
-            }
+            streams[*turn].acknowledge(&op);
             ops[*turn].push(op);
         }
         ops

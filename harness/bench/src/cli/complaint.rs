@@ -8,9 +8,9 @@ use norikv_parts::engines;
 pub(super) fn complaint(error: &clap::Error, commands: &[&str]) -> String {
     let said = |kind| error.get(kind).map(words).unwrap_or_default();
     let given = said(ContextKind::InvalidValue);
-    // `--records <RECORDS>` in clap's words; the name alone is enough.
+    // `--records <RECORDS>` or `[WORKLOAD]` in clap's words; the name alone is enough.
     let arg = said(ContextKind::InvalidArg);
-    let option = arg.split([' ', '=']).next().unwrap_or_default().to_owned();
+    let option = arg.split([' ', '=']).next().unwrap_or_default().replace(['[', ']'], "");
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let name = said(ContextKind::InvalidSubcommand);

@@ -93,13 +93,15 @@ pub(super) struct Client {
 }
 
 /// What stands in the place of an operation that is not drawn yet.
-const NOTHING: Op = Op { kind: OpKind::Read, key: 0, version: 0, scan_length: 0, check: false };
+const NOTHING: Op =
+    Op { kind: OpKind::Read, key: 0, version: 0, scan_length: 0, range_length: 0, check: false };
 
-/// How many operations of the phase may be drawn before the first of them has ended. Where a mix inserts, which keys
-/// exist may change with each of them.
+/// How many operations of the phase may be drawn before the first of them has ended. Where a mix inserts or deletes,
+/// which keys exist may change with each of them; and the stream holds the keys of one batch.
 fn ahead(phase: &Phase) -> usize {
-    let picks_what_it_inserts = phase.kind == PhaseKind::Run && phase.mix.insert > 0.0;
-    if picks_what_it_inserts { 1 } else { AHEAD }
+    let mix = &phase.mix;
+    let one_by_one = mix.insert > 0.0 || mix.deletes() || mix.batch > 0.0;
+    if phase.kind == PhaseKind::Run && one_by_one { 1 } else { AHEAD }
 }
 
 /// Why an operation failed, before it is a sentence. One word, so that the outcome of each operation that does not
@@ -109,6 +111,8 @@ struct Failure(Box<Why>);
 enum Why {
     Engine(nori_kv::Error),
     Missing,
+    Present,
+    Exhausted,
     Value(String),
 }
 
@@ -116,6 +120,11 @@ impl Failure {
     #[cold]
     fn missing() -> Self {
         Self(Box::new(Why::Missing))
+    }
+
+    #[cold]
+    fn present() -> Self {
+        Self(Box::new(Why::Present))
     }
 
     #[cold]
@@ -178,8 +187,8 @@ impl Client {
                 if errors > ERRORS_MAX {
                     break;
                 }
-            } else if op.kind == OpKind::Insert {
-                self.stream.acknowledge_insert();
+            } else {
+                self.acknowledge(&op);
             }
             if slot.wanted.load(Ordering::Relaxed) {
                 slot.hand_over(&mut latencies);
@@ -189,6 +198,9 @@ impl Client {
             }
         }
         slot.hand_over(&mut latencies);
+        if self.stream.is_exhausted() {
+            self.note(&NOTHING, Failure(Box::new(Why::Exhausted)));
+        }
         if self.is_load && errors == 0 {
             self.fill(slot, ops);
         }
@@ -217,12 +229,22 @@ impl Client {
                 self.note(&last, error.into());
                 return;
             }
-            (0..self.batch.len()).for_each(|_| self.stream.acknowledge_insert());
+            rows.iter().for_each(|(_, op)| _ = self.stream.acknowledge(op));
             self.counts.filled += self.batch.len() as u64;
             self.counts.bytes_written += self.batch.payload_bytes();
             self.counts.bytes_inserted += self.batch.payload_bytes();
             ops += self.batch.len() as u64;
             slot.ops.store(ops, Ordering::Relaxed);
+        }
+    }
+
+    /// Tells the stream what was done, and keeps account of what is gone.
+    fn acknowledge(&mut self, op: &Op) {
+        let gone = self.stream.acknowledge(op);
+        if gone > 0 {
+            // Told only where all values have one length, and then so have the keys of a range.
+            let each = self.key.len() + self.values.value_bytes(op.key, op.version);
+            self.counts.bytes_deleted += gone * each as u64;
         }
     }
 
@@ -260,7 +282,24 @@ impl Client {
                 self.range.start.clear();
                 self.range.start.extend_from_slice(&self.key);
             }
-            OpKind::Read => {}
+            OpKind::Delete | OpKind::DeleteBlind => {
+                self.batch.clear();
+                self.batch.delete(&self.key);
+            }
+            OpKind::DeleteRange => {
+                self.keys.write(op.key + u64::from(op.range_length), &mut self.other_key);
+                self.batch.clear();
+                self.batch.delete_range(&self.key, &self.other_key);
+            }
+            OpKind::Batch => {
+                self.batch.clear();
+                for number in self.stream.batch() {
+                    self.keys.write(*number, &mut self.other_key);
+                    self.values.write(*number, op.version, &mut self.value);
+                    self.batch.put(&self.other_key, &self.value);
+                }
+            }
+            OpKind::Read | OpKind::ReadAbsent => {}
         }
     }
 
@@ -274,7 +313,12 @@ impl Client {
                 self.counts.bytes_inserted += bytes;
                 Ok(())
             }
-            OpKind::Update => self.write().map(|_| ()),
+            OpKind::Update
+            | OpKind::Delete
+            | OpKind::DeleteBlind
+            | OpKind::DeleteRange
+            | OpKind::Batch => self.write().map(|_| ()),
+            OpKind::ReadAbsent => self.read_absent(),
             OpKind::Rmw => {
                 self.read(op)?;
                 self.write().map(|_| ())
@@ -285,7 +329,7 @@ impl Client {
     /// Writes the batch; its bytes of key and value.
     fn write(&mut self) -> Result<u64, Failure> {
         self.engine.write(&self.batch, self.durability)?;
-        let bytes = (self.key.len() + self.value.len()) as u64;
+        let bytes = self.batch.payload_bytes();
         self.counts.bytes_written += bytes;
         Ok(bytes)
     }
@@ -308,6 +352,18 @@ impl Client {
             self.counts.checked += 1;
         }
         fault.map_or(Ok(()), |fault| Err(Failure::value(fault.to_string())))
+    }
+
+    fn read_absent(&mut self) -> Result<(), Failure> {
+        let mut bytes = 0;
+        let found = self.engine.read(&self.key, &self.options, &mut |row| {
+            bytes = row.key.len() + row.value.len();
+        })?;
+        self.counts.bytes_read += bytes as u64;
+        if found && self.checks {
+            return Err(Failure::present());
+        }
+        Ok(())
     }
 
     fn scan(&mut self, op: &Op) -> Result<(), Failure> {
@@ -359,6 +415,12 @@ impl Client {
         let what = match *failure.0 {
             Why::Engine(error) => error.to_string(),
             Why::Missing => "the key was written and is not there".into(),
+            Why::Present => "the key was never written and has a value".into(),
+            Why::Exhausted => {
+                let what = "deletes left no key that exists to this client, and the phase is not at its end";
+                self.first_error.get_or_insert_with(|| what.into());
+                return;
+            }
             Why::Value(what) => format!("the value is wrong: {what}"),
         };
         let sentence = || format!("{} of {key} (key number {}): {what}", op.kind.name(), op.key);

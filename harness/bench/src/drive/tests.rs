@@ -2,9 +2,12 @@
 
 use super::*;
 use nori_kv::{
-    Cursor, EngineStats, KeyRange, ReadOptions, Reader, Result as KvResult, Row, SeqNo, WriteBatch,
+    Cursor, EngineStats, KeyRange, Kind, ReadOptions, Reader, Result as KvResult, Row, SeqNo,
+    WriteBatch,
 };
-use nori_workloads::{Overrides, Span, built_in};
+use nori_workloads::{
+    Distribution, KeyFormat, KeyOrder, Lengths, Mix, Overrides, Phase, Pick, Span, built_in,
+};
 use std::collections::BTreeMap;
 use std::ops::Bound;
 use std::sync::{PoisonError, RwLock};
@@ -68,10 +71,15 @@ impl Cursor for MapCursor {
 impl Engine for MapEngine {
     fn write(&self, batch: &WriteBatch, _: Durability) -> KvResult<SeqNo> {
         let mut rows = self.rows.write().unwrap_or_else(PoisonError::into_inner);
-        for (_, key, value) in batch.iter() {
+        for (op, key, value) in batch.iter() {
             let mut value = value.to_vec();
-            if self.fault.is_none_or(|fault| fault(key, &mut value)) {
-                rows.insert(key.to_vec(), value);
+            match op.kind {
+                Kind::Delete => _ = rows.remove(key),
+                Kind::DeleteRange => rows.retain(|k, _| !(key..value.as_slice()).contains(&&k[..])),
+                _ if self.fault.is_none_or(|fault| fault(key, &mut value)) => {
+                    rows.insert(key.to_vec(), value);
+                }
+                _ => {}
             }
         }
         Ok(SeqNo::ZERO)
@@ -210,6 +218,88 @@ fn a_load_past_its_time_is_finished_in_batches_that_are_not_measured() {
     assert_eq!(run.first_error, None);
 }
 
+/// YCSB A with another mix over ordered keys.
+fn with_mix(threads: u32, change: impl Fn(&mut Phase)) -> Workload {
+    let mut w = workload("ycsb-a", 3_000, threads);
+    (w.keys.order, w.keys.format) = (KeyOrder::Ordered, KeyFormat::Be64 {});
+    let phase = &mut w.phases[1];
+    phase.mix = Mix::default();
+    phase.pick = Some(Pick::of(Distribution::Uniform));
+    change(phase);
+    Workload::parse("changed", &w.to_toml()).unwrap()
+}
+
+#[test]
+fn keys_that_are_deleted_are_gone_and_no_read_misses_one_that_is_there() {
+    let churn = |phase: &mut Phase| {
+        let mix = &mut phase.mix;
+        (mix.read, mix.read_absent, mix.insert, mix.delete) = (0.3, 0.1, 0.2, 0.2);
+        (mix.delete_blind, mix.scan, mix.batch) = (0.05, 0.1, 0.05);
+        phase.scan_length = Some(Lengths { min: 1, max: 9 });
+        phase.batch_size = Some(3);
+    };
+    for threads in [1, 3] {
+        let engine = MapEngine::default();
+        let rows = Arc::clone(&engine.rows);
+        let (load, run) = load_and_run(engine, &with_mix(threads, churn));
+        assert_eq!((run.counts.errors_total(), run.first_error), (0, None));
+        assert_eq!(run.counts.ops_total(), 3_000);
+        for kind in [OpKind::ReadAbsent, OpKind::Delete, OpKind::DeleteBlind, OpKind::Batch] {
+            assert!(run.counts.ops[kind as usize] > 90, "{kind:?}");
+        }
+        // Keys of 8 bytes, values of 100: what was inserted and not deleted is what is there.
+        let live = load.counts.bytes_inserted + run.counts.bytes_inserted;
+        let left = rows.read().unwrap().len() as u64;
+        assert_eq!(live - run.counts.bytes_deleted, left * 108);
+    }
+}
+
+#[test]
+fn a_range_delete_removes_what_the_ledger_says() {
+    let w = with_mix(1, |phase| {
+        (phase.mix.read, phase.mix.insert, phase.mix.delete_range) = (0.4, 0.5, 0.1);
+        phase.range_length = Some(Lengths { min: 1, max: 10 });
+    });
+    let engine = MapEngine::default();
+    let rows = Arc::clone(&engine.rows);
+    let (load, run) = load_and_run(engine, &w);
+    assert_eq!(run.first_error, None);
+    assert!(run.counts.ops[OpKind::DeleteRange as usize] > 200);
+    let live = load.counts.bytes_inserted + run.counts.bytes_inserted - run.counts.bytes_deleted;
+    assert_eq!(live, rows.read().unwrap().len() as u64 * 108);
+}
+
+#[test]
+fn a_phase_whose_keys_are_all_gone_fails_and_says_why() {
+    let w = with_mix(1, |phase| {
+        (phase.mix.delete, phase.mix.delete_blind) = (0.1, 0.9);
+        phase.ops = Some(19_000);
+    });
+    let (_, run) = load_and_run(MapEngine::default(), &w);
+    assert!(run.counts.ops_total() < 19_000 && run.counts.errors_total() == 1);
+    assert!(run.first_error.unwrap_or_default().starts_with("deletes left no key"));
+}
+
+#[test]
+fn an_answer_to_an_absent_read_is_an_error() {
+    let w = with_mix(1, |phase| phase.mix.read_absent = 1.0);
+    let engine: Arc<dyn Engine> = Arc::new(Asked::default());
+    let mut job = PhaseJob {
+        engine: &engine,
+        workload: &w,
+        phase: 1,
+        seed: 1,
+        number: 1,
+        durability: Durability::Os,
+        ledger: Arc::new(Ledger::new(2_000, 1)),
+        checks: true,
+    };
+    let run = run_phase(&job, &mut |_| {}).unwrap();
+    assert!(run.first_error.unwrap_or_default().contains("was never written and has a value"));
+    job.checks = false;
+    assert_eq!(run_phase(&job, &mut |_| {}).unwrap().first_error, None);
+}
+
 /// Takes note of the keys it is asked for.
 #[derive(Default)]
 struct Asked(RwLock<Vec<Vec<u8>>>);
@@ -266,9 +356,7 @@ fn operations_drawn_ahead_are_those_of_the_stream() {
             let mut key = Vec::new();
             codec.write(op.key, &mut key);
             expected.push(key);
-            if op.kind == OpKind::Insert {
-                stream.acknowledge_insert();
-            }
+            stream.acknowledge(&op);
         }
         assert_eq!(*asked.0.read().unwrap(), expected, "{name}");
     }

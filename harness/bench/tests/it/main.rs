@@ -2,6 +2,7 @@
 
 mod blocks;
 mod ends;
+mod workloads;
 
 use std::fs;
 use std::path::Path;

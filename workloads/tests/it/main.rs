@@ -1,0 +1,4 @@
+//! Promises that hold over versions: what a seed gave once it gives for ever.
+
+mod golden;
+mod import;
