@@ -14,7 +14,7 @@ use rustix::fs::FlockOperation;
 use rustix::io::Errno;
 use std::fs;
 use std::io;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -72,9 +72,20 @@ impl Fs for OsFs {
     }
 
     fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        let file = fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(OsLock { file }))
+        loop {
+            let file =
+                fs::OpenOptions::new().create(true).truncate(false).write(true).open(path)?;
+            rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            // Who held it may have removed the file before it let go: then this is a lock on a name that is gone.
+            let of_name = match fs::metadata(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                metadata => metadata?,
+            };
+            let of_file = file.metadata()?;
+            if (of_name.dev(), of_name.ino()) == (of_file.dev(), of_file.ino()) {
+                return Ok(Box::new(OsLock { file }));
+            }
+        }
     }
 }
 

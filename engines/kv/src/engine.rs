@@ -126,6 +126,7 @@ pub trait Cursor: Send {
 /// * A write that returned `Ok` survives what its [`Durability`] says. One that returned an error may or may not
 ///   have happened; after an error of kind `Io` or `Full` every further write is [`Error::Poisoned`].
 /// * Later operations of a batch win over earlier ones on the same key.
+/// * Snapshots and cursors are handles too: the store stays open, and its folder locked, until the last of them goes.
 /// * Dropping the last handle ends background work, leaves a store that opens again, and frees its lock.
 pub trait Engine: Reader {
     /// Applies a batch.
@@ -256,7 +257,7 @@ impl Parts {
     ///
     /// # Errors
     ///
-    /// If the operating system refuses a thread.
+    /// If the operating system refuses a thread, or no worker is asked for.
     pub fn os(workers: usize) -> std::io::Result<Self> {
         let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
         Ok(Self {

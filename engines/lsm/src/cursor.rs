@@ -75,6 +75,9 @@ pub(crate) struct View {
     pub(crate) range: KeyRange,
 }
 
+/// Whatever must not go before a cursor.
+pub(crate) type Keeper = Arc<dyn std::any::Any + Send + Sync>;
+
 /// What a row cursor counts, and what it keeps alive.
 pub(crate) struct Counted {
     pub(crate) reads: ReadCounters,
@@ -82,6 +85,9 @@ pub(crate) struct Counted {
     pub(crate) bytes_out: Counter,
     /// Keeps tables and memtables from going.
     pub(crate) _pin: Arc<crate::read::SuperVersion>,
+    /// Keeps the store open, and its folder locked: tables that go late remove files by their names. Last, so that it is
+    /// dropped after them.
+    pub(crate) _store: Keeper,
 }
 
 /// A position in the rows of a range.

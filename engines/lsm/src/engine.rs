@@ -54,6 +54,7 @@ impl EngineFactory for LsmFactory {
     }
 
     fn open(&self, dir: &Path, parts: Parts) -> Result<Arc<dyn Engine>> {
+        self.settings.check()?;
         let core = open::open(dir, parts, self.settings.clone(), self.components.clone())?;
         Ok(Arc::new(Lsm { store: Arc::new(Store { core }) }))
     }
@@ -101,7 +102,7 @@ impl Reader for Lsm {
     }
 
     fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
-        self.store.core.cursor_at(range, None, options)
+        self.store.core.cursor_at(Arc::clone(&self.store) as _, range, None, options)
     }
 
     fn read_many(
@@ -177,7 +178,7 @@ impl Reader for Snapshot {
     }
 
     fn cursor(&self, range: &KeyRange, options: &ReadOptions) -> Result<Box<dyn Cursor>> {
-        self.store.core.cursor_at(range, Some(self.at), options)
+        self.store.core.cursor_at(Arc::clone(&self.store) as _, range, Some(self.at), options)
     }
 
     fn read_many(

@@ -37,6 +37,7 @@ use nori_sstable::{Cache, ReadCounters, TableContext, table_number};
 use nori_wal::{Wal, WalOptions, segment_number};
 use parking_lot::Mutex;
 use std::collections::BTreeSet;
+use std::io::ErrorKind as ErrorOf;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
@@ -52,8 +53,7 @@ pub(crate) fn open(
     components: Components,
 ) -> Result<Arc<Core>> {
     let fs = &*parts.fs;
-    make_dir(fs, dir)?;
-    let lock = take_lock(fs, dir)?;
+    let lock = enter(fs, dir)?;
     let cache = Cache::new((components.cache)(settings.cache_bytes), settings.cache_bytes);
     let tables = TableContext::new(Arc::clone(&parts.fs), cache, components.access);
     let stored = Stored::read(fs, dir, &settings)?;
@@ -212,20 +212,51 @@ fn begin_manifest(
     Ok((Manifest::create(fs, dir, number, &whole)?, numbers))
 }
 
+/// Makes the folder and those above it that are missing, each with its name safe.
 fn make_dir(fs: &dyn Fs, dir: &Path) -> Result<()> {
-    fs.create_dir(dir).map_err(|e| Error::io("creating", dir, e))?;
-    match dir.parent() {
-        Some(parent) if parent != Path::new("") => {
-            fs.sync_dir(parent).map_err(|e| Error::io("syncing", parent, e))
-        }
-        _ => Ok(()),
+    let lacks = |folder: &&Path| **folder != *Path::new("") && fs.list(folder).is_err();
+    let mut named: Vec<&Path> = dir.ancestors().take_while(lacks).collect();
+    if named.is_empty() {
+        // An opening that was cut off may have made it, but not its name safe.
+        named.push(dir);
     }
+    fs.create_dir(dir).map_err(|e| Error::io("creating", dir, e))?;
+    for folder in named.into_iter().rev() {
+        if let Some(parent) = folder.parent() {
+            let parent = if parent == Path::new("") { Path::new(".") } else { parent };
+            fs.sync_dir(parent).map_err(|e| Error::io("syncing", parent, e))?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the folder and takes its lock. Whoever destroys a store there may remove the folder in between.
+fn enter(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
+    const TRIES: usize = 10;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match make_dir(fs, dir).and_then(|()| take_lock(fs, dir)) {
+            Err(error) if is_missing(&error) && tries == TRIES => {
+                let what = format!("somebody else keeps removing {}", dir.display());
+                return Err(Error::Busy { what });
+            }
+            Err(Error::Io { source, .. })
+                if tries < TRIES
+                    && matches!(source.kind(), ErrorOf::NotFound | ErrorOf::AlreadyExists) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == ErrorOf::NotFound)
 }
 
 fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
     let path = dir.join(LOCK);
     fs.lock(&path).map_err(|e| match e.kind() {
-        std::io::ErrorKind::WouldBlock => {
+        ErrorOf::WouldBlock => {
             Error::Busy { what: format!("the store in {} is open already", dir.display()) }
         }
         _ => Error::io("locking", &path, e),
@@ -250,12 +281,17 @@ fn sweep(fs: &dyn Fs, dir: &Path, version: &Version, manifest_no: u64) -> Result
 /// Removes the store in `dir`: its own files, and the folder if nothing else is in it.
 pub(crate) fn destroy(dir: &Path, parts: &Parts) -> Result<()> {
     let fs = &*parts.fs;
-    let names = match fs.list(dir) {
-        Ok(names) => names,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(Error::io("listing", dir, e)),
+    match fs.list(dir) {
+        Err(e) if e.kind() == ErrorOf::NotFound => return Ok(()),
+        outcome => outcome.map_err(|e| Error::io("listing", dir, e))?,
     };
-    let lock = take_lock(fs, dir)?;
+    let lock = match take_lock(fs, dir) {
+        // Somebody else destroyed it meanwhile.
+        Err(error) if is_missing(&error) => return Ok(()),
+        outcome => outcome?,
+    };
+    // Only now: before the lock somebody else may have made or removed any of them.
+    let names = fs.list(dir).map_err(|e| Error::io("listing", dir, e))?;
     let is_ours = |name: &&String| {
         table_number(name).is_some()
             || manifest_number(name).is_some()
@@ -270,7 +306,7 @@ pub(crate) fn destroy(dir: &Path, parts: &Parts) -> Result<()> {
     remove_lock_file(fs, dir)?;
     drop(lock);
     match fs.change(NameChange::RemoveDir(dir)) {
-        Err(e) if e.kind() != std::io::ErrorKind::DirectoryNotEmpty => {
+        Err(e) if e.kind() != ErrorOf::DirectoryNotEmpty && e.kind() != ErrorOf::NotFound => {
             Err(Error::io("removing", dir, e))
         }
         _ => Ok(()),
@@ -280,7 +316,7 @@ pub(crate) fn destroy(dir: &Path, parts: &Parts) -> Result<()> {
 fn remove_lock_file(fs: &dyn Fs, dir: &Path) -> Result<()> {
     let path = dir.join(LOCK);
     match fs.remove(&path) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(Error::io("removing", &path, e)),
+        Err(e) if e.kind() != ErrorOf::NotFound => Err(Error::io("removing", &path, e)),
         _ => Ok(()),
     }
 }

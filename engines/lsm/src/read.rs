@@ -8,7 +8,7 @@
 //! super-version was loaded is in it.
 
 use crate::core::Core;
-use crate::cursor::{Counted, Cover, RowCursor, Source, View};
+use crate::cursor::{Counted, Cover, Keeper, RowCursor, Source, View};
 use crate::mem::{Mem, Sealed};
 use crate::run_cursor::RunCursor;
 use crate::version::Version;
@@ -96,9 +96,10 @@ impl Core {
         outcome
     }
 
-    /// A cursor at `at`, or at the newest visible write.
+    /// A cursor at `at`, or at the newest visible write. It keeps `store` from going.
     pub(crate) fn cursor_at(
         &self,
+        store: Keeper,
         range: &KeyRange,
         at: Option<SeqNo>,
         options: &ReadOptions,
@@ -130,6 +131,7 @@ impl Core {
             entries: self.counters.scan_entries.clone(),
             bytes_out: self.counters.user_bytes_out.clone(),
             _pin: sv,
+            _store: store,
         };
         Ok(Box::new(RowCursor::new(sources, covers, view, counted)))
     }

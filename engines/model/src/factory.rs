@@ -101,7 +101,9 @@ impl EngineFactory for ModelFactory {
     fn capabilities(&self) -> Capabilities {
         let features: Vec<Feature> = Feature::ALL
             .into_iter()
-            .filter(|feature| !matches!(feature, Feature::Ingest | Feature::Simulated))
+            .filter(|feature| {
+                !matches!(feature, Feature::Ingest | Feature::Scrub | Feature::Simulated)
+            })
             .collect();
         Capabilities::new(&[Durability::None], &features, WriteBatch::KEY_BYTES_MAX)
     }

@@ -1,9 +1,10 @@
 //! The access seam: how a table's blocks come out of its file.
 //!
-//! `pread` copies a block into memory of its own, which the cache's budget counts. `mmap` maps the file when the
-//! table is opened: a block that is stored as it is lies in the mapping and is only checked, so what the cache
-//! holds of it is a few words, and the memory is the page cache's. A compressed block is unpacked into memory of its
-//! own either way. With `mmap` an I/O error of the disk ends the process; see `nori_env::File::map`.
+//! Either way a block becomes memory of its own, which the cache's budget counts, and is verified *there*: `pread` reads it,
+//! `mmap` maps the file when the table is opened and copies it, without a call of the operating system. A block that stayed
+//! in the mapping would be checked once and then be whatever its page holds when it is fetched again: see
+//! `docs/decisions/0008`. With `mmap` an I/O error of the disk, or a file that somebody cuts, ends the process (SIGBUS);
+//! see `nori_env::File::map`.
 
 /// How blocks are read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -11,7 +12,7 @@ pub enum Access {
     /// Positioned reads into memory of our own.
     #[default]
     Pread,
-    /// Through a mapping of the whole file.
+    /// Copied out of a mapping of the whole file.
     Mmap,
 }
 
@@ -21,7 +22,7 @@ pub const ACCESSES: [(&str, Access, &str); 2] = [
     (
         "mmap",
         Access::Mmap,
-        "maps each table: no copy and no call for a block, memory is the page cache's",
+        "maps each table: no call for a block; an I/O error of the disk ends the process",
     ),
 ];
 

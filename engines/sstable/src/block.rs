@@ -14,8 +14,6 @@ use std::ops::Range;
 #[derive(Debug)]
 pub(crate) struct Block {
     bytes: Bytes,
-    /// Whether `bytes` are in memory that somebody else owns and counts.
-    is_lent: bool,
     /// `2 <= prefix_end <= offsets_at`.
     prefix_end: usize,
     /// Where the offset array begins.
@@ -66,7 +64,7 @@ impl Block {
             return Err("no entries");
         }
         let bytes = bytes.bytes;
-        let block = Self { bytes, is_lent: false, prefix_end, offsets_at, entries, is_wide };
+        let block = Self { bytes, prefix_end, offsets_at, entries, is_wide };
         block.check_entries()?;
         Ok(block)
     }
@@ -95,15 +93,9 @@ impl Block {
         self.entries
     }
 
-    /// The same block, of bytes in memory that somebody else counts.
-    pub(crate) fn lent(self) -> Self {
-        Self { is_lent: true, ..self }
-    }
-
     /// The memory it takes.
     pub(crate) fn bytes(&self) -> usize {
-        let own = if self.is_lent { 0 } else { self.bytes.len() };
-        own + size_of::<Self>()
+        self.bytes.len() + size_of::<Self>()
     }
 
     /// What all its keys begin with.

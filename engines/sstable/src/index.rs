@@ -135,11 +135,18 @@ impl Index {
             return if key < &self.prefix[..] { 0 } else { self.len() };
         };
         let word = head(suffix);
-        let mut at = self.heads.partition_point(|head| *head < word);
-        while at < self.len() && self.heads[at] == word && self.suffix(at) < suffix {
-            at += 1;
+        let at = self.heads.partition_point(|head| *head < word);
+        if self.heads.get(at) == Some(&word) { self.find_whole(at, word, suffix) } else { at }
+    }
+
+    /// The same among the fences from `at` on whose head is `word`: many, where one odd key made the common prefix short.
+    fn find_whole(&self, at: usize, word: u64, suffix: &[u8]) -> usize {
+        let (mut low, mut high) = (at, at + self.heads[at..].partition_point(|head| *head == word));
+        while low < high {
+            let middle = low.midpoint(high);
+            if self.suffix(middle) < suffix { low = middle + 1 } else { high = middle }
         }
-        at
+        low
     }
 
     fn suffix(&self, n: usize) -> &[u8] {
@@ -175,6 +182,22 @@ mod tests {
             let index = Index::decode(&builder.encode(), 10 * fences.len() as u64).unwrap();
             prop_assert_eq!(index.find(&key), fences.iter().filter(|fence| **fence < key).count());
             prop_assert_eq!(index.handle(fences.len() - 1).bytes, 10);
+        }
+
+        #[test]
+        fn find_agrees_with_counting_where_all_heads_are_the_same(
+            fences in prop::collection::btree_set(prop::collection::vec(0u8..3, 0..6), 1..60),
+            key in prop::collection::vec(0u8..4, 0..6),
+        ) {
+            // An outlier on each side, so that nothing but zeros is common and a head says nothing.
+            let long = |end: &[u8]| [b"tenant-0/user/", end].concat();
+            let mut builder = IndexBuilder::default();
+            builder.add(b"a".to_vec(), 10);
+            fences.iter().for_each(|fence| builder.add(long(fence), 10));
+            builder.add(b"z".to_vec(), 10);
+            let index = Index::decode(&builder.encode(), 10 * (fences.len() as u64 + 2)).unwrap();
+            let below = fences.iter().filter(|fence| **fence < key).count();
+            prop_assert_eq!(index.find(&long(&key)), 1 + below);
         }
 
         #[test]

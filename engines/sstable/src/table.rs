@@ -305,15 +305,10 @@ impl Table {
         if end > map.len() {
             return Some(Err(corrupt("the file ends before the block does")));
         }
-        let stored = map.slice(start..end);
-        let inside = stored.as_ptr_range();
-        let block = unframe(stored, self.place(), handle).and_then(|raw| {
-            // What had to be unpacked is memory of our own.
-            let is_lent = inside.contains(&raw.as_ptr());
-            let block = Block::decode(raw).map_err(corrupt)?;
-            Ok(if is_lent { block.lent() } else { block })
-        });
-        Some(block)
+        // A copy is what is verified and kept: the mapping's bytes may be others the next time their page is fetched.
+        let stored = Bytes::copy_from_slice(&map[start..end]);
+        let raw = unframe(stored, self.place(), handle);
+        Some(raw.and_then(|raw| Block::decode(raw).map_err(corrupt)))
     }
 
     #[cold]

@@ -1,6 +1,7 @@
 //! Segments made ready in advance, so that no writer waits for a file to be zeroed.
 
 use crate::WalError;
+use crate::format::SEGMENT_UNIT_BYTES;
 use crate::wal::segment_path;
 use nori_env::{Class, Fs, Job, Segment, SegmentKind, Signal, Slice, Step, Tasks, Waited};
 use std::path::{Path, PathBuf};
@@ -61,7 +62,7 @@ impl Ahead {
             let path = segment_path(&self.dir, number);
             self.fs.remove(&path).map_err(|e| WalError::io("removing", &path, e))?;
         }
-        self.make(number, self.bytes.max(bytes_min))
+        self.make(number, self.bytes.max(bytes_min.next_multiple_of(SEGMENT_UNIT_BYTES)))
     }
 
     /// Calls the job off, or waits for its end if it has begun: the folder is quiet from then on. A job that has begun runs on

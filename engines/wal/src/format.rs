@@ -4,7 +4,7 @@
 //! segment header, 64 bytes          group header, 32 bytes, at a multiple of 8
 //!  0  magic "NORIWAL\n"              0  checksum of segment number, offset and bytes 4..32
 //!  8  format version u32 = 1         4  checksum of the payload
-//! 12  zero u32                       8  payload length u32 >= 1
+//! 12  length of the segment u32      8  payload length u32 >= 1
 //! 16  segment number u64            12  operations u32
 //! 24  predecessor number u64        16  first sequence number u64
 //! 32  predecessor end u64           24  synced-up-to position u64: segment << 32 | offset
@@ -26,6 +26,8 @@ use crate::Position;
 pub const SEGMENT_HEADER_BYTES: usize = 64;
 /// Bytes of a group's header.
 pub const GROUP_HEADER_BYTES: usize = 32;
+/// Segments have a multiple of this many bytes.
+pub(crate) const SEGMENT_UNIT_BYTES: u64 = 4096;
 /// Groups begin at multiples of this.
 pub(crate) const ALIGN: usize = 8;
 
@@ -36,6 +38,8 @@ const FORMAT_VERSION: u32 = 1;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) number: u64,
+    /// The length of the file. It never changes.
+    pub(crate) bytes: u32,
     pub(crate) predecessor: Predecessor,
     pub(crate) mark: Mark,
 }
@@ -91,6 +95,7 @@ impl SegmentHeader {
         let mut bytes = [0; SEGMENT_HEADER_BYTES];
         bytes[0..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
+        bytes[12..16].copy_from_slice(&self.bytes.to_le_bytes());
         bytes[16..24].copy_from_slice(&self.number.to_le_bytes());
         bytes[24..32].copy_from_slice(&self.predecessor.number.to_le_bytes());
         bytes[32..40].copy_from_slice(&self.predecessor.end.to_le_bytes());
@@ -118,6 +123,7 @@ impl SegmentHeader {
         }
         Ok(Self {
             number: u64_at(bytes, 16),
+            bytes: u32_at(bytes, 12),
             predecessor: Predecessor {
                 number: u64_at(bytes, 24),
                 end: u64_at(bytes, 32),
@@ -246,7 +252,7 @@ mod tests {
     fn a_segment_header_comes_back() {
         let predecessor = Predecessor { number: 8, end: 1234, tail_checksum: 5 };
         let mark = Mark { number: 3, bytes: 1 << 40 };
-        let header = SegmentHeader { number: 9, predecessor, mark };
+        let header = SegmentHeader { number: 9, bytes: 8192, predecessor, mark };
         assert_eq!(SegmentHeader::decode(&header.encode()), Ok(header));
         assert_eq!(SegmentHeader::decode(&[0; 512]), Err(HeaderError::Unused));
         let mut other = header.encode();

@@ -11,8 +11,8 @@
 //!    that the owner knows to have begun.
 
 use crate::format::{
-    ALIGN, GROUP_HEADER_BYTES, HeaderError, MARK_BYTES, Mark, Predecessor, SegmentHeader,
-    decode_group, decode_group_header,
+    ALIGN, GROUP_HEADER_BYTES, HeaderError, MARK_BYTES, Mark, Predecessor, SEGMENT_UNIT_BYTES,
+    SegmentHeader, decode_group, decode_group_header,
 };
 use crate::wal::{Resume, segment_number, segment_path};
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
@@ -83,6 +83,7 @@ pub fn replay<E: From<WalError>>(
         let path = segment_path(dir, number);
         let content = fs.read(&path).map_err(|e| WalError::io("reading", &path, e))?;
         if broken.is_none() {
+            check_made(&content, number <= span.begun, &path)?;
             match follow(&content, number, chain.as_ref(), &path)? {
                 Ok(header) => {
                     let link = read_groups(&content, &header, &mut replay, &mut sink)?;
@@ -182,6 +183,30 @@ impl Link {
             position: position(self.number, self.end as u64),
             what: "a group that was promised to be safe cannot be read",
         }
+    }
+}
+
+/// Refuses a segment that no crash leaves: one that is not as long as its header says, and, of those that are known to
+/// have begun, one that is cut short or whose header is neither there nor lost. A segment is made whole before its header
+/// is put, and the header before anybody says that it has begun; but the header may not be safe yet.
+fn check_made(content: &[u8], has_begun: bool, path: &Path) -> Result<(), WalError> {
+    let len = content.len() as u64;
+    let damaged =
+        |offset: u64, what: String| Err(WalError::Damaged { file: path.to_owned(), offset, what });
+    match SegmentHeader::decode(content) {
+        Ok(header) if u64::from(header.bytes) != len => {
+            let made = u64::from(header.bytes);
+            damaged(len.min(made), format!("it has {len} bytes and was made with {made}"))
+        }
+        Err(HeaderError::Damaged) if has_begun => {
+            damaged(0, "its header is damaged, and the segment had begun".to_owned())
+        }
+        Err(HeaderError::Unused)
+            if has_begun && (len == 0 || !len.is_multiple_of(SEGMENT_UNIT_BYTES)) =>
+        {
+            damaged(len, format!("it was cut to {len} bytes, and the segment had begun"))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -105,7 +105,8 @@ impl Wal {
         let Resume { number, predecessor } = resume;
         let ahead = Ahead::new(Arc::clone(&fs), dir, options.kind, options.segment_bytes);
         let file = ahead.take(number, SEGMENT_HEADER_BYTES as u64)?;
-        let header = SegmentHeader { number, predecessor, mark: Mark::default() };
+        let bytes = file.capacity() as u32;
+        let header = SegmentHeader { number, bytes, predecessor, mark: Mark::default() };
         let active = open_segment(dir, file, &header)?;
         ahead.prepare(number + 1, &*tasks);
         let writer = Writer {
@@ -264,11 +265,11 @@ impl Wal {
             end: writer.end,
             tail_checksum: writer.tail_checksum,
         };
-        let header = SegmentHeader { number, predecessor, mark: writer.mark };
-        let opened = self
-            .ahead
-            .take(number, bytes_min)
-            .and_then(|file| open_segment(&self.dir, file, &header));
+        let mark = writer.mark;
+        let opened = self.ahead.take(number, bytes_min).and_then(|file| {
+            let bytes = file.capacity() as u32;
+            open_segment(&self.dir, file, &SegmentHeader { number, bytes, predecessor, mark })
+        });
         let opened = opened.inspect_err(|error| writer.failed = Some(error.clone()))?;
         let sealed = std::mem::replace(&mut writer.active, opened);
         writer.sealed_unsafe.push(sealed);

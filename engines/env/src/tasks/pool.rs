@@ -68,7 +68,10 @@ impl PoolTasks {
     ///
     /// If the operating system refuses a thread.
     pub fn new(workers: usize, clock: Arc<dyn Clock>) -> std::io::Result<Self> {
-        assert!(workers >= 1, "a pool without workers would never run a job");
+        if workers == 0 {
+            let what = "a pool without workers would never run a job";
+            return Err(std::io::Error::new(std::io::ErrorKind::InvalidInput, what));
+        }
         let shared = Arc::new(Shared {
             clock,
             queue: Mutex::default(),

@@ -3,6 +3,7 @@
 //! Bytes may have a unit (`64KiB`, `8MiB`, `1GiB`). Nothing is clamped: what lies out of bounds is refused.
 
 use super::Settings;
+use nori_kv::Error;
 use std::ops::RangeInclusive;
 
 /// A setting and its line in a list.
@@ -151,6 +152,22 @@ impl Settings {
                 let fits = |number: &f64| (low as f64..=high as f64).contains(number);
                 *field = number.filter(fits).ok_or_else(|| refused("a number"))?;
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses numbers that lie out of their bounds: a store with them might wait for ever.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let mut settings = self.clone();
+        for (name, value) in self.list().into_iter().skip(1) {
+            if let Err(BadSetting::Value { given, wanted, .. }) = settings.set(&name, &value) {
+                let what = format!("the setting {name} cannot be {given}: give {wanted}");
+                return Err(Error::Invalid { what });
+            }
+        }
+        if self.memory_bytes > TIB {
+            let what = format!("the setting memory_bytes cannot be above {TIB}");
+            return Err(Error::Invalid { what });
         }
         Ok(())
     }

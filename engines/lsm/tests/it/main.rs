@@ -5,6 +5,7 @@
 mod crash;
 mod damage;
 mod exhaustive;
+mod handles;
 mod kill;
 mod matrix;
 mod parts;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
 
-use nori_env::{Entropy, Fs, MemFs, OpenMode, SeededEntropy};
+use nori_env::{Entropy, Fs, MemFs, OpenMode, OsFs, SeededEntropy};
 use nori_filter::{Filter, FilterBuilder, FilterContext, FilterError, FilterPolicy};
 use nori_kv::{
     EntryCursor, EntryRef, ErrorKind, Fragments, KeyRange, Kind, RangeTombstones, SeqNo, Tick,
@@ -314,17 +314,33 @@ fn a_flipped_bit_under_a_mapping_is_seen_by_every_walk() {
 }
 
 #[test]
-fn a_mapped_block_costs_the_cache_next_to_nothing() {
-    let (fs, entries) = (MemFs::new(), entries(1, 300));
-    build(&fs, 7, &options("raw", "none"), &entries);
-    let bytes = [Access::Pread, Access::Mmap].map(|access| {
+fn a_block_in_memory_stays_what_was_verified_though_its_file_changes() {
+    let entries = entries(1, 300);
+    for access in [Access::Pread, Access::Mmap] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join(table_name(7));
+        let file = OsFs.open(&path, OpenMode::CreateNew).unwrap();
+        let mut builder = TableBuilder::new(Arc::clone(&file), &path, 7, options("raw", "none"));
+        for (key, seqno, kind, value) in &entries {
+            let seqno = SeqNo::new(*seqno).unwrap();
+            let entry = EntryRef { key, seqno, kind: *kind, expires: None, value };
+            builder.add(&entry).unwrap();
+        }
+        builder.finish(&Fragments::default()).unwrap();
         let cache = Cache::new(cache_policy("lru", 1 << 20).unwrap(), 1 << 20);
-        let context = TableContext::new(Arc::new(fs.clone()), cache, access);
-        let table = Table::open(&context, Path::new(DIR), 7).unwrap();
+        let context = TableContext::new(Arc::new(OsFs), Arc::clone(&cache), access);
+        let table = Table::open(&context, dir.path(), 7).unwrap();
         check_walks(&table, &entries);
-        context.cache.bytes() as u64 * 4 / table.bytes()
-    });
-    assert!(bytes[0] >= 3 && bytes[1] <= 1, "{bytes:?} quarters of the table");
+        assert!(cache.bytes() as u64 > table.bytes() / 2, "what is in memory is counted");
+        file.write_at(&vec![0; 4096], 0).unwrap();
+        let mut cursor = table.cursor(Fetch::CacheOnly);
+        for (key, ..) in &entries {
+            assert!(cursor.next().unwrap());
+            assert_eq!(cursor.entry().unwrap().key, key);
+        }
+        let mut cursor = table.cursor(Fetch::Pass);
+        assert_eq!(cursor.next().unwrap_err().kind(), ErrorKind::Corrupt);
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
 
 use nori_env::{
-    FaultFs, FaultPlan, Fs, ManualClock, MemFs, OsFs, PoolTasks, PowerLoss, SeededTasks,
+    FaultFs, FaultPlan, Fs, ManualClock, MemFs, OpenMode, OsFs, PoolTasks, PowerLoss, SeededTasks,
     SegmentKind, Tasks,
 };
 use nori_observe::{NullMeter, Registry};
@@ -260,15 +260,42 @@ fn concurrent_syncs_share_and_all_return_safe() {
     assert_eq!(read_back(&OsFs, dir.path()).unwrap().len(), 160);
 }
 
+#[test]
+fn a_segment_that_somebody_cut_or_replaced_is_damage_though_nothing_promises_more() {
+    for (cut, begun) in [(0, 1), (64, 1), (2_000, 0), (4_095, 0)] {
+        let (fs, dir) = mem();
+        let wal = open(fs.clone(), dir);
+        wal.append(1, 1, &[7; 100]).unwrap();
+        drop(wal);
+        let path = dir.join(segment_name(1));
+        fs.truncate(&path, cut).unwrap();
+        let span = Span { from: 1, begun };
+        let outcome = replay(&fs, dir, span, |_| Ok::<(), WalError>(()));
+        let Err(WalError::Damaged { file, offset, .. }) = outcome else {
+            panic!("cut to {cut}: {outcome:?}")
+        };
+        assert!(file == path && offset <= cut, "cut to {cut}: {offset}");
+    }
+    // Another file under its name.
+    let (fs, dir) = mem();
+    drop(open(fs.clone(), dir));
+    let path = dir.join(segment_name(1));
+    fs.remove(&path).unwrap();
+    fs.open(&path, OpenMode::CreateNew).unwrap().write_at(&[0x7f; 8_192], 0).unwrap();
+    let replaced = |begun| replay(&fs, dir, Span { from: 1, begun }, |_| Ok::<(), WalError>(()));
+    assert!(matches!(replaced(1), Err(WalError::Damaged { offset: 0, .. })));
+    assert_eq!(replaced(0).unwrap().groups, 0, "one that never began may be anything");
+}
+
 /// The examples of `docs/formats/wal.md`.
 const SEGMENT_1: &str = "\
-    4e4f524957414c0a 0100000000000000 0100000000000000 0000000000000000 0000000000000000 0000000000000000 \
-    0000000000000000 0000000086353de9 5100ac9a57f647ff 1000000000000000 0000000000000000 0000000001000000 \
+    4e4f524957414c0a 0100000000100000 0100000000000000 0000000000000000 0000000000000000 0000000000000000 \
+    0000000000000000 00000000829b0c0e 5100ac9a57f647ff 1000000000000000 0000000000000000 0000000001000000 \
     0100000000000000 2800000000000000 85430420c81de310 0500000001000000 0100000000000000 0000000001000000 \
     01016b0176000000";
 const SEGMENT_2: &str = "\
-    4e4f524957414c0a 0100000000000000 0200000000000000 0100000000000000 9800000000000000 8543042001000000 \
-    0000000028000000 000000002a048135";
+    4e4f524957414c0a 0100000000100000 0200000000000000 0100000000000000 9800000000000000 8543042001000000 \
+    0000000028000000 000000002eaab0d2";
 
 #[test]
 fn the_bytes_of_the_format_page_are_what_is_written() {
