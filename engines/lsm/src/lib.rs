@@ -15,6 +15,7 @@ mod components;
 mod core;
 mod counters;
 mod cursor;
+mod dump;
 mod edit;
 mod engine;
 mod flush;
@@ -37,6 +38,7 @@ mod version;
 mod write;
 
 pub use components::{Components, PartLine, SEAMS, StrategyMaker, UnknownPart};
+pub use dump::{EditDump, ManifestDump, RunDump, dump_manifest};
 pub use engine::LsmFactory;
 pub use settings::{
     BLOCK_BYTES, BadSetting, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MIN,

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 const MAGIC: [u8; 8] = *b"NORIMANI";
 const FORMAT_VERSION: u32 = 1;
-const HEADER_BYTES: usize = 16;
+pub(crate) const HEADER_BYTES: usize = 16;
 const RECORD_HEADER_BYTES: usize = 8;
 /// A manifest past this size is rolled.
 const MANIFEST_BYTES_MAX: u64 = 4 << 20;
@@ -137,7 +137,7 @@ pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<Found>> {
     Ok(Some(Found { number, edits, end: offset as u64 }))
 }
 
-fn check_header(content: &[u8], path: &Path) -> Result<()> {
+pub(crate) fn check_header(content: &[u8], path: &Path) -> Result<()> {
     if content.len() < HEADER_BYTES || content[..8] != MAGIC {
         return Err(Error::corrupt(path, 0, "the magic of a manifest is not there"));
     }
@@ -153,7 +153,7 @@ fn check_header(content: &[u8], path: &Path) -> Result<()> {
 }
 
 /// The payload of the valid record at `offset` and the offset behind it. Never panics.
-fn record_at(content: &[u8], number: u64, offset: usize) -> Option<(&[u8], usize)> {
+pub(crate) fn record_at(content: &[u8], number: u64, offset: usize) -> Option<(&[u8], usize)> {
     let header = content.get(offset..)?.first_chunk::<RECORD_HEADER_BYTES>()?;
     let len = u32::from_le_bytes(*header.first_chunk()?) as usize;
     let stored = u32::from_le_bytes(*header.last_chunk()?);

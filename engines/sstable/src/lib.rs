@@ -2,7 +2,7 @@
 //!
 //! [`TableBuilder`] writes a table from entries in internal order, a block at a time. [`Table`] reads
 //! one: a point read asks the filter, finds the one block that can hold the key in the index, and looks
-//! it up there; a [`TableCursor`] walks. Blocks are verified and checked entry by entry **once**, when they are read
+//! it up there; a [`TableCursor`] walks; [`dump`](dump()) shows all of one to people. Blocks are verified and checked entry by entry **once**, when they are read
 //! from the file; from then on they are trusted.
 //!
 //! Three seams live here: [`Codec`] (how a block is stored), [`Access`] (how it comes out of the file) and
@@ -23,6 +23,7 @@ mod cache;
 mod codec;
 mod counters;
 mod cursor;
+mod dump;
 mod fetch;
 mod format;
 mod index;
@@ -37,6 +38,7 @@ pub use cache::{BlockId, Cache, CacheEntry, CachePolicy, FrameId, cache_policies
 pub use codec::{Codec, CodecEntry, codec, codec_by_id, codec_conformance, codecs};
 pub use counters::{ReadCounters, Tally};
 pub use cursor::TableCursor;
+pub use dump::{FilterDump, FooterDump, PartDump, TableDump, dump};
 pub use fetch::Fetch;
 pub use format::TABLE_FORMAT_VERSION;
 pub use properties::Properties;

@@ -10,17 +10,20 @@
 //!    is damage, and any other is the tail.
 //! 5. A segment's header and small groups of their own carry a **mark** of the log's owner ([`Wal::mark`]): how far another file
 //!    of its was safe. So a store notices that its manifest lost its end.
+//! 6. [`dump`](dump()) shows one segment to people, as far as it can be read.
 //!
 //! Left to others: what the payload means, in which order sequence numbers become visible, when to sync.
 //! The bytes are drawn in `docs/formats/wal.md`.
 
 mod ahead;
+mod dump;
 mod error;
 mod format;
 mod replay;
 mod sync;
 mod wal;
 
+pub use dump::{Ending, HeaderDump, Record, SegmentDump, dump};
 pub use error::WalError;
 pub use format::{GROUP_HEADER_BYTES, Mark, SEGMENT_HEADER_BYTES};
 pub use replay::{Group, Replay, Span, last_mark, replay};

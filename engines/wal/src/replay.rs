@@ -168,11 +168,11 @@ struct Link {
 }
 
 /// The place where the chain breaks.
-struct Break {
-    segment: u64,
-    offset: u64,
-    position: Position,
-    what: &'static str,
+pub(crate) struct Break {
+    pub(crate) segment: u64,
+    pub(crate) offset: u64,
+    pub(crate) position: Position,
+    pub(crate) what: &'static str,
 }
 
 impl Link {
@@ -277,7 +277,7 @@ fn read_groups<E>(
 }
 
 /// Searches `content` from `start` on for a group that promises a position beyond the break.
-fn check_promises(
+pub(crate) fn check_promises(
     content: &[u8],
     number: u64,
     start: usize,
