@@ -6,20 +6,20 @@ mod complaint;
 
 use crate::experiment::{Experiment, finish};
 use crate::names::{
-    self, Target, baseline, parse_blocks, parse_bytes, parse_choice, parse_count, parse_memory,
-    parse_threads, steps, targets, usage,
+    self, Target, baseline, parse_arrival, parse_blocks, parse_bytes, parse_choice, parse_count,
+    parse_memory, parse_rate, parse_threads, steps, targets, usage,
 };
 use crate::plot::thousands;
 use crate::progress::Progress;
 use crate::ratios::ratios;
 use crate::rows::ALL;
 use crate::stored::Stored;
-use crate::{Ended, INCOMPLETE, experiment, list, out, table, worker};
+use crate::{Ended, INCOMPLETE, INVALID, experiment, list, out, table, worker};
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use nori_kv::Durability;
-use nori_workloads::{Overrides, Span};
+use nori_workloads::{Arrival, Load, LoadModel, Overrides, Span};
 use norikv_parts::{Choice, EngineEntry, EngineRequest, Role, engine, engines};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -103,6 +103,15 @@ struct RunArgs {
     /// Client threads
     #[arg(long, value_parser = parse_threads, allow_negative_numbers = true)]
     threads: Option<u32>,
+    /// Open loop: operations a second that all clients together send, ready or not
+    #[arg(long, value_parser = parse_rate, allow_negative_numbers = true)]
+    rate: Option<f64>,
+    /// Open loop at this share of what a closed loop reaches, which is measured first, as in 0.8
+    #[arg(long, value_name = "SHARE", value_parser = parse_rate, allow_negative_numbers = true, conflicts_with = "rate")]
+    of_max: Option<f64>,
+    /// How an open loop's operations follow each other: fixed or poisson [default: poisson]
+    #[arg(long, value_parser = parse_arrival)]
+    arrival: Option<Arrival>,
     /// Records loaded
     #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
     records: Option<u64>,
@@ -191,6 +200,7 @@ fn quick(args: &QuickArgs) -> Result<()> {
         ops: None,
         duration: Some(args.duration),
         load_duration: Some(Span(QUICK_LOAD)),
+        load: None,
     };
     let memory_bytes = parse_bytes(MEMORY_DEFAULT).map_err(usage)?;
     let targets = targets(&quick_engines(), &[], memory_bytes)?;
@@ -219,6 +229,7 @@ fn run_workload(args: RunArgs) -> Result<()> {
         ops: args.ops,
         duration: args.duration,
         load_duration: args.load_duration,
+        load: load(args.rate, args.of_max, args.arrival)?,
     };
     let steps = steps(&args.workload, &overrides)?;
     let mut names = args.engines;
@@ -247,6 +258,17 @@ fn run_workload(args: RunArgs) -> Result<()> {
         is_resumed: args.resume,
     };
     carry_out(&experiment, args.json)
+}
+
+/// The load of run phases that the command line asks for; `None` leaves what the workload says.
+fn load(rate: Option<f64>, of_max: Option<f64>, arrival: Option<Arrival>) -> Result<Option<Load>> {
+    if rate.is_none() && of_max.is_none() {
+        return match arrival {
+            None => Ok(None),
+            Some(_) => Err(usage("--arrival is of an open loop: give --rate or --of-max with it")),
+        };
+    }
+    Ok(Some(Load { model: LoadModel::Open, rate, of_max, arrival, ..Load::default() }))
 }
 
 /// The targets that can do `durability`. One that cannot is left out of `all` with a note, and refused where it
@@ -307,7 +329,21 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
     } else {
         show(&outcome.stored, &experiment.dir);
     }
-    failed(&outcome.failures)
+    failed(&outcome.failures)?;
+    valid(&outcome.stored)
+}
+
+/// An error if a run is not to be believed.
+fn valid(stored: &Stored) -> Result<()> {
+    let invalid = stored.invalid();
+    let Some((run, why)) = invalid.first() else { return Ok(()) };
+    let what = match invalid.len() {
+        1 => format!("the run of {run} is invalid: {why}"),
+        many => {
+            format!("{many} of {} runs are invalid; the first, {run}: {why}", stored.runs.len())
+        }
+    };
+    Err(Ended { code: INVALID, what }.into())
 }
 
 /// The error of an experiment in which these runs failed.
@@ -329,7 +365,8 @@ fn report(dir: &Path) -> Result<()> {
         let what = format!("{} of {runs} runs did not finish", unfinished.len());
         return Err(Ended { code: INCOMPLETE, what }.into());
     }
-    failed(&stored.failures())
+    failed(&stored.failures())?;
+    valid(&stored)
 }
 
 fn show(stored: &Stored, dir: &Path) {
@@ -355,6 +392,9 @@ fn show(stored: &Stored, dir: &Path) {
     });
     for run in unfinished {
         out::line(&format!("NOT FINISHED  {}: {}", run.target, run.how_far));
+    }
+    for (run, why) in stored.invalid() {
+        out::line(&format!("INVALID  {run}: {why}"));
     }
     out::line(&format!("report  {}", dir.join("report.html").display()));
     let ratios = if ratios.is_empty() { "" } else { ", ratios.csv" };

@@ -5,7 +5,7 @@ use crate::effect::BLOCKS_MAX;
 use crate::plan::Step;
 use crate::ratios::baselines;
 use anyhow::{Context, Result};
-use nori_workloads::{BUILT_IN, Overrides, PhaseKind, Workload, built_in, nearest};
+use nori_workloads::{Arrival, BUILT_IN, Overrides, PhaseKind, Workload, built_in, nearest};
 use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MIN, Role, engine, engines};
 use std::path::Path;
 
@@ -176,6 +176,26 @@ pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
             format!("`{text}` is too large")
         }
         None => format!("`{text}` is not a whole number"),
+    })
+}
+
+/// A rate or a share; what a workload takes is checked with the workload.
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
+    let number = text.replace('_', "").parse::<f64>().ok().filter(|number| number.is_finite());
+    match number {
+        Some(number) if number > 0.0 => Ok(number),
+        Some(_) => Err(format!("`{text}` is not above 0")),
+        None => Err(format!("`{text}` is not a number")),
+    }
+}
+
+/// `fixed` or `poisson`.
+pub(crate) fn parse_arrival(text: &str) -> Result<Arrival, String> {
+    let named = Arrival::ALL.into_iter().find(|arrival| arrival.name() == text);
+    named.ok_or_else(|| {
+        let hint = nearest(text, Arrival::ALL.map(Arrival::name));
+        let hint = hint.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+        format!("no arrival is called `{text}`, only `fixed` and `poisson`{hint}")
     })
 }
 

@@ -33,6 +33,9 @@ pub(crate) struct RunPlan {
     pub(crate) argv: Vec<String>,
 }
 
+/// The name of phases that are not recorded.
+pub(crate) const WARMUP: &str = "warmup";
+
 /// One phase of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct Step {
@@ -56,9 +59,19 @@ impl Step {
         self.workload.phases[self.phase].kind
     }
 
+    /// The name of its phase in files and tables.
+    pub(crate) fn phase_name(&self) -> &'static str {
+        if self.is_recorded() { self.kind().name() } else { WARMUP }
+    }
+
+    /// Whether it has rows in the summary.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.workload.phases[self.phase].record
+    }
+
     /// The stem of this step's files.
     pub(crate) fn stem(&self, number: usize) -> String {
-        format!("{number:02}-{}-{}", self.label, self.kind().name())
+        format!("{number:02}-{}-{}", self.label, self.phase_name())
     }
 }
 

@@ -130,6 +130,7 @@ fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
         ("run ycsb --record 5", "no option is called `--record`; did you mean `--records`?"),
         ("run ycsb noop", "`noop` is one argument too many; did you mean `--engine noop`?"),
         ("report nowhere", "nowhere/experiment.json"),
+        ("run ycsb --rate 5 --arrival poison", "did you mean `poisson`?"),
     ];
     assert_refused(dir.path(), &cases);
 }
@@ -157,6 +158,15 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
             "`nop` is not among the targets noop; did you mean `noop`?",
         ),
         ("run ycsb --threads 0", "threads must be 1 to"),
+        ("run ycsb --rate 0", "--rate: `0` is not above 0"),
+        ("run ycsb --rate fast", "--rate: `fast` is not a number"),
+        ("run ycsb --rate 1e9", "rate must be above 0 and at most 100000000"),
+        ("run ycsb --of-max 3", "of_max must be above 0 and at most 2"),
+        ("run ycsb --of-max 0.5 --rate 5", "--of-max and --rate exclude each other"),
+        (
+            "run ycsb --arrival fixed",
+            "--arrival is of an open loop: give --rate or --of-max with it",
+        ),
         ("run ycsb --engine noop --durability fsync", "none, os, group:<n>ms"),
         (
             "run ycsb --engine nori-model",
@@ -243,4 +253,31 @@ fn json_prints_the_rows_and_nothing_else() {
     let rows: serde_json::Value = serde_json::from_slice(&bench(&args, dir.path()).stdout).unwrap();
     assert_eq!(rows[0]["op"], "all");
     assert_eq!(rows[0]["ops"], 2000);
+}
+
+#[test]
+fn an_invalid_run_says_so_everywhere_and_ends_with_5() {
+    let dir = tempfile::tempdir().unwrap();
+    let args =
+        "run ycsb-c --engine noop --records 2000 --duration 300ms --rate 100_000_000 --out o";
+    let args: Vec<&str> = args.split(' ').collect();
+    for args in [&args[..], &["report", "o"]] {
+        let output = bench(args, dir.path());
+        let (told, error) = (said(&output.stdout), said(&output.stderr));
+        assert_eq!(output.status.code(), Some(5), "{told}{error}");
+        assert!(error.starts_with("error: the run of noop is invalid: ycsb-c: "), "{error}");
+        assert!(told.contains("INVALID  noop: "), "{told}");
+    }
+    let page = fs::read_to_string(dir.path().join("o/report.html")).unwrap();
+    assert!(page.contains("<b>noop is invalid:</b>"));
+    assert!(
+        fs::read_to_string(dir.path().join("o/summary.csv")).unwrap().contains(",open,100000000")
+    );
+    // What is invalid is done again; what is not, not.
+    let resumed = bench(&[&args[..], &["--resume"]].concat(), dir.path());
+    assert!(
+        said(&resumed.stdout).contains("resumed: 0 runs done before"),
+        "{}",
+        said(&resumed.stdout)
+    );
 }
