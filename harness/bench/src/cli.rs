@@ -9,7 +9,7 @@ use crate::names::{
     self, Target, baseline, parse_arrival, parse_blocks, parse_bytes, parse_choice, parse_count,
     parse_memory, parse_rate, parse_threads, steps, targets, usage,
 };
-use crate::plot::thousands;
+use crate::plot::{self, Kind, thousands};
 use crate::progress::Progress;
 use crate::ratios::ratios;
 use crate::rows::ALL;
@@ -19,7 +19,7 @@ use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use nori_kv::Durability;
-use nori_workloads::{Arrival, Load, LoadModel, Overrides, Span};
+use nori_workloads::{Arrival, Load, LoadModel, Overrides, Span, nearest};
 use norikv_parts::{Choice, EngineEntry, EngineRequest, Role, engine, engines};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -68,6 +68,15 @@ enum Command {
     Report {
         /// The experiment's directory
         dir: PathBuf,
+    },
+    /// One kind of plot of stored experiments, as SVG and PNG
+    #[command(after_help = plot_kinds())]
+    Plot {
+        /// What it shows
+        kind: String,
+        /// The experiments' directories; the plots go into `plots` of each
+        #[arg(required = true)]
+        dirs: Vec<PathBuf>,
     },
     /// Carries out one plan; started by the other commands
     #[command(hide = true)]
@@ -166,6 +175,7 @@ pub(crate) fn run() -> Result<()> {
         Some(Command::List { seam, json }) => list::list(seam.as_deref(), json),
         Some(Command::Run(args)) => run_workload(args),
         Some(Command::Report { dir }) => report(&dir),
+        Some(Command::Plot { kind, dirs }) => plot(&kind, &dirs),
         Some(Command::Worker { plan }) => worker::work(&plan),
     }
 }
@@ -367,6 +377,31 @@ fn report(dir: &Path) -> Result<()> {
     }
     failed(&stored.failures())?;
     valid(&stored)
+}
+
+/// The kinds of plot, a line each.
+fn plot_kinds() -> String {
+    let line = |kind: Kind| format!("\n  {:22}{}", kind.name(), kind.about());
+    format!("Kinds:{}", Kind::ALL.map(line).concat())
+}
+
+fn plot(name: &str, dirs: &[PathBuf]) -> Result<()> {
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
+        let hint = nearest(name, Kind::ALL.map(Kind::name));
+        let hint = hint.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+        return Err(usage(format!("no plot is called `{name}`{hint}")));
+    };
+    for dir in dirs {
+        let stored = Stored::read(dir).map_err(|error| usage(format!("{error:#}")))?;
+        let drawn = plot::draw_kind(&stored, dir, kind)?;
+        if drawn.is_empty() {
+            return Err(usage(format!("{}: {name} needs {}", dir.display(), kind.needs())));
+        }
+        for one in drawn {
+            out::line(&dir.join("plots").join(one.stem + ".png").display().to_string());
+        }
+    }
+    Ok(())
 }
 
 fn show(stored: &Stored, dir: &Path) {

@@ -12,13 +12,14 @@
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
-//! | `stored`, `table`, `plot`, `report` | what people see, from files alone |
+//! | `stored`, `course`, `table`, `plot`, `report` | what people see, from files alone |
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish or are invalid (3 and 4 belong to claims, which come later);
 //! 128 + n after signal n.
 
 mod blocks;
 mod cli;
+mod course;
 mod drive;
 mod effect;
 mod events;

@@ -130,6 +130,9 @@ fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
         ("run ycsb --record 5", "no option is called `--record`; did you mean `--records`?"),
         ("run ycsb noop", "`noop` is one argument too many; did you mean `--engine noop`?"),
         ("report nowhere", "nowhere/experiment.json"),
+        ("plot latencyy o", "no plot is called `latencyy`; did you mean `latency`?"),
+        ("plot levels-over-time nowhere", "nowhere/experiment.json"),
+        ("plot latency", "DIRS... is missing"),
         ("run ycsb --rate 5 --arrival poison", "did you mean `poisson`?"),
     ];
     assert_refused(dir.path(), &cases);
