@@ -111,6 +111,8 @@ pub(crate) struct PhaseOutcome {
     /// All intervals of an open loop in one.
     pub(crate) open: Option<OpenLatencies>,
     pub(crate) counts: Counts,
+    /// How long after its time the last operation of an open loop was sent, by the client that was latest.
+    pub(crate) late: Duration,
     pub(crate) first_error: Option<String>,
 }
 
@@ -208,17 +210,19 @@ pub(crate) fn run_phase(
         coordinate(&mut collector, began, &ended, on_tick);
         let Recorded { latencies, open } = collector.total;
         let (mut counts, mut first_error) = (Counts::default(), None);
+        let mut late = Duration::ZERO;
         let (mut first_begin, mut last_end) = (None::<Instant>, began);
         for thread in threads {
             let outcome = thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))?;
             counts.add(&outcome.counts);
+            late = late.max(outcome.late);
             first_error = first_error.or(outcome.first_error);
             first_begin = Some(first_begin.map_or(outcome.began, |at| at.min(outcome.began)));
             last_end = last_end.max(outcome.end);
         }
         // The clients' own times: this thread may be woken late.
         let seconds = last_end.duration_since(first_begin.unwrap_or(began)).as_secs_f64();
-        Ok(PhaseOutcome { seconds, latencies, open, counts, first_error })
+        Ok(PhaseOutcome { seconds, latencies, open, counts, late, first_error })
     })
 }
 

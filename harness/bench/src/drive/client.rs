@@ -116,6 +116,8 @@ pub(super) struct ClientOutcome {
     pub(super) first_error: Option<String>,
     pub(super) began: Instant,
     pub(super) end: Instant,
+    /// How long after its time the last operation of an open loop was sent.
+    pub(super) late: Duration,
 }
 
 /// A client and everything its loop touches.
@@ -224,7 +226,7 @@ impl Client {
         let mut recorded = Recorded::new(pace.is_some());
         // A phase without a time limit ends with its stream.
         let deadline = duration.map(|duration| began + duration);
-        let (mut ops, mut errors, mut end) = (0, 0, began);
+        let (mut ops, mut errors, mut end, mut late) = (0, 0, began, Duration::ZERO);
         while let Some(op) = self.next_op() {
             self.prepare(&op);
             let start = match &mut pace {
@@ -242,7 +244,7 @@ impl Client {
             end = Instant::now();
             recorded.latencies.record(op.kind, end.duration_since(start).as_nanos() as u64);
             if let Some(pace) = &mut pace {
-                pace.ended(op.kind, start, end, &mut recorded);
+                late = pace.ended(op.kind, start, end, &mut recorded);
             }
             ops += 1;
             slot.ops.store(ops, Ordering::Relaxed);
@@ -269,7 +271,7 @@ impl Client {
         if self.is_load && errors == 0 {
             self.fill(slot, ops);
         }
-        ClientOutcome { counts: self.counts, first_error: self.first_error, began, end }
+        ClientOutcome { counts: self.counts, first_error: self.first_error, began, end, late }
     }
 
     /// Writes what a load has not written by its deadline, in batches in order of key, which suits trees. Counted

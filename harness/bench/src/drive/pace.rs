@@ -60,20 +60,22 @@ impl Pace {
         start
     }
 
-    /// Notes that the operation at hand, sent at `start`, ended.
+    /// Notes that the operation at hand, sent at `start`, ended; how late it was sent.
     pub(super) fn ended(
         &mut self,
         kind: OpKind,
         start: Instant,
         end: Instant,
         recorded: &mut Recorded,
-    ) {
+    ) -> Duration {
         self.free = end;
-        let Some(open) = &mut recorded.open else { return };
-        open.record(kind, nanos(end - self.intended));
-        if let Some(own) = self.own {
-            open.record_behind(nanos(own), nanos(end - start));
+        if let Some(open) = &mut recorded.open {
+            open.record(kind, nanos(end - self.intended));
+            if let Some(own) = self.own {
+                open.record_behind(nanos(own), nanos(end - start));
+            }
         }
+        start - self.intended
     }
 
     /// When the operation at hand was to be sent, in nanoseconds since the client began.

@@ -63,6 +63,7 @@ impl Run<'_> {
             latencies: Latencies::new(),
             open: None,
             counts: Counts::default(),
+            late: Duration::ZERO,
             first_error: None,
         };
         self.rows.extend(rows_of(self.plan, step, &outcome, &seen));
