@@ -62,8 +62,9 @@ impl Workload {
                 PhaseKind::Settle => continue,
                 PhaseKind::Load => phase.duration = overrides.load_duration.or(phase.duration),
                 PhaseKind::Run => {
-                    let threads = phase.load.threads;
-                    phase.load = overrides.load.map_or(phase.load, |load| Load { threads, ..load });
+                    if let Some(load) = &overrides.load {
+                        phase.load = Load { threads: phase.load.threads, ..load.clone() };
+                    }
                     if overrides.ops.is_some() || overrides.duration.is_some() {
                         (phase.ops, phase.duration) = (overrides.ops, overrides.duration);
                     }

@@ -7,7 +7,7 @@ mod complaint;
 use crate::experiment::{Experiment, finish};
 use crate::names::{
     self, Target, baseline, parse_arrival, parse_blocks, parse_bytes, parse_choice, parse_count,
-    parse_memory, parse_rate, parse_threads, steps, targets, usage,
+    parse_memory, parse_rate, parse_threads, references, steps, targets, usage,
 };
 use crate::plot::{self, Kind, thousands};
 use crate::progress::Progress;
@@ -217,6 +217,7 @@ fn quick(args: &QuickArgs) -> Result<()> {
     let experiment = Experiment {
         name: "quick".into(),
         dir: args.out.clone(),
+        references: Vec::new(),
         baseline: baseline(None, &targets)?,
         targets,
         steps: steps(names::SUITE, &overrides)?,
@@ -257,6 +258,7 @@ fn run_workload(args: RunArgs) -> Result<()> {
     let targets = offering(named, durability, args.memory, is_all)?;
     let experiment = Experiment {
         dir: args.out.unwrap_or_else(|| Path::new("results").join(&name)),
+        references: offering(references(&steps, args.memory)?, durability, args.memory, false)?,
         baseline: baseline(args.baseline.as_deref(), &targets)?,
         targets,
         name,

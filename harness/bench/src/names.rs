@@ -121,6 +121,30 @@ pub(crate) fn targets(
     Ok(targets)
 }
 
+/// The targets whose maximum rates of open loops are shares of: an engine's name, and `+seam=name` for each choice.
+pub(crate) fn references(steps: &[Step], memory_bytes: u64) -> Result<Vec<Target>> {
+    let mut all: Vec<Target> = Vec::new();
+    for name in steps.iter().filter_map(Step::reference) {
+        let mut parts = name.split('+');
+        let engine = parts.next().unwrap_or_default().to_owned();
+        let choices = parts.map(parse_choice).collect::<Result<Vec<_>, _>>().map_err(usage)?;
+        let target = targets(&[engine], &choices, memory_bytes)
+            .with_context(|| format!("of = \"{name}\""))
+            .map_err(|error| usage(format!("{error:#}")))?;
+        all.extend(target.into_iter().filter(|one| one.name() == name));
+        if all.iter().all(|known| known.name() != name) {
+            return Err(usage(format!("of = \"{name}\" names no single target")));
+        }
+    }
+    let mut seen = Vec::new();
+    all.retain(|target| {
+        let is_new = !seen.contains(&target.name());
+        seen.push(target.name());
+        is_new
+    });
+    Ok(all)
+}
+
 /// What the targets are compared with: what was named, or the first.
 pub(crate) fn baseline(name: Option<&str>, targets: &[Target]) -> Result<String> {
     let names: Vec<String> = targets.iter().map(Target::name).collect();

@@ -6,6 +6,7 @@ use crate::overhead::Overhead;
 use crate::plan::{RunPlan, Step};
 use crate::worker::carry_out;
 use nori_workloads::{Overrides, Workload};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const TARGETS: [&str; 2] = ["noop", "noop+cache=<none>"];
@@ -21,6 +22,7 @@ pub(crate) fn note() -> Note {
         blocks: 1,
         targets: TARGETS.map(str::to_owned).into(),
         baseline: TARGETS[0].into(),
+        offered: BTreeMap::new(),
         harness: Overhead { per_op_ns: 100.0, in_service_ns: 40.0 },
         runs: Vec::new(),
     }
@@ -60,6 +62,8 @@ pub(crate) fn small_plan(dir: &Path, block: u32, position: u32, target: &str) ->
         durability: "os".into(),
         seed: 1,
         steps: suite,
+        offered: BTreeMap::new(),
+        is_reference: false,
         dir: dir.join("runs").join(&run_id),
         data_dir: dir.join("data").join(&run_id),
         argv: vec!["norikv-bench".into()],

@@ -194,6 +194,14 @@ impl Run<'_> {
         if step.kind() == PhaseKind::Settle {
             return self.settle(number, &step, tell);
         }
+        if self.plan.is_reference && step.kind() == PhaseKind::Run {
+            return match step.reference() {
+                Some(target) if target == self.plan.target => {
+                    self.offered_rate(number, &step, tell).map(|_| ())
+                }
+                _ => Ok(()),
+            };
+        }
         let rate = self.offered_rate(number, &step, tell)?;
         reset_rss_peak();
         let before = self.engine.stats();

@@ -161,6 +161,11 @@ fn check_load(load: &Load) -> Result<(), Fault> {
         "load",
         format!("threads must be 1 to {THREADS_MAX}; load and run phases have a load"),
     )?;
+    require(
+        load.of.is_none() || load.of_max.is_some(),
+        "load",
+        "`of` names the target of an of_max: give that, too",
+    )?;
     match (load.model, load.rate, load.of_max) {
         (LoadModel::Closed, None, None) => require(
             load.arrival.is_none(),

@@ -261,7 +261,7 @@ pub struct Lengths {
 }
 
 /// How operations are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
     /// The model.
@@ -272,6 +272,9 @@ pub struct Load {
     /// For `open`, in place of a rate: the share of the rate that the same phase reaches in a closed loop.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub of_max: Option<f64>,
+    /// With `of_max`: the target whose closed loop is meant, so that all targets are offered the same. Their own if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
     /// For `open`: how operations follow each other. `poisson` if absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub arrival: Option<Arrival>,
@@ -282,7 +285,14 @@ pub struct Load {
 impl Load {
     /// A closed loop of so many clients.
     pub fn closed(threads: u32) -> Self {
-        Self { model: LoadModel::Closed, rate: None, of_max: None, arrival: None, threads }
+        Self {
+            model: LoadModel::Closed,
+            rate: None,
+            of_max: None,
+            of: None,
+            arrival: None,
+            threads,
+        }
     }
 
     pub(crate) fn is_none(&self) -> bool {

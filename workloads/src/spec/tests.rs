@@ -136,6 +136,7 @@ fn open_loops_warm_ups_and_settling_are_read() {
         ("model = \"open\", rate = nan", "rate must be above 0"),
         ("model = \"open\", of_max = 2.5", "of_max must be above 0 and at most 2"),
         ("model = \"open\", rate = 5, of_max = 1", "either rate or of_max"),
+        ("model = \"open\", rate = 5, of = \"x\"", "`of` names the target of an of_max"),
     ] {
         let message = Workload::parse("w.toml", &open_sample(load)).unwrap_err().to_string();
         assert!(message.starts_with("w.toml:22: ") && message.contains(what), "{load}: {message}");
@@ -154,7 +155,7 @@ fn a_workload_written_and_read_again_is_the_same() {
 fn a_load_of_the_command_line_is_that_of_every_run_phase_and_of_no_other() {
     let load = Load { model: LoadModel::Open, rate: Some(9.0), ..Load::closed(7) };
     let w = Workload::parse("w.toml", &open_sample("model = \"closed\"")).unwrap();
-    let w = w.with(&Overrides { load: Some(load), ..Overrides::default() }).unwrap();
+    let w = w.with(&Overrides { load: Some(load.clone()), ..Overrides::default() }).unwrap();
     assert_eq!(w.phases[0].load, Load::closed(2));
     assert_eq!(w.phases[2].load, Load { threads: 2, ..load });
 }

@@ -89,7 +89,8 @@ impl OverTime {
 fn lines_of(seconds: &[IntervalRow], is_open: bool) -> Vec<Line> {
     let line = |name, index, of: fn(&IntervalRow) -> Option<f64>| {
         let point = |row: &IntervalRow| Some((row.t_s + row.seconds / 2.0, of(row)?));
-        let points = seconds.iter().filter_map(point).collect();
+        // A second in which nothing ended has no latency, not one of 0.
+        let points = seconds.iter().filter(|row| row.ops > 0).filter_map(point).collect();
         Line { name, index, points, is_dashed: index == SERVICE }
     };
     let mut lines = if is_open {

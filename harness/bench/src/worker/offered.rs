@@ -3,7 +3,7 @@
 //! A rate that is a share of the maximum (`of_max`) needs the maximum: the same phase as a closed loop, with the same
 //! clients on the same store, for [`CALIBRATION_MAX`], or half the phase's own length if that is shorter. It has no rows;
 //! its seconds are in the series and its events are kept, under the phase `calibrate`, and what came of it is
-//! an event of its own.
+//! an event of its own. Where the maximum of another target is meant, a process before all runs has measured it.
 //!
 //! A run is invalid if its numbers are those of the harness and not of the engine:
 //!
@@ -21,7 +21,7 @@ use crate::latency::quantile_us;
 use crate::plan::Step;
 use crate::plot::{micros, short};
 use anyhow::{Result, ensure};
-use nori_workloads::{Load, LoadModel, Span};
+use nori_workloads::{Load, Span};
 use std::time::Duration;
 
 /// How long a closed loop that is to tell the maximum runs. Long enough for flushes and first compactions to be part
@@ -47,10 +47,9 @@ impl Run<'_> {
         step: &Step,
         tell: &mut dyn FnMut(&Message),
     ) -> Result<Option<f64>> {
-        let load = step.workload.phases[step.phase].load;
-        let Some(share) = load.of_max.filter(|_| load.model == LoadModel::Open) else {
-            return Ok(load.rate);
-        };
+        let load = &step.workload.phases[step.phase].load;
+        let known = self.plan.offered.get(&number).copied().or(load.rate);
+        let Some(share) = load.of_max.filter(|_| known.is_none()) else { return Ok(known) };
         let closed = closed_loop(step);
         let (outcome, _) = self.run(number, &closed, CALIBRATE, None, tell)?;
         let ops = outcome.counts.ops_total();

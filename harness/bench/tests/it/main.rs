@@ -284,3 +284,37 @@ fn an_invalid_run_says_so_everywhere_and_ends_with_5() {
         said(&resumed.stdout)
     );
 }
+
+#[test]
+fn a_share_of_a_named_targets_maximum_offers_every_target_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let workload = |of: &str| {
+        format!(
+            "schema = \"norikv.workload/1\"\nname = \"w\"\n[keys]\nrecords = 2000\n[values]\nrecord = \"blob\"\n\
+             size = {{ dist = \"constant\", bytes = 100 }}\ncheck_every = 0\n[[phase]]\nkind = \"load\"\n\
+             load = {{ model = \"closed\", threads = 1 }}\n[[phase]]\nkind = \"run\"\nduration = \"400ms\"\n\
+             mix = {{ read = 1.0 }}\npick = {{ dist = \"uniform\" }}\n\
+             load = {{ model = \"open\", of_max = 0.001, of = \"{of}\", threads = 1 }}\n"
+        )
+    };
+    let args = "run w.toml --engine nori-model --engine noop --durability none --out o";
+    let args: Vec<&str> = args.split(' ').collect();
+    fs::write(dir.path().join("w.toml"), workload("noopp")).unwrap();
+    assert_refused(dir.path(), &[(&args.join(" "), "did you mean `noop`?")]);
+    fs::write(dir.path().join("w.toml"), workload("noop")).unwrap();
+    let output = bench(&args, dir.path());
+    // 5 where the machine is too busy for a valid run; what was offered is the same all the same.
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", said(&output.stderr));
+    let told = said(&output.stdout);
+    assert_eq!(told.matches("ops/s in a closed loop").count(), 1, "measured once: {told}");
+    let summary = fs::read_to_string(dir.path().join("o/summary.csv")).unwrap();
+    let rates: Vec<&str> = summary
+        .lines()
+        .filter(|line| line.contains(",run,all,open,"))
+        .map(|line| line.split(',').nth(9).unwrap())
+        .collect();
+    assert!(rates.len() == 2 && rates[0] == rates[1] && !rates[0].is_empty(), "{rates:?}");
+    assert!(!dir.path().join("o/data").exists(), "the reference's store was left behind");
+    let note = fs::read_to_string(dir.path().join("o/experiment.json")).unwrap();
+    assert!(note.contains("\"offered\""), "{note}");
+}
