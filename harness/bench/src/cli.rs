@@ -63,7 +63,7 @@ enum Command {
         json: bool,
     },
     /// A workload on one or more engines
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// Tables, plots and report of a stored experiment, made again from its files
     Report {
         /// The experiment's directory
@@ -173,7 +173,7 @@ pub(crate) fn run() -> Result<()> {
         }),
         Some(Command::Quick(args)) => quick(&args),
         Some(Command::List { seam, json }) => list::list(seam.as_deref(), json),
-        Some(Command::Run(args)) => run_workload(args),
+        Some(Command::Run(args)) => run_workload(*args),
         Some(Command::Report { dir }) => report(&dir),
         Some(Command::Plot { kind, dirs }) => plot(&kind, &dirs),
         Some(Command::Worker { plan }) => worker::work(&plan),

@@ -147,27 +147,7 @@ pub(crate) fn rows_of(
 ) -> Vec<Row> {
     let latencies = &outcome.latencies;
     let rate = |ops: u64| if outcome.seconds > 0.0 { ops as f64 / outcome.seconds } else { 0.0 };
-    let phase = &step.workload.phases[step.phase];
-    let size = step.workload.values.size;
-    let has_clients = step.kind() != PhaseKind::Settle;
-    let base = Row {
-        run_id: plan.run_id.clone(),
-        experiment: plan.experiment.clone(),
-        block: plan.block,
-        position: plan.position,
-        target: plan.target.clone(),
-        workload: step.label.clone(),
-        phase: step.phase_name().into(),
-        model: if has_clients { phase.load.model.name().into() } else { String::new() },
-        offered_rate: seen.offered_rate,
-        seconds: outcome.seconds,
-        durability: plan.durability.clone(),
-        threads: phase.load.threads,
-        records: step.workload.keys.records,
-        value_bytes: if size.dist == SizeKind::Constant { size.bytes } else { None },
-        memory_bytes: plan.memory_bytes,
-        ..Row::default()
-    };
+    let base = base(plan, step, outcome, seen);
     let counts = &outcome.counts;
     let mut all = Row {
         op: ALL.into(),
@@ -211,6 +191,31 @@ pub(crate) fn rows_of(
         rows.push(row);
     }
     rows
+}
+
+/// What all rows of a phase have in common.
+fn base(plan: &RunPlan, step: &Step, outcome: &PhaseOutcome, seen: &Seen) -> Row {
+    let phase = &step.workload.phases[step.phase];
+    let size = step.workload.values.size;
+    let has_clients = step.kind() != PhaseKind::Settle;
+    Row {
+        run_id: plan.run_id.clone(),
+        experiment: plan.experiment.clone(),
+        block: plan.block,
+        position: plan.position,
+        target: plan.target.clone(),
+        workload: step.label.clone(),
+        phase: step.phase_name().into(),
+        model: if has_clients { phase.load.model.name().into() } else { String::new() },
+        offered_rate: seen.offered_rate,
+        seconds: outcome.seconds,
+        durability: plan.durability.clone(),
+        threads: phase.load.threads,
+        records: step.workload.keys.records,
+        value_bytes: if size.dist == SizeKind::Constant { size.bytes } else { None },
+        memory_bytes: plan.memory_bytes,
+        ..Row::default()
+    }
 }
 
 /// Fills what the row of a phase says of the time after the settling that followed it: `before` is from before that

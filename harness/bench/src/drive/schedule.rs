@@ -10,7 +10,7 @@
 use nori_workloads::{Arrival, Rng, StreamId};
 
 /// Keeps times apart from what the streams of operations draw under the same seed.
-const SEED_SALT: u64 = 0x0_5EED_0F_71AE5;
+const SEED_SALT: u64 = 0x05EE_D0F7_1AE5;
 const NANOS_PER_SECOND: f64 = 1e9;
 
 /// The times of one client, in nanoseconds since the phase began, rising.

@@ -124,7 +124,7 @@ impl Rates {
                     .map(|(x, y)| (x - base_x, y - base_y))
                     .collect();
                 let (dash, gap) = (px(5.0, scale), px(4.0, scale));
-                drawing(area.draw(&DashedPathElement::new(ends.into_iter(), dash, gap, stroke)))?;
+                drawing(area.draw(&DashedPathElement::new(ends, dash, gap, stroke)))?;
             }
             drawing(chart.draw_series(LineSeries::new(line.points.iter().copied(), stroke)))?;
             for point in line.points.iter().filter(|_| line.points.len() <= MARKED_MAX) {

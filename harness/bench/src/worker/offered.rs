@@ -31,7 +31,7 @@ const CALIBRATION_MAX: Duration = Duration::from_secs(10);
 pub(crate) const CALIBRATE: &str = "calibrate";
 /// Added to the number of a step whose operations are not recorded. Numbers are below 2^16.
 pub(super) const UNRECORDED: u32 = 1 << 15;
-/// The lag that one wait in a hundred may exceed. The field's bound; an idle machine stays below a twentieth of it.
+/// The lag that one wait in a hundred may exceed. The field's bound; docs/decisions/0007 has what was measured.
 const LAG_P99_MAX_US: f64 = 1_000.0;
 /// Share of its length that a phase may be behind at its end, so that 99 % of what was offered was sent.
 const LATE_SHARE_MAX: f64 = 0.01;

@@ -14,7 +14,7 @@ use crate::process::{Usage, reset_rss_peak, rss_peak_bytes};
 use crate::rows::{Seen, rows_of, settled};
 use crate::series::During;
 use anyhow::{Context, Result, ensure};
-use nori_kv::{Engine, EngineStats, Error};
+use nori_kv::{Engine, EngineStats, Error, Maintain};
 use nori_workloads::{PhaseKind, SETTLE_MAX, Span};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -107,7 +107,7 @@ fn ask(engine: &Arc<dyn Engine>) -> Result<Receiver<nori_kv::Result<()>>> {
     let engine = Arc::clone(engine);
     let call = move || {
         let cannot = Err(Error::Unsupported { engine: "this engine", what: "settle" });
-        let outcome = engine.maintain().map_or(cannot, |operator| operator.settle());
+        let outcome = engine.maintain().map_or(cannot, Maintain::settle);
         drop(engine);
         // Nobody listens once the time is over.
         let _ = answer.send(outcome);
