@@ -12,8 +12,8 @@ mod names;
 
 use crate::properties::{self, Property};
 use crate::spec::{
-    Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix, Phase,
-    PhaseKind, Pick, RecordModel, SCHEMA, SizeKind, Sizes, Span, Values, Workload,
+    Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, Mix, Phase, PhaseKind, Pick,
+    RecordModel, SCHEMA, SizeKind, Sizes, Span, Values, Workload,
 };
 use crate::{FileError, nearest};
 use names::Meaning;
@@ -241,8 +241,8 @@ impl File<'_> {
     fn workload(&self, name: &str, notes: &mut Vec<String>) -> Result<Workload, FileError> {
         let threads = if self.dialect == Dialect::GoYcsb { 200 } else { 1 };
         let threads = self.whole_u32("threadcount", threads)?;
-        let load = Load { model: LoadModel::Closed, threads };
-        let run = self.run_phase(load, notes)?;
+        let load = Load::closed(threads);
+        let run = self.run_phase(load.clone(), notes)?;
         let max_new = run.ops.unwrap_or(0) as f64 * self.number("insertproportion", 0.0)? * 2.0;
         Ok(Workload {
             schema: SCHEMA.into(),
@@ -262,6 +262,8 @@ impl File<'_> {
                     batch_size: None,
                     reinsert: false,
                     load,
+                    record: true,
+                    timeout: None,
                 },
                 run,
             ],
@@ -349,6 +351,8 @@ impl File<'_> {
             batch_size: None,
             reinsert: false,
             load,
+            record: true,
+            timeout: None,
         })
     }
 

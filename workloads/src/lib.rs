@@ -41,8 +41,9 @@ pub use ledger::Ledger;
 pub use pick::{ExactZipf, GrayZipf, YCSB_ITEMS, YCSB_ZETA};
 pub use rng::Rng;
 pub use spec::{
-    Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix, Overrides,
-    Phase, PhaseKind, Pick, RecordModel, SCHEMA, SizeKind, Sizes, Span, Values, Workload,
+    Arrival, Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix,
+    Overrides, Phase, PhaseKind, Pick, RecordModel, SCHEMA, SETTLE_MAX, SizeKind, Sizes, Span,
+    Values, Workload,
 };
 pub use stream::{Op, OpKind, OpStream, StreamId};
 pub use values::{ValueCodec, ValueFault};

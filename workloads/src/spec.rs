@@ -1,15 +1,15 @@
 //! Workload files: what they may say, and what they must not.
 //!
 //! Parsing ends in a [`Workload`] that is checked as a whole, so that whoever holds one needs no
-//! checks of his own. What this version cannot run yet (open loop, warm-up, settling, several streams,
-//! compressible values) has no field here: a file that asks for it is refused, never half-obeyed.
+//! checks of his own. What this version cannot run yet (rates that change, several streams, compressible
+//! values) has no field here: a file that asks for it is refused, never half-obeyed.
 
 mod check;
 mod shape;
 
 pub use shape::{
-    Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix, Phase,
-    PhaseKind, Pick, RecordModel, SizeKind, Sizes, Span, Values, Workload,
+    Arrival, Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix,
+    Phase, PhaseKind, Pick, RecordModel, SETTLE_MAX, SizeKind, Sizes, Span, Values, Workload,
 };
 
 use crate::FileError;
@@ -32,6 +32,8 @@ pub struct Overrides {
     pub duration: Option<Span>,
     /// Time after which the rest of a load is not measured.
     pub load_duration: Option<Span>,
+    /// Load of every run phase, but for its threads.
+    pub load: Option<Load>,
 }
 
 impl Workload {
@@ -56,16 +58,20 @@ impl Workload {
                 Sizes { dist: SizeKind::Constant, bytes: Some(bytes), min: None, max: None };
         }
         for phase in &mut self.phases {
+            match phase.kind {
+                PhaseKind::Settle => continue,
+                PhaseKind::Load => phase.duration = overrides.load_duration.or(phase.duration),
+                PhaseKind::Run => {
+                    if let Some(load) = &overrides.load {
+                        phase.load = Load { threads: phase.load.threads, ..load.clone() };
+                    }
+                    if overrides.ops.is_some() || overrides.duration.is_some() {
+                        (phase.ops, phase.duration) = (overrides.ops, overrides.duration);
+                    }
+                }
+            }
             if let Some(threads) = overrides.threads {
                 phase.load.threads = threads;
-            }
-            if phase.kind == PhaseKind::Load {
-                phase.duration = overrides.load_duration.or(phase.duration);
-            } else {
-                match (overrides.ops, overrides.duration) {
-                    (None, None) => {}
-                    (ops, duration) => (phase.ops, phase.duration) = (ops, duration),
-                }
             }
         }
         check::check(&self).map_err(|fault| FileError {

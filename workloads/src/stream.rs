@@ -154,11 +154,12 @@ impl OpStream {
         assert!(id.client < clients, "client {} of {clients}", id.client);
         let total = match phase.kind {
             PhaseKind::Load => workload.keys.records,
+            PhaseKind::Settle => 0,
             PhaseKind::Run => phase.ops.unwrap_or(u64::MAX),
         };
         let left = if total == u64::MAX { total } else { share(total, id.client, clients) };
         let source = match phase.kind {
-            PhaseKind::Load => Source::Load,
+            PhaseKind::Load | PhaseKind::Settle => Source::Load,
             PhaseKind::Run => Source::Run(Box::new(RunSource::new(workload, phase, id, &ledger))),
         };
         Self {

@@ -10,6 +10,7 @@ use crate::names::Target;
 use crate::plan::{RunPlan, file_name};
 use anyhow::Result;
 use nori_workloads::Rng;
+use std::collections::BTreeMap;
 
 /// The stream of random numbers that orders are drawn from; clients have low numbers.
 const ORDER_STREAM: u64 = u64::MAX;
@@ -28,6 +29,17 @@ pub(crate) fn plans(experiment: &Experiment, argv: &[String]) -> Result<Vec<RunP
         }
     }
     Ok(plans)
+}
+
+/// The plan that measures what steps ask of `target`, in the directory that is removed with the experiment's stores.
+pub(crate) fn reference(
+    experiment: &Experiment,
+    target: &Target,
+    argv: &[String],
+) -> Result<RunPlan> {
+    let plan = plan(experiment, target, (1, 0), experiment.seed, argv)?;
+    let dir = experiment.dir.join("data").join(format!("reference-{}", plan.run_id));
+    Ok(RunPlan { is_reference: true, data_dir: dir.join("data"), dir, ..plan })
 }
 
 /// The seed of a block's operations and order.
@@ -73,6 +85,8 @@ fn plan(
         durability: experiment.durability.clone(),
         seed,
         steps: experiment.steps.clone(),
+        offered: BTreeMap::new(),
+        is_reference: false,
         dir: experiment.dir.join("runs").join(&run_id),
         data_dir: experiment.dir.join("data").join(&run_id),
         argv: argv.to_vec(),
@@ -96,6 +110,7 @@ mod tests {
             durability: "os".into(),
             seed,
             blocks,
+            references: Vec::new(),
             baseline: "a".into(),
             is_resumed: false,
         }

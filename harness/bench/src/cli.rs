@@ -6,22 +6,23 @@ mod complaint;
 
 use crate::experiment::{Experiment, finish};
 use crate::names::{
-    self, Target, baseline, imported_steps, parse_blocks, parse_bytes, parse_choice, parse_count,
-    parse_memory, parse_minutes, parse_threads, steps, targets, usage,
+    self, Target, baseline, imported_steps, parse_arrival, parse_blocks, parse_bytes, parse_choice,
+    parse_count, parse_memory, parse_minutes, parse_rate, parse_threads, references, steps,
+    targets, usage,
 };
 use crate::plan::Step;
-use crate::plot::thousands;
+use crate::plot::{self, Kind, thousands};
 use crate::progress::Progress;
 use crate::ratios::ratios;
 use crate::rows::ALL;
 use crate::soak::Soak;
 use crate::stored::Stored;
-use crate::{Ended, INCOMPLETE, experiment, generate, list, out, soak, table, worker};
+use crate::{Ended, INCOMPLETE, INVALID, experiment, generate, list, out, soak, table, worker};
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use nori_kv::{Durability, Feature};
-use nori_workloads::{Dialect, Mix, Overrides, Span};
+use nori_workloads::{Arrival, Dialect, Load, LoadModel, Mix, Overrides, Span, nearest};
 use norikv_parts::{Choice, EngineEntry, EngineRequest, Role, engine, engines};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -65,7 +66,7 @@ enum Command {
         json: bool,
     },
     /// A workload on one or more engines
-    Run(RunArgs),
+    Run(Box<RunArgs>),
     /// The operations of a workload, or of a property file of YCSB, without an engine
     Gen(GenArgs),
     /// Tables, plots and report of a stored experiment, made again from its files
@@ -75,6 +76,15 @@ enum Command {
     },
     /// Trials of our engine with ever new combinations of its parts; goes on where it was
     Soak(SoakArgs),
+    /// One kind of plot of stored experiments, as SVG and PNG
+    #[command(after_help = plot_kinds())]
+    Plot {
+        /// What it shows
+        kind: String,
+        /// The experiments' directories; the plots go into `plots` of each
+        #[arg(required = true)]
+        dirs: Vec<PathBuf>,
+    },
     /// Carries out one plan; started by the other commands
     #[command(hide = true)]
     Worker { plan: PathBuf },
@@ -186,6 +196,15 @@ struct RunArgs {
     /// Client threads
     #[arg(long, value_parser = parse_threads, allow_negative_numbers = true)]
     threads: Option<u32>,
+    /// Open loop: operations a second that all clients together send, ready or not
+    #[arg(long, value_parser = parse_rate, allow_negative_numbers = true)]
+    rate: Option<f64>,
+    /// Open loop at this share of what a closed loop reaches, which is measured first, as in 0.8
+    #[arg(long, value_name = "SHARE", value_parser = parse_rate, allow_negative_numbers = true, conflicts_with = "rate")]
+    of_max: Option<f64>,
+    /// How an open loop's operations follow each other: fixed or poisson [default: poisson]
+    #[arg(long, value_parser = parse_arrival)]
+    arrival: Option<Arrival>,
     /// Records loaded
     #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
     records: Option<u64>,
@@ -238,9 +257,10 @@ pub(crate) fn run() -> Result<()> {
         }),
         Some(Command::Quick(args)) => quick(&args),
         Some(Command::List { seam, json }) => list::list(seam.as_deref(), json),
-        Some(Command::Run(args)) => run_workload(args),
+        Some(Command::Run(args)) => run_workload(*args),
         Some(Command::Gen(args)) => generate(&args),
         Some(Command::Report { dir }) => report(&dir),
+        Some(Command::Plot { kind, dirs }) => plot(&kind, &dirs),
         Some(Command::Soak(args)) => soak::soak(&Soak {
             minutes: args.minutes,
             seed: args.seed,
@@ -282,12 +302,14 @@ fn quick(args: &QuickArgs) -> Result<()> {
         ops: None,
         duration: Some(args.duration),
         load_duration: Some(Span(QUICK_LOAD)),
+        load: None,
     };
     let memory_bytes = parse_bytes(MEMORY_DEFAULT).map_err(usage)?;
     let targets = targets(&quick_engines(), &[], memory_bytes)?;
     let experiment = Experiment {
         name: "quick".into(),
         dir: args.out.clone(),
+        references: Vec::new(),
         baseline: baseline(None, &targets)?,
         targets,
         steps: steps(names::SUITE, &overrides)?,
@@ -310,6 +332,7 @@ fn run_workload(args: RunArgs) -> Result<()> {
         ops: args.ops,
         duration: args.duration,
         load_duration: args.load_duration,
+        load: load(args.rate, args.of_max, args.arrival)?,
     };
     let (name, steps) = args.source.steps(&overrides)?;
     let mut names = args.engines;
@@ -318,10 +341,13 @@ fn run_workload(args: RunArgs) -> Result<()> {
         let ours = engines().into_iter().filter(|entry| entry.role == Role::Ours);
         names.extend(ours.map(|entry| entry.name.to_owned()));
     }
+    let needs = needs(&steps);
     let named = targets(&names, &args.choices, args.memory)?;
-    let targets = offering(named, durability, &needs(&steps), args.memory, is_all)?;
+    let targets = offering(named, durability, &needs, args.memory, is_all)?;
+    let of_others = references(&steps, args.memory)?;
     let experiment = Experiment {
         dir: args.out.unwrap_or_else(|| Path::new("results").join(&name)),
+        references: offering(of_others, durability, &needs, args.memory, false)?,
         baseline: baseline(args.baseline.as_deref(), &targets)?,
         targets,
         name,
@@ -348,6 +374,17 @@ fn generate(args: &GenArgs) -> Result<()> {
         (_, true) => generate::histogram(&steps, args.seed, args.json),
         _ => generate::operations(&steps, args.seed, args.json),
     }
+}
+
+/// The load of run phases that the command line asks for; `None` leaves what the workload says.
+fn load(rate: Option<f64>, of_max: Option<f64>, arrival: Option<Arrival>) -> Result<Option<Load>> {
+    if rate.is_none() && of_max.is_none() {
+        return match arrival {
+            None => Ok(None),
+            Some(_) => Err(usage("--arrival is of an open loop: give --rate or --of-max with it")),
+        };
+    }
+    Ok(Some(Load { model: LoadModel::Open, rate, of_max, arrival, ..Load::default() }))
 }
 
 /// What the phases ask of an engine beyond single reads, writes and scans, and the operation that does.
@@ -429,7 +466,21 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
     } else {
         show(&outcome.stored, &experiment.dir);
     }
-    failed(&outcome.failures)
+    failed(&outcome.failures)?;
+    valid(&outcome.stored)
+}
+
+/// An error if a run is not to be believed.
+fn valid(stored: &Stored) -> Result<()> {
+    let invalid = stored.invalid();
+    let Some((run, why)) = invalid.first() else { return Ok(()) };
+    let what = match invalid.len() {
+        1 => format!("the run of {run} is invalid: {why}"),
+        many => {
+            format!("{many} of {} runs are invalid; the first, {run}: {why}", stored.runs.len())
+        }
+    };
+    Err(Ended { code: INVALID, what }.into())
 }
 
 /// The error of an experiment in which these runs failed.
@@ -451,7 +502,33 @@ fn report(dir: &Path) -> Result<()> {
         let what = format!("{} of {runs} runs did not finish", unfinished.len());
         return Err(Ended { code: INCOMPLETE, what }.into());
     }
-    failed(&stored.failures())
+    failed(&stored.failures())?;
+    valid(&stored)
+}
+
+/// The kinds of plot, a line each.
+fn plot_kinds() -> String {
+    let line = |kind: Kind| format!("\n  {:22}{}", kind.name(), kind.about());
+    format!("Kinds:{}", Kind::ALL.map(line).concat())
+}
+
+fn plot(name: &str, dirs: &[PathBuf]) -> Result<()> {
+    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
+        let hint = nearest(name, Kind::ALL.map(Kind::name));
+        let hint = hint.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+        return Err(usage(format!("no plot is called `{name}`{hint}")));
+    };
+    for dir in dirs {
+        let stored = Stored::read(dir).map_err(|error| usage(format!("{error:#}")))?;
+        let drawn = plot::draw_kind(&stored, dir, kind)?;
+        if drawn.is_empty() {
+            return Err(usage(format!("{}: {name} needs {}", dir.display(), kind.needs())));
+        }
+        for one in drawn {
+            out::line(&dir.join("plots").join(one.stem + ".png").display().to_string());
+        }
+    }
+    Ok(())
 }
 
 fn show(stored: &Stored, dir: &Path) {
@@ -477,6 +554,9 @@ fn show(stored: &Stored, dir: &Path) {
     });
     for run in unfinished {
         out::line(&format!("NOT FINISHED  {}: {}", run.target, run.how_far));
+    }
+    for (run, why) in stored.invalid() {
+        out::line(&format!("INVALID  {run}: {why}"));
     }
     out::line(&format!("report  {}", dir.join("report.html").display()));
     let ratios = if ratios.is_empty() { "" } else { ", ratios.csv" };

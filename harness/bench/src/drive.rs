@@ -3,28 +3,39 @@
 //! 1. One thread per client, each with its own stream, buffers and histograms; all start at one barrier.
 //! 2. A client prepares the key and the value, takes the time, calls the engine, takes the time again. Between
 //!    the two is the engine and nothing else; nothing is allocated for an operation.
-//! 3. Every 100 ms the coordinator shows progress; every second it takes what the clients recorded
+//! 3. Every 100 ms the coordinator shows progress; every second it asks for what the clients recorded and takes it
 //!    as one interval, lends it to the caller and adds it to the total: intervals are not kept, so a phase takes
 //!    the same memory however long it is. Clients hand their histograms over at the first operation that ends
-//!    after that.
+//!    after they are asked; one that is held up for longer than [`ANSWER_MAX`] has them in the next interval.
 //! 4. A client ends with its stream, at the deadline, or when errors pile up. At the deadline of a load it writes
 //!    the rest in batches, unmeasured, so that the next phase finds every record.
 //!
-//! Closed loop: these are service times. Left to others: files, and what is done with the numbers.
+//! Closed loop: the next operation is sent when the last has ended, and there are service times only. Open loop: each
+//! operation has its time ([`schedule`]), for which the client waits ([`pace`]); response times count from there.
+//!
+//! Left to others: files, and what is done with the numbers.
 
 mod client;
+mod pace;
+mod schedule;
 
-use crate::latency::Latencies;
+use crate::latency::{Latencies, OpenLatencies};
 use anyhow::{Context, Result, ensure};
 use client::{Client, Slot};
 use nori_kv::{Durability, Engine};
-use nori_workloads::{Ledger, OpKind, OpStream, StreamId, Workload};
+use nori_workloads::{Ledger, LoadModel, OpKind, OpStream, StreamId, Workload};
+use schedule::Schedule;
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Arc, Barrier};
+use std::sync::{Arc, Barrier, OnceLock};
 use std::time::{Duration, Instant};
 
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 const INTERVAL: Duration = Duration::from_secs(1);
+/// How long the coordinator waits for clients to hand over, and how often it looks.
+const ANSWER_MAX: Duration = Duration::from_millis(50);
+const ANSWER_LOOK: Duration = Duration::from_millis(1);
+/// An open loop begins so long after its threads were let go, so that all of them are awake when it does.
+const OPEN_START_DELAY: Duration = Duration::from_millis(2);
 
 /// One phase to run.
 pub(crate) struct PhaseJob<'a> {
@@ -39,6 +50,8 @@ pub(crate) struct PhaseJob<'a> {
     pub(crate) ledger: Arc<Ledger>,
     /// Whether what is read is looked at.
     pub(crate) checks: bool,
+    /// Operations a second of all clients together, in an open loop; else nothing.
+    pub(crate) rate: Option<f64>,
 }
 
 /// How far a phase is.
@@ -46,8 +59,35 @@ pub(crate) struct PhaseJob<'a> {
 pub(crate) struct Tick<'a> {
     pub(crate) elapsed: Duration,
     pub(crate) ops: u64,
+    /// Bytes of keys and values that the phase added so far.
+    pub(crate) bytes_inserted: u64,
     /// What was recorded since the last tick that had it: about a second, or the rest of the phase.
     pub(crate) interval: Option<&'a Interval>,
+}
+
+/// What clients recorded.
+pub(crate) struct Recorded {
+    pub(crate) latencies: Latencies,
+    /// In an open loop.
+    pub(crate) open: Option<OpenLatencies>,
+}
+
+impl Recorded {
+    fn new(is_open: bool) -> Self {
+        Self { latencies: Latencies::new(), open: is_open.then(OpenLatencies::new) }
+    }
+
+    fn add(&mut self, other: &Self) {
+        self.latencies.add(&other.latencies);
+        if let (Some(mine), Some(theirs)) = (&mut self.open, &other.open) {
+            mine.add(theirs);
+        }
+    }
+
+    fn clear(&mut self) {
+        self.latencies.clear();
+        self.open.iter_mut().for_each(OpenLatencies::clear);
+    }
 }
 
 /// What was recorded in a part of a phase.
@@ -55,7 +95,11 @@ pub(crate) struct Interval {
     /// Since the phase began.
     pub(crate) start: Duration,
     pub(crate) length: Duration,
-    pub(crate) latencies: Latencies,
+    pub(crate) recorded: Recorded,
+    /// Operations that failed in it.
+    pub(crate) errors: u64,
+    /// In an open loop: operations that were due at its end and had not ended.
+    pub(crate) backlog: Option<f64>,
 }
 
 /// What a phase came to.
@@ -64,7 +108,11 @@ pub(crate) struct PhaseOutcome {
     pub(crate) seconds: f64,
     /// All intervals in one.
     pub(crate) latencies: Latencies,
+    /// All intervals of an open loop in one.
+    pub(crate) open: Option<OpenLatencies>,
     pub(crate) counts: Counts,
+    /// How long after its time the last operation of an open loop was sent, by the client that was latest.
+    pub(crate) late: Duration,
     pub(crate) first_error: Option<String>,
 }
 
@@ -121,8 +169,12 @@ pub(crate) fn run_phase(
     let phase = &job.workload.phases[job.phase];
     let clients = phase.load.threads;
     ensure!(clients > 0, "a phase has a client");
+    let is_open = phase.load.model == LoadModel::Open;
+    ensure!(is_open == job.rate.is_some(), "an open loop has a rate, a closed one none");
     let duration = phase.duration.map(|span| span.0);
-    let slots: Vec<Slot> = (0..clients).map(|_| Slot::default()).collect();
+    let slots: Vec<Slot> = (0..clients).map(|_| Slot::new(is_open)).collect();
+    // When the clients of an open loop begin: all at once, for their times belong together.
+    let open_start = OnceLock::new();
     let barrier = Barrier::new(clients as usize + 1);
     let (done, ended) = channel();
     std::thread::scope(|scope| -> Result<PhaseOutcome> {
@@ -130,11 +182,17 @@ pub(crate) fn run_phase(
         for (slot, client) in slots.iter().zip(0..) {
             let id = StreamId { seed: job.seed, phase: job.number, client };
             let stream = OpStream::new(job.workload, job.phase, id, Arc::clone(&job.ledger));
-            let client = Client::new(job, stream);
-            let (barrier, done) = (&barrier, done.clone());
+            let schedule = |rate| Schedule::new(rate, phase.load.arrival(), clients, id);
+            let client = Client::new(job, stream, job.rate.map(schedule));
+            let (barrier, open_start, done) = (&barrier, &open_start, done.clone());
             let run = move || {
                 barrier.wait();
-                let outcome = client.run(slot, duration);
+                let began = if is_open {
+                    *open_start.get_or_init(|| Instant::now() + OPEN_START_DELAY)
+                } else {
+                    Instant::now()
+                };
+                let outcome = client.run(slot, began, duration);
                 // The coordinator hangs up only after it has heard of every client.
                 let _ = done.send(());
                 outcome
@@ -150,39 +208,35 @@ pub(crate) fn run_phase(
         drop(done);
         barrier.wait();
         let began = Instant::now();
-        let latencies = coordinate(&slots, began, &ended, on_tick);
+        let gap_nanos = job.rate.map(|rate| 1e9 * f64::from(clients) / rate);
+        let mut collector = Collector::new(&slots, &open_start, gap_nanos);
+        coordinate(&mut collector, began, &ended, on_tick);
+        let Recorded { latencies, open } = collector.total;
         let (mut counts, mut first_error) = (Counts::default(), None);
+        let mut late = Duration::ZERO;
         let (mut first_begin, mut last_end) = (None::<Instant>, began);
         for thread in threads {
             let outcome = thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))?;
             counts.add(&outcome.counts);
+            late = late.max(outcome.late);
             first_error = first_error.or(outcome.first_error);
             first_begin = Some(first_begin.map_or(outcome.began, |at| at.min(outcome.began)));
             last_end = last_end.max(outcome.end);
         }
         // The clients' own times: this thread may be woken late.
         let seconds = last_end.duration_since(first_begin.unwrap_or(began)).as_secs_f64();
-        Ok(PhaseOutcome { seconds, latencies, counts, first_error })
+        Ok(PhaseOutcome { seconds, latencies, open, counts, late, first_error })
     })
 }
 
-/// Waits until all clients have ended, and meanwhile collects intervals; all of them in one.
+/// Waits until all clients have ended, and meanwhile collects intervals.
 fn coordinate(
-    slots: &[Slot],
+    collector: &mut Collector<'_>,
     began: Instant,
     ended: &std::sync::mpsc::Receiver<()>,
     on_tick: &mut dyn FnMut(Tick<'_>),
-) -> Latencies {
-    let mut total = Latencies::new();
-    let mut interval =
-        Interval { start: Duration::ZERO, length: Duration::ZERO, latencies: Latencies::new() };
-    let mut collect = |interval: &mut Interval, elapsed: Duration| {
-        interval.start += interval.length;
-        interval.length = elapsed - interval.start;
-        interval.latencies.clear();
-        slots.iter().for_each(|slot| slot.take(&mut interval.latencies));
-        total.add(&interval.latencies);
-    };
+) {
+    let slots = collector.slots;
     let mut next_tick = PROGRESS_EVERY;
     let mut running = slots.len();
     while running > 0 {
@@ -197,19 +251,79 @@ fn coordinate(
         }
         let elapsed = began.elapsed();
         next_tick = elapsed + PROGRESS_EVERY;
-        let is_interval = elapsed >= interval.start + interval.length + INTERVAL;
+        let is_interval =
+            elapsed >= collector.interval.start + collector.interval.length + INTERVAL;
         if is_interval {
-            collect(&mut interval, elapsed);
             slots.iter().for_each(Slot::ask);
+            while slots.iter().any(Slot::is_asked) && began.elapsed() < elapsed + ANSWER_MAX {
+                std::thread::sleep(ANSWER_LOOK);
+            }
+            collector.collect(elapsed);
         }
-        let ops = slots.iter().map(Slot::ops).sum();
-        on_tick(Tick { elapsed, ops, interval: is_interval.then_some(&interval) });
+        on_tick(collector.tick(elapsed, is_interval));
     }
     let elapsed = began.elapsed();
-    collect(&mut interval, elapsed);
-    let ops = slots.iter().map(Slot::ops).sum();
-    on_tick(Tick { elapsed, ops, interval: Some(&interval) });
-    total
+    collector.collect(elapsed);
+    on_tick(collector.tick(elapsed, true));
+}
+
+/// Takes what clients hand over.
+struct Collector<'a> {
+    slots: &'a [Slot],
+    /// When the clients of an open loop began.
+    open_start: &'a OnceLock<Instant>,
+    /// Mean distance of an open loop's operations of one client.
+    gap_nanos: Option<f64>,
+    /// The last that was taken.
+    interval: Interval,
+    /// All of them.
+    total: Recorded,
+    /// Empty; goes to clients in exchange.
+    spare: Recorded,
+    /// Errors before the interval.
+    errors_before: u64,
+}
+
+impl<'a> Collector<'a> {
+    fn new(slots: &'a [Slot], open_start: &'a OnceLock<Instant>, gap_nanos: Option<f64>) -> Self {
+        let empty = || Recorded::new(gap_nanos.is_some());
+        let (start, length) = (Duration::ZERO, Duration::ZERO);
+        Self {
+            slots,
+            open_start,
+            gap_nanos,
+            interval: Interval { start, length, recorded: empty(), errors: 0, backlog: None },
+            total: empty(),
+            spare: empty(),
+            errors_before: 0,
+        }
+    }
+
+    fn collect(&mut self, elapsed: Duration) {
+        let interval = &mut self.interval;
+        interval.start += interval.length;
+        interval.length = elapsed - interval.start;
+        interval.recorded.clear();
+        for slot in self.slots {
+            slot.take(&mut interval.recorded, &mut self.spare);
+        }
+        self.total.add(&interval.recorded);
+        let errors = self.slots.iter().map(Slot::errors).sum::<u64>();
+        interval.errors = errors - self.errors_before;
+        self.errors_before = errors;
+        let since = self.open_start.get().map_or(Duration::ZERO, Instant::elapsed);
+        let due = |gap| self.slots.iter().map(|slot| slot.backlog(since, gap)).sum();
+        interval.backlog = self.gap_nanos.map(due);
+    }
+
+    fn tick(&self, elapsed: Duration, is_interval: bool) -> Tick<'_> {
+        Tick {
+            elapsed,
+            ops: self.slots.iter().map(Slot::ops).sum(),
+            bytes_inserted: self.slots.iter().map(Slot::bytes_inserted).sum(),
+            interval: is_interval.then_some(&self.interval),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -5,10 +5,30 @@
 
 use anyhow::{Context, Result};
 use nori_observe::{Registry, VizEvent};
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::Path;
+
+/// A moment on both clocks of a run.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// On the engine's clock, which stamps its events.
+    pub(crate) nanos: u64,
+    /// Seconds since the run's first phase began: the clock of the series.
+    pub(crate) t_s: f64,
+}
+
+/// A rate that is a share of what a closed loop reached.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Calibrated {
+    pub(crate) closed_ops_per_s: f64,
+    /// How long the closed loop ran.
+    pub(crate) seconds: f64,
+    /// Operations a second of the open loop.
+    pub(crate) rate: f64,
+}
 
 /// The file.
 pub(crate) struct EventLog(BufWriter<File>);
@@ -19,16 +39,27 @@ impl EventLog {
         Ok(Self(BufWriter::new(file)))
     }
 
-    /// Notes that the run began or ended a phase.
+    /// Notes that the run began or ended a phase. Both clocks stand in the line, so that who reads it can put events
+    /// and series on one axis.
     pub(crate) fn phase(
         &mut self,
-        at_nanos: u64,
+        at: Moment,
         kind: &str,
         workload: &str,
         phase: &str,
     ) -> Result<()> {
         let line = serde_json::json!({
-            "t_us": at_nanos / 1_000, "kind": kind, "workload": workload, "phase": phase,
+            "t_us": at.nanos / 1_000, "kind": kind, "workload": workload, "phase": phase, "t_s": at.t_s,
+        });
+        Ok(writeln!(self.0, "{line}")?)
+    }
+
+    /// Notes what an open loop's rate was made from.
+    pub(crate) fn calibrated(&mut self, at: Moment, calibrated: &Calibrated) -> Result<()> {
+        let line = serde_json::json!({
+            "t_us": at.nanos / 1_000, "kind": "calibrated", "t_s": at.t_s,
+            "closed_ops_per_s": calibrated.closed_ops_per_s,
+            "seconds": calibrated.seconds, "offered_rate": calibrated.rate,
         });
         Ok(writeln!(self.0, "{line}")?)
     }
@@ -76,7 +107,7 @@ mod tests {
             fields: vec![("bytes_out", 7)],
         });
         let mut log = EventLog::create(&path).unwrap();
-        log.phase(1_000, "phase_begin", "ycsb", "load").unwrap();
+        log.phase(Moment { nanos: 1_000, t_s: 0.5 }, "phase_begin", "ycsb", "load").unwrap();
         log.drain(&queue).unwrap();
         log.drain(&queue).unwrap();
         let text = std::fs::read_to_string(&path).unwrap();

@@ -24,7 +24,7 @@ use crate::stored::Stored;
 use crate::worker::Message;
 use crate::{Ended, blocks, plot, ratios, report};
 use anyhow::{Context, Result, anyhow, bail};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -50,6 +50,8 @@ pub(crate) struct Experiment {
     pub(crate) seed: u64,
     /// How often each target runs; at least 1.
     pub(crate) blocks: u32,
+    /// Targets whose maximum the rates of open loops are shares of, each once.
+    pub(crate) references: Vec<Target>,
     /// What the others are compared with.
     pub(crate) baseline: String,
     /// What an earlier bench left of this experiment is kept.
@@ -107,6 +109,7 @@ pub(crate) fn prepare(experiment: &Experiment) -> Result<Prepared> {
         blocks: experiment.blocks,
         targets: experiment.targets.iter().map(Target::name).collect(),
         baseline: experiment.baseline.clone(),
+        offered: BTreeMap::new(),
         harness: Overhead::default(),
         runs: plans.iter().map(Planned::of).collect(),
     };
@@ -133,6 +136,7 @@ pub(crate) fn run(
     if prepared.done.is_empty() {
         prepared.note.harness = overhead::measure(experiment.seed)?;
     }
+    offer(experiment, &mut prepared, progress, &interrupts)?;
     prepared.note.write(&experiment.dir)?;
     let mut failures = prepared.failures;
     for plan in &prepared.plans {
@@ -140,7 +144,8 @@ pub(crate) fn run(
             break;
         }
         if !prepared.done.contains(&plan.run_id)
-            && let Err(error) = run_child(plan, progress, &interrupts)
+            && let Err(error) =
+                run_child(plan, &mut |message| progress.note(plan, message), &interrupts)
         {
             let many = experiment.blocks > 1;
             let block = if many { format!(", block {}", plan.block) } else { String::new() };
@@ -162,6 +167,39 @@ pub(crate) fn run(
         None => Ok(Outcome { stored, failures }),
         Some(code) => Err(interrupted(&stored, &experiment.dir, code)),
     }
+}
+
+/// Measures what the rates of open loops are shares of, where they name a target, and puts the rates into the plans.
+/// What an earlier bench measured stays.
+fn offer(
+    experiment: &Experiment,
+    prepared: &mut Prepared,
+    progress: &mut Progress,
+    interrupts: &Interrupts,
+) -> Result<()> {
+    for target in &experiment.references {
+        let name = target.name();
+        let asked = |(_, step): &(usize, &Step)| step.reference() == Some(name.as_str());
+        let steps = experiment.steps.iter().enumerate().filter(asked);
+        let is_known = |number: &usize| prepared.note.offered.contains_key(number);
+        if steps.map(|(number, _)| number).all(|number| is_known(&number)) {
+            continue;
+        }
+        let plan = blocks::reference(experiment, target, &prepared.note.argv)?;
+        let offered = &mut prepared.note.offered;
+        let listen = &mut |message: &Message| {
+            progress.note(&plan, message);
+            if let Message::Calibrated { step, calibrated } = message {
+                offered.insert(*step, calibrated.rate);
+            }
+        };
+        run_child(&plan, listen, interrupts)
+            .with_context(|| format!("measuring the maximum of {name}"))?;
+    }
+    for plan in &mut prepared.plans {
+        plan.offered.clone_from(&prepared.note.offered);
+    }
+    Ok(())
 }
 
 /// Tells what a signal left, and how to see it.
@@ -257,7 +295,11 @@ fn clear(dir: &Path) -> Result<()> {
 }
 
 /// Runs one plan in a child process. A signal to this one ends it, which is no failure.
-fn run_child(plan: &RunPlan, progress: &mut Progress, interrupts: &Interrupts) -> Result<()> {
+fn run_child(
+    plan: &RunPlan,
+    listen: &mut dyn FnMut(&Message),
+    interrupts: &Interrupts,
+) -> Result<()> {
     fs::create_dir_all(&plan.dir).with_context(|| format!("creating {}", plan.dir.display()))?;
     let plan_path = plan.dir.join(PLAN);
     fs::write(&plan_path, serde_json::to_string_pretty(plan)? + "\n")
@@ -280,7 +322,7 @@ fn run_child(plan: &RunPlan, progress: &mut Progress, interrupts: &Interrupts) -
         for line in BufReader::new(stdout).lines() {
             // An engine may write to standard output itself; what is no message is not for us.
             let Ok(message) = serde_json::from_str::<Message>(&line?) else { continue };
-            progress.note(plan, &message);
+            listen(&message);
             if let Message::Failed { why } = message {
                 failure = Some(why);
             }

@@ -6,7 +6,6 @@
 //! percentile table that HdrHistogram's plotter takes. The plots and tables of the report are made from
 //! these files, so what is not in them is not shown. Intervals are written as they come and not kept.
 
-use crate::drive::Interval;
 use anyhow::{Context, Result, bail};
 use hdrhistogram::Histogram;
 use hdrhistogram::serialization::interval_log::{
@@ -17,7 +16,7 @@ use nori_workloads::OpKind;
 use std::fs::File;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 /// Longest latency told apart, in nanoseconds.
 const NANOS_MAX: u64 = 60_000_000_000;
@@ -80,6 +79,98 @@ impl Latencies {
     }
 }
 
+/// What only an open loop has: times from when operations were meant to be sent, and how late an idle client sent them.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenLatencies {
+    response: Latencies,
+    lag: Histogram<u64>,
+    /// Time in which operations were overdue: of it in the engine, and of it the client's own.
+    behind_in_engine_nanos: u64,
+    behind_own_nanos: u64,
+}
+
+impl OpenLatencies {
+    pub(crate) fn new() -> Self {
+        Self {
+            response: Latencies::new(),
+            lag: histogram(),
+            behind_in_engine_nanos: 0,
+            behind_own_nanos: 0,
+        }
+    }
+
+    /// Notes a response time.
+    pub(crate) fn record(&mut self, kind: OpKind, nanos: u64) {
+        self.response.record(kind, nanos);
+    }
+
+    /// Notes how late a client sent that had been waiting to send.
+    pub(crate) fn record_lag(&mut self, nanos: u64) {
+        self.lag.saturating_record(nanos.max(1));
+    }
+
+    /// Notes what an overdue operation still took: the client, until it sent it, and the engine.
+    pub(crate) fn record_behind(&mut self, own_nanos: u64, in_engine_nanos: u64) {
+        self.behind_own_nanos += own_nanos;
+        self.behind_in_engine_nanos += in_engine_nanos;
+    }
+
+    /// The share of the client's own in the time in which operations were overdue.
+    pub(crate) fn own_share(&self) -> f64 {
+        let own = self.behind_own_nanos as f64;
+        own / (own + self.behind_in_engine_nanos as f64).max(1.0)
+    }
+
+    pub(crate) fn response(&self) -> &Latencies {
+        &self.response
+    }
+
+    pub(crate) fn lag(&self) -> &Histogram<u64> {
+        &self.lag
+    }
+
+    /// Adds what was recorded in `other`.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.response.add(&other.response);
+        self.lag.add(&other.lag).expect("both have the same bounds");
+        self.record_behind(other.behind_own_nanos, other.behind_in_engine_nanos);
+    }
+
+    /// Forgets everything; keeps the memory.
+    pub(crate) fn clear(&mut self) {
+        self.response.clear();
+        self.lag.reset();
+        (self.behind_in_engine_nanos, self.behind_own_nanos) = (0, 0);
+    }
+}
+
+/// Which of an open loop's two times a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Measure {
+    /// From sending to the answer.
+    Service,
+    /// From when it was meant to be sent to the answer.
+    Response,
+}
+
+impl Measure {
+    /// The file of a phase's intervals.
+    pub(crate) fn log_name(self, stem: &str) -> String {
+        match self {
+            Self::Service => format!("{stem}.hlog"),
+            Self::Response => format!("{stem}.response.hlog"),
+        }
+    }
+
+    /// The word in names of percentile tables and in comments.
+    fn name(self) -> &'static str {
+        match self {
+            Self::Service => "service",
+            Self::Response => "response",
+        }
+    }
+}
+
 /// The latency in microseconds below which a share `q` of the samples lies; `None` where fewer than ten
 /// samples lie beyond it, for then it would be an accident.
 pub(crate) fn quantile_us(histogram: &Histogram<u64>, q: f64) -> Option<f64> {
@@ -100,15 +191,24 @@ pub(crate) struct IntervalLog {
 }
 
 impl IntervalLog {
-    /// Creates `<dir>/<stem>.hlog` for a phase that begins at `started`.
-    pub(crate) fn create(dir: &Path, stem: &str, started: SystemTime) -> Result<Self> {
+    /// Creates the file in `dir` for a phase that begins at `started`.
+    pub(crate) fn create(
+        dir: &Path,
+        stem: &str,
+        measure: Measure,
+        started: SystemTime,
+    ) -> Result<Self> {
         std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
-        let path = dir.join(format!("{stem}.hlog"));
+        let path = dir.join(measure.log_name(stem));
         let mut file =
             File::create(&path).with_context(|| format!("creating {}", path.display()))?;
         let mut serializer = V2DeflateSerializer::new();
+        let comment = format!(
+            "{} times of norikv-bench, in nanoseconds; the tag is the operation",
+            measure.name()
+        );
         IntervalLogWriterBuilder::new()
-            .add_comment("service times of norikv-bench, in nanoseconds; the tag is the operation")
+            .add_comment(&comment)
             .with_start_time(started)
             .with_base_time(started)
             .with_max_value_divisor(NANOS_PER_MILLI)
@@ -118,14 +218,19 @@ impl IntervalLog {
         Ok(Self { path, file, header, serializer, lines: Vec::new() })
     }
 
-    /// Writes an interval.
-    pub(crate) fn push(&mut self, interval: &Interval) -> Result<()> {
+    /// Writes what was recorded from `start`, counted from the phase's beginning, for `length`.
+    pub(crate) fn push(
+        &mut self,
+        latencies: &Latencies,
+        start: Duration,
+        length: Duration,
+    ) -> Result<()> {
         self.lines.clear();
         let mut log = self.header.begin_log_with(&mut self.lines, &mut self.serializer)?;
-        for (kind, histogram) in interval.latencies.seen() {
+        for (kind, histogram) in latencies.seen() {
             // `write_histogram` fails on I/O or on a tag with a comma; these have none.
             let tag = Tag::new(kind.name());
-            log.write_histogram(histogram, interval.start, interval.length, tag)
+            log.write_histogram(histogram, start, length, tag)
                 .map_err(|error| anyhow::anyhow!("writing {}: {error:?}", self.path.display()))?;
         }
         // The divisor is announced with each beginning; in the file it stands once.
@@ -139,14 +244,28 @@ impl IntervalLog {
     }
 }
 
-/// Writes, per kind of operation, `<stem>.<op>.service.hgrm`.
-pub(crate) fn write_percentiles(latencies: &Latencies, dir: &Path, stem: &str) -> Result<()> {
+/// Writes, per kind of operation, `<stem>.<op>.service.hgrm` or `<stem>.<op>.response.hgrm`.
+pub(crate) fn write_percentiles(
+    latencies: &Latencies,
+    measure: Measure,
+    dir: &Path,
+    stem: &str,
+) -> Result<()> {
     for (kind, histogram) in latencies.seen() {
-        let path = dir.join(format!("{stem}.{}.service.hgrm", kind.name()));
-        std::fs::write(&path, percentile_table(histogram))
-            .with_context(|| format!("writing {}", path.display()))?;
+        let name = format!("{stem}.{}.{}.hgrm", kind.name(), measure.name());
+        write_percentile_table(histogram, &dir.join(name))?;
     }
     Ok(())
+}
+
+/// Writes `<stem>.sched_lag.hgrm`.
+pub(crate) fn write_lag(lag: &Histogram<u64>, dir: &Path, stem: &str) -> Result<()> {
+    write_percentile_table(lag, &dir.join(format!("{stem}.sched_lag.hgrm")))
+}
+
+fn write_percentile_table(histogram: &Histogram<u64>, path: &Path) -> Result<()> {
+    std::fs::write(path, percentile_table(histogram))
+        .with_context(|| format!("writing {}", path.display()))
 }
 
 /// Reads an `.hlog` back: all its intervals in one.
@@ -235,26 +354,32 @@ fn percentile_table(histogram: &Histogram<u64>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
-    fn second(number: u64) -> Interval {
+    fn second(number: u64) -> Latencies {
         let mut latencies = Latencies::new();
         for i in 1..=1_000 {
             latencies.record(OpKind::Read, i * 1_000);
             latencies.record(OpKind::Update, (number + 1) * 5_000);
         }
-        let start = Duration::from_secs(number);
-        Interval { start, length: Duration::from_secs(1), latencies }
+        latencies
+    }
+
+    fn push(log: &mut IntervalLog, number: u64) -> Latencies {
+        let latencies = second(number);
+        log.push(&latencies, Duration::from_secs(number), Duration::from_secs(1)).unwrap();
+        latencies
+    }
+
+    fn create(dir: &Path) -> IntervalLog {
+        IntervalLog::create(dir, "x", Measure::Service, SystemTime::now()).unwrap()
     }
 
     /// Three seconds in `x.hlog`, and all of them in one.
     fn sample(dir: &Path) -> Latencies {
-        let mut log = IntervalLog::create(dir, "x", SystemTime::now()).unwrap();
+        let mut log = create(dir);
         let mut total = Latencies::new();
         for number in 0..3 {
-            let interval = second(number);
-            log.push(&interval).unwrap();
-            total.add(&interval.latencies);
+            total.add(&push(&mut log, number));
         }
         total
     }
@@ -274,9 +399,9 @@ mod tests {
     #[test]
     fn an_interval_is_in_the_file_when_it_has_been_pushed() {
         let dir = tempfile::tempdir().unwrap();
-        let mut log = IntervalLog::create(dir.path(), "x", SystemTime::now()).unwrap();
+        let mut log = create(dir.path());
         for number in 0..2 {
-            log.push(&second(number)).unwrap();
+            push(&mut log, number);
             let all = read_log(&dir.path().join("x.hlog")).unwrap();
             assert_eq!(all.of(OpKind::Read).len(), 1_000 * (number + 1));
         }

@@ -14,13 +14,14 @@
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
 //! | `soak` | trials of the engine, no measuring |
-//! | `stored`, `table`, `plot`, `report` | what people see, from files alone |
+//! | `stored`, `course`, `table`, `plot`, `report` | what people see, from files alone |
 //!
-//! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish (3 and 4 belong to claims, which come later);
+//! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish or are invalid (3 and 4 belong to claims, which come later);
 //! 128 + n after signal n.
 
 mod blocks;
 mod cli;
+mod course;
 mod drive;
 mod effect;
 mod events;
@@ -84,6 +85,8 @@ const FAILED: u8 = 1;
 const USAGE: u8 = 2;
 /// Runs that were planned did not come to their end.
 const INCOMPLETE: u8 = 5;
+/// Runs came to their end and are not to be believed.
+const INVALID: u8 = 5;
 
 fn main() -> ExitCode {
     match cli::run() {

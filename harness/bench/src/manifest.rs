@@ -56,13 +56,15 @@ pub(crate) const RUNNING: &str = "running";
 pub(crate) const OK: &str = "ok";
 /// An error ended the run.
 pub(crate) const FAILED: &str = "failed";
+/// All phases ended without an error, but the harness itself was not able to keep its promise in one of them.
+pub(crate) const INVALID: &str = "invalid";
 /// The bench was told to stop.
 pub(crate) const INTERRUPTED: &str = "interrupted";
 
 /// How a run ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Status {
-    /// [`RUNNING`], [`OK`], [`FAILED`] or [`INTERRUPTED`].
+    /// [`RUNNING`], [`OK`], [`FAILED`], [`INVALID`] or [`INTERRUPTED`].
     pub(crate) state: String,
     pub(crate) reasons: Vec<String>,
 }
@@ -72,7 +74,7 @@ impl Manifest {
         let workloads = plan.steps.iter().map(|step| {
             let resolved = step.workload.to_toml();
             let hash = format!("xxh3:{:016x}", xxhash_rust::xxh3::xxh3_64(resolved.as_bytes()));
-            let phase = step.kind().name().into();
+            let phase = step.phase_name().into();
             WorkloadNote { label: step.label.clone(), phase, resolved, hash }
         });
         Self {

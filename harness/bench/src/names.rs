@@ -5,7 +5,9 @@ use crate::plan::Step;
 use crate::ratios::baselines;
 use crate::{Usage, out};
 use anyhow::{Context, Result};
-use nori_workloads::{BUILT_IN, Dialect, Overrides, PhaseKind, Workload, built_in, nearest};
+use nori_workloads::{
+    Arrival, BUILT_IN, Dialect, Overrides, PhaseKind, Workload, built_in, nearest,
+};
 use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MIN, Role, engine, engines};
 use std::path::Path;
 
@@ -146,6 +148,30 @@ pub(crate) fn targets(
     Ok(targets)
 }
 
+/// The targets whose maximum rates of open loops are shares of: an engine's name, and `+seam=name` for each choice.
+pub(crate) fn references(steps: &[Step], memory_bytes: u64) -> Result<Vec<Target>> {
+    let mut all: Vec<Target> = Vec::new();
+    for name in steps.iter().filter_map(Step::reference) {
+        let mut parts = name.split('+');
+        let engine = parts.next().unwrap_or_default().to_owned();
+        let choices = parts.map(parse_choice).collect::<Result<Vec<_>, _>>().map_err(usage)?;
+        let target = targets(&[engine], &choices, memory_bytes)
+            .with_context(|| format!("of = \"{name}\""))
+            .map_err(|error| usage(format!("{error:#}")))?;
+        all.extend(target.into_iter().filter(|one| one.name() == name));
+        if all.iter().all(|known| known.name() != name) {
+            return Err(usage(format!("of = \"{name}\" names no single target")));
+        }
+    }
+    let mut seen = Vec::new();
+    all.retain(|target| {
+        let is_new = !seen.contains(&target.name());
+        seen.push(target.name());
+        is_new
+    });
+    Ok(all)
+}
+
 /// What the targets are compared with: what was named, or the first.
 pub(crate) fn baseline(name: Option<&str>, targets: &[Target]) -> Result<String> {
     let names: Vec<String> = targets.iter().map(Target::name).collect();
@@ -209,6 +235,26 @@ pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
             format!("`{text}` is too large")
         }
         None => format!("`{text}` is not a whole number"),
+    })
+}
+
+/// A rate or a share; what a workload takes is checked with the workload.
+pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
+    let number = text.replace('_', "").parse::<f64>().ok().filter(|number| number.is_finite());
+    match number {
+        Some(number) if number > 0.0 => Ok(number),
+        Some(_) => Err(format!("`{text}` is not above 0")),
+        None => Err(format!("`{text}` is not a number")),
+    }
+}
+
+/// `fixed` or `poisson`.
+pub(crate) fn parse_arrival(text: &str) -> Result<Arrival, String> {
+    let named = Arrival::ALL.into_iter().find(|arrival| arrival.name() == text);
+    named.ok_or_else(|| {
+        let hint = nearest(text, Arrival::ALL.map(Arrival::name));
+        let hint = hint.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+        format!("no arrival is called `{text}`, only `fixed` and `poisson`{hint}")
     })
 }
 

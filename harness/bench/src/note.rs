@@ -5,6 +5,7 @@ use crate::overhead::Overhead;
 use crate::plan::RunPlan;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -25,6 +26,10 @@ pub(crate) struct Note {
     /// What the targets are compared with: one of them, or the better of a peer's rows. Empty means the first.
     #[serde(default)]
     pub(crate) baseline: String,
+    /// Rates of open loops that are shares of a named target's maximum, by number of the step. Measured once, so
+    /// that every run is offered the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) offered: BTreeMap<usize, f64>,
     pub(crate) harness: Overhead,
     /// What was to be run, in order. Empty in notes of an earlier version, which did not say.
     #[serde(default)]

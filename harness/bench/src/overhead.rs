@@ -30,6 +30,7 @@ pub(crate) fn measure(seed: u64) -> Result<Overhead> {
         ops: None,
         duration: Some(Span(PROBE)),
         load_duration: None,
+        load: None,
     };
     let file = built_in("ycsb-a").expect("YCSB A is built in");
     let workload = file.workload()?.with(&overrides)?;
@@ -45,6 +46,7 @@ pub(crate) fn measure(seed: u64) -> Result<Overhead> {
         durability: Durability::None,
         ledger: Arc::new(Ledger::new(workload.keys.records, 1)),
         checks: false,
+        rate: None,
     };
     let outcome = run_phase(&job, &mut |_| {})?;
     let ops = outcome.counts.ops_total().max(1) as f64;

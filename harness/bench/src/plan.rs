@@ -6,6 +6,7 @@
 use anyhow::{Context, Result};
 use nori_workloads::{PhaseKind, Workload};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// One run: one target, one or more phases on one store.
@@ -25,6 +26,12 @@ pub(crate) struct RunPlan {
     pub(crate) durability: String,
     pub(crate) seed: u64,
     pub(crate) steps: Vec<Step>,
+    /// Rates of open loops that are shares of another target's maximum, by number of the step.
+    #[serde(default)]
+    pub(crate) offered: BTreeMap<usize, f64>,
+    /// Whether only the maxima that steps ask of this target are measured: of its phases, loads and settling are done.
+    #[serde(default)]
+    pub(crate) is_reference: bool,
     /// Where the results go.
     pub(crate) dir: PathBuf,
     /// Where the store is; removed after the run.
@@ -32,6 +39,9 @@ pub(crate) struct RunPlan {
     /// The command that started it all.
     pub(crate) argv: Vec<String>,
 }
+
+/// The name of phases that are not recorded.
+pub(crate) const WARMUP: &str = "warmup";
 
 /// One phase of a run.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -56,9 +66,24 @@ impl Step {
         self.workload.phases[self.phase].kind
     }
 
+    /// The target whose maximum its rate is a share of, where that is named.
+    pub(crate) fn reference(&self) -> Option<&str> {
+        self.workload.phases[self.phase].load.of.as_deref()
+    }
+
+    /// The name of its phase in files and tables.
+    pub(crate) fn phase_name(&self) -> &'static str {
+        if self.is_recorded() { self.kind().name() } else { WARMUP }
+    }
+
+    /// Whether it has rows in the summary.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.workload.phases[self.phase].record
+    }
+
     /// The stem of this step's files.
     pub(crate) fn stem(&self, number: usize) -> String {
-        format!("{number:02}-{}-{}", self.label, self.kind().name())
+        format!("{number:02}-{}-{}", self.label, self.phase_name())
     }
 }
 

@@ -1,21 +1,28 @@
-//! Plots of an experiment, each as SVG and as PNG, from stored results alone.
+//! Plots of an experiment, each as SVG and as PNG, from stored results alone. Where the data of a plot do not exist it
+//! is not drawn.
 //!
 //! Text is drawn with a font that is built in; colours are Okabe and Ito's, which people who see fewer
 //! colours can tell apart, and no line is told by its colour alone. Every plot says what was run, how durably,
 //! how often and on which machine, and what to look for.
 
+mod amplification;
 mod axis;
 mod bars;
+mod levels;
+mod over_time;
+mod rates;
 mod spectrum;
 mod style;
 
 pub(crate) use style::{bytes, micros, short, thousands};
 
+use crate::course::Course;
+use crate::plan::file_name;
 use crate::stored::{Cell, Stored};
 use anyhow::{Context, Result, anyhow};
 use plotters::coord::Shift;
 use plotters::prelude::*;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// A PNG has so many pixels for each unit of the SVG.
 const PNG_SCALE: f64 = 2.0;
@@ -39,24 +46,185 @@ pub(crate) struct Drawn {
     pub(crate) svg: String,
 }
 
+/// What a plot can show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Overview,
+    Throughput,
+    Latency,
+    LatencyOverTime,
+    ThroughputOverTime,
+    LevelsOverTime,
+    Amplification,
+}
+
+impl Kind {
+    /// Every kind, in the order of the report.
+    pub(crate) const ALL: [Self; 7] = [
+        Self::Overview,
+        Self::Throughput,
+        Self::Latency,
+        Self::LatencyOverTime,
+        Self::ThroughputOverTime,
+        Self::LevelsOverTime,
+        Self::Amplification,
+    ];
+
+    /// Its name on the command line and at the end of file names.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Overview => "overview",
+            Self::Throughput => "throughput",
+            Self::Latency => "latency",
+            Self::LatencyOverTime => "latency-over-time",
+            Self::ThroughputOverTime => "throughput-over-time",
+            Self::LevelsOverTime => "levels-over-time",
+            Self::Amplification => "amplification",
+        }
+    }
+
+    /// One line for people.
+    pub(crate) fn about(self) -> &'static str {
+        match self {
+            Self::Overview => "throughput of every workload, as bars",
+            Self::Throughput => "throughput of a workload, as bars with the blocks as dots",
+            Self::Latency => "latency by percentile",
+            Self::LatencyOverTime => {
+                "p50, p99 and maximum of each second, with flushes, compactions and stalls"
+            }
+            Self::ThroughputOverTime => "operations of each second, beside what was offered",
+            Self::LevelsOverTime => "bytes of each level",
+            Self::Amplification => "bytes written against blocks read, the bubble is space",
+        }
+    }
+
+    /// What draws it lacks, where it cannot be drawn.
+    pub(crate) fn needs(self) -> &'static str {
+        match self {
+            Self::Overview => "more than one workload that ran",
+            Self::Throughput | Self::Latency => "a phase that ended",
+            Self::LatencyOverTime | Self::ThroughputOverTime => "a phase of at least five seconds",
+            Self::LevelsOverTime => {
+                "a phase of at least five seconds on an engine that tells its levels"
+            }
+            Self::Amplification => {
+                "a target that counts bytes written and blocks read, in one phase"
+            }
+        }
+    }
+}
+
 /// Draws every plot of an experiment into `<dir>/plots`.
 pub(crate) fn draw_all(stored: &Stored, dir: &Path) -> Result<Vec<Drawn>> {
-    style::register_fonts()?;
-    let dir = dir.join("plots");
-    std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
-    let mut drawn = Vec::new();
+    let plots = Plots::new(stored, dir)?;
     let cells = stored.cells();
+    let mut drawn = Vec::new();
     if cells.len() > 1 {
-        let overview = bars::Overview::new(stored, &cells);
-        drawn.push(draw(&overview, &dir, "overview-throughput".into(), None)?);
+        drawn.extend(plots.overview(&cells)?);
     }
     for cell in &cells {
-        let bars = bars::Bars::new(stored, cell);
-        drawn.push(draw(&bars, &dir, format!("{}-throughput", cell.stem()), Some(cell))?);
-        let spectrum = spectrum::Spectrum::new(stored, cell);
-        drawn.push(draw(&spectrum, &dir, format!("{}-latency", cell.stem()), Some(cell))?);
+        for kind in Kind::ALL {
+            drawn.extend(plots.of_cell(kind, cell, SCATTERED_MIN)?);
+        }
     }
     Ok(drawn)
+}
+
+/// Draws the plots of one kind into `<dir>/plots`; none where the data do not exist.
+pub(crate) fn draw_kind(stored: &Stored, dir: &Path, kind: Kind) -> Result<Vec<Drawn>> {
+    let plots = Plots::new(stored, dir)?;
+    let cells = stored.cells();
+    if kind == Kind::Overview {
+        return if cells.len() > 1 { plots.overview(&cells) } else { Ok(Vec::new()) };
+    }
+    let mut drawn = Vec::new();
+    for cell in &cells {
+        drawn.extend(plots.of_cell(kind, cell, 1)?);
+    }
+    Ok(drawn)
+}
+
+/// A report compares amplifications where there are so many targets to compare.
+const SCATTERED_MIN: usize = 2;
+
+/// The plots of one experiment.
+struct Plots<'a> {
+    stored: &'a Stored,
+    dir: PathBuf,
+}
+
+impl<'a> Plots<'a> {
+    fn new(stored: &'a Stored, dir: &Path) -> Result<Self> {
+        style::register_fonts()?;
+        let dir = dir.join("plots");
+        std::fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
+        Ok(Self { stored, dir })
+    }
+
+    fn overview(&self, cells: &[Cell]) -> Result<Vec<Drawn>> {
+        let overview = bars::Overview::new(self.stored, cells);
+        Ok(vec![draw(&overview, &self.dir, "overview-throughput".into(), None)?])
+    }
+
+    /// The plots of one kind and cell. A scatter takes `points_min` targets.
+    fn of_cell(&self, kind: Kind, cell: &Cell, points_min: usize) -> Result<Vec<Drawn>> {
+        let stem = format!("{}-{}", cell.stem(), kind.name());
+        let one = |figure: Result<Drawn>| Ok(vec![figure?]);
+        match kind {
+            Kind::Overview => Ok(Vec::new()),
+            Kind::Throughput => {
+                one(draw(&bars::Bars::new(self.stored, cell), &self.dir, stem, Some(cell)))
+            }
+            Kind::Latency => {
+                one(draw(&spectrum::Spectrum::new(self.stored, cell), &self.dir, stem, Some(cell)))
+            }
+            Kind::Amplification => {
+                let points = amplification::Amplification::new(self.stored, cell, points_min);
+                let drawn = points.map(|points| draw(&points, &self.dir, stem, Some(cell)));
+                Ok(drawn.transpose()?.into_iter().collect())
+            }
+            Kind::ThroughputOverTime => {
+                let courses = self.courses(cell)?;
+                if courses.is_empty() {
+                    return Ok(Vec::new());
+                }
+                one(draw(
+                    &rates::Rates::new(self.stored, cell, &courses),
+                    &self.dir,
+                    stem,
+                    Some(cell),
+                ))
+            }
+            Kind::LatencyOverTime | Kind::LevelsOverTime => self.of_targets(kind, cell, &stem),
+        }
+    }
+
+    /// One plot for each target.
+    fn of_targets(&self, kind: Kind, cell: &Cell, stem: &str) -> Result<Vec<Drawn>> {
+        let mut drawn = Vec::new();
+        for (_, target, course) in self.courses(cell)? {
+            let stem = format!("{stem}-{}", file_name(&target));
+            if kind == Kind::LatencyOverTime {
+                let figure = over_time::OverTime::new(self.stored, cell, &target, course);
+                drawn.push(draw(&figure, &self.dir, stem, Some(cell))?);
+            } else if let Some(figure) = levels::Levels::new(self.stored, cell, &target, &course) {
+                drawn.push(draw(&figure, &self.dir, stem, Some(cell))?);
+            }
+        }
+        Ok(drawn)
+    }
+
+    /// The course of each target that has one, with its number.
+    fn courses(&self, cell: &Cell) -> Result<Vec<(usize, String, Course)>> {
+        let mut courses = Vec::new();
+        for (index, target) in self.stored.targets().into_iter().enumerate() {
+            let Some(run) = self.stored.first_run(cell, &target) else { continue };
+            if let Some(course) = Course::read(run, cell)? {
+                courses.push((index, target, course));
+            }
+        }
+        Ok(courses)
+    }
 }
 
 fn draw(figure: &impl Figure, dir: &Path, stem: String, cell: Option<&Cell>) -> Result<Drawn> {

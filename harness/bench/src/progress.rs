@@ -84,6 +84,20 @@ impl Progress {
                 }
                 self.line(&line);
             }
+            Message::Calibrated { step, calibrated } => {
+                let what = plan.steps.get(*step).map_or(String::new(), label);
+                self.line(&format!(
+                    "{}{} {what}: {} ops/s in a closed loop of {:.1} s, {} ops/s offered",
+                    self.block(plan),
+                    plan.target,
+                    short(calibrated.closed_ops_per_s),
+                    calibrated.seconds,
+                    short(calibrated.rate),
+                ));
+            }
+            Message::Invalid { why } => {
+                self.line(&format!("{}{} INVALID: {why}", self.block(plan), plan.target));
+            }
             Message::Failed { why } => {
                 self.line(&format!("{}{} FAILED: {why}", self.block(plan), plan.target));
             }
@@ -125,9 +139,9 @@ impl Progress {
 }
 
 fn label(step: &Step) -> String {
-    match step.kind() {
-        nori_workloads::PhaseKind::Load => format!("{} load", step.label),
-        nori_workloads::PhaseKind::Run => step.label.clone(),
+    match step.phase_name() {
+        "run" => step.label.clone(),
+        phase => format!("{} {phase}", step.label),
     }
 }
 

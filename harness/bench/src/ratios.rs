@@ -188,7 +188,8 @@ fn values(stored: &Stored, cell: &Cell, contender: &Contender, metric: Metric) -
 fn values_of_target(stored: &Stored, cell: &Cell, target: &str, metric: Metric) -> Values {
     let rows: Vec<&Row> = stored.rows_of(cell, target, ALL).collect();
     let is_only = |row: &&&Row| rows.iter().filter(|other| other.block == row.block).count() == 1;
-    let sound = rows.iter().filter(is_only).filter(|row| row.errors == 0);
+    let is_sound = |row: &&&Row| row.errors == 0 && !stored.is_invalid(row);
+    let sound = rows.iter().filter(is_only).filter(is_sound);
     sound.filter_map(|row| Some((row.block, metric.of(row)?))).collect()
 }
 

@@ -12,6 +12,7 @@ use crate::ratios::Ratio;
 use crate::rows::{ALL, Row};
 use crate::stored::Stored;
 use anyhow::{Context, Result};
+use nori_workloads::{LoadModel, PhaseKind};
 use std::fmt::Write;
 use std::path::Path;
 
@@ -154,6 +155,10 @@ fn failures(stored: &Stored) -> String {
         let (target, how_far) = (escape(&run.target), escape(&run.how_far));
         let _ = write!(out, "<p class=\"failure\"><b>{target} did not finish:</b> {how_far}</p>");
     }
+    for (target, why) in stored.invalid() {
+        let (target, why) = (escape(&target), escape(&why));
+        let _ = write!(out, "<p class=\"failure\"><b>{target} is invalid:</b> {why}</p>");
+    }
     let failed = stored.runs.iter().filter(|run| run.manifest.status.state == FAILED);
     for run in failed {
         for reason in &run.manifest.status.reasons {
@@ -195,6 +200,7 @@ fn details(stored: &Stored) -> String {
         "target",
         "block",
         "ops/s",
+        "offered",
         "operations",
         "errors",
         "mean",
@@ -204,6 +210,11 @@ fn details(stored: &Stored) -> String {
         "p99.9",
         "p99.99",
         "max",
+        "response p50",
+        "response p99",
+        "response p99.9",
+        "response max",
+        "lag p99",
     ];
     let row = |row: &Row| {
         let cell = crate::stored::Cell { workload: row.workload.clone(), phase: row.phase.clone() };
@@ -215,6 +226,7 @@ fn details(stored: &Stored) -> String {
             Value::text(row.target.clone()),
             Value::number(row.block.to_string(), row.block.into()),
             Value::number(short(row.ops_per_s), row.ops_per_s),
+            Value::maybe(row.offered_rate, short),
             Value::number(thousands(row.ops), row.ops as f64),
             if row.errors > 0 { Value { class: "number bad", ..errors } } else { errors },
             time(row.svc_mean_us),
@@ -224,9 +236,15 @@ fn details(stored: &Stored) -> String {
             time(row.svc_p999_us),
             time(row.svc_p9999_us),
             time(row.svc_max_us),
+            time(row.rsp_p50_us),
+            time(row.rsp_p99_us),
+            time(row.rsp_p999_us),
+            time(row.rsp_max_us),
+            time(row.sched_lag_p99_us),
         ]
     };
-    let rows = in_order(stored, |_| true).into_iter().map(row).collect();
+    let has_ops = |row: &Row| row.phase != PhaseKind::Settle.name();
+    let rows = in_order(stored, has_ops).into_iter().map(row).collect();
     Table { headings: headings.map(str::to_owned).into(), rows }.html("latencies")
 }
 
@@ -236,6 +254,8 @@ fn in_order(stored: &Stored, keep: impl Fn(&Row) -> bool) -> Vec<&Row> {
     let mut rows: Vec<&Row> = stored.rows().filter(|row| keep(row)).collect();
     rows.sort_by_key(|row| {
         let cell = cells.iter().position(|c| c.workload == row.workload && c.phase == row.phase);
+        // Settling is no cell; it comes last.
+        let cell = cell.unwrap_or(cells.len());
         let target = targets.iter().position(|target| *target == row.target);
         (cell, row.op != ALL, row.op.clone(), target, row.block)
     });
@@ -250,6 +270,7 @@ fn counters(stored: &Stored) -> String {
         "block",
         "written by user",
         "write amp.",
+        "settled",
         "with log",
         "device",
         "flushes",
@@ -263,6 +284,8 @@ fn counters(stored: &Stored) -> String {
         "filter FPR",
         "cache hits",
         "space amp.",
+        "settled",
+        "peak",
         "on disk",
         "peak memory",
         "CPU s",
@@ -282,6 +305,7 @@ fn counters(stored: &Stored) -> String {
             Value::number(row.block.to_string(), row.block.into()),
             size(row.user_bytes_written),
             ratio(row.wa_stop),
+            ratio(row.wa_settled),
             ratio(row.wa_wal),
             ratio(row.wa_device),
             count(row.flushes),
@@ -295,6 +319,8 @@ fn counters(stored: &Stored) -> String {
             percent(row.filter_fpr),
             percent(row.cache_hit_ratio),
             ratio(row.sa_stop),
+            ratio(row.sa_settled),
+            ratio(row.sa_peak),
             size(row.disk_bytes),
             size(row.rss_peak_bytes),
             Value::maybe(cpu, |v| format!("{v:.2}")),
@@ -319,11 +345,22 @@ fn limits(stored: &Stored) -> String {
             if blocks == 1 { "once".to_owned() } else { format!("{blocks} times") }
         ));
     }
-    all.push(
-        "Closed loop: a client sends its next request when the one before has been answered. These are service \
-         times; the wait of requests that would have come in meanwhile is not in them."
-            .into(),
-    );
+    let has_model = |model: LoadModel| stored.rows().any(|row| row.model == model.name());
+    if has_model(LoadModel::Closed) {
+        all.push(
+            "Closed loop: a client sends its next request when the one before has been answered. These are service \
+             times; the wait of requests that would have come in meanwhile is not in them."
+                .into(),
+        );
+    }
+    if has_model(LoadModel::Open) {
+        all.push(
+            "Open loop: every request has its time, and response times count from there. A client sends one request at \
+             a time, so the queue is in the client and not in the store; requests that were still waiting when the \
+             phase ended are in neither time, but missing from the rate."
+                .into(),
+        );
+    }
     if let (Some(memory), Some(disk)) = (memory, disk)
         && disk < memory
     {

@@ -8,6 +8,7 @@ use crate::latency::quantile_us;
 use crate::out;
 use crate::plan::{RunPlan, Step};
 use crate::process::Usage;
+use crate::series::Space;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use nori_kv::{EngineStats, stat};
@@ -99,7 +100,20 @@ impl Row {
         is_of_ops.then(|| seconds * 1e6 / self.ops as f64)
     }
 
+    fn set_responses(&mut self, histogram: &Histogram<u64>) {
+        self.rsp_mean_us = Some(histogram.mean() / 1_000.0);
+        self.rsp_p50_us = quantile_us(histogram, 0.5);
+        self.rsp_p90_us = quantile_us(histogram, 0.9);
+        self.rsp_p99_us = quantile_us(histogram, 0.99);
+        self.rsp_p999_us = quantile_us(histogram, 0.999);
+        self.rsp_p9999_us = quantile_us(histogram, 0.9999);
+        self.rsp_max_us = Some(histogram.max() as f64 / 1_000.0);
+    }
+
     fn set_latencies(&mut self, histogram: &Histogram<u64>) {
+        if histogram.is_empty() {
+            return;
+        }
         let micros = |nanos: f64| nanos / 1_000.0;
         self.svc_mean_us = Some(micros(histogram.mean()));
         self.svc_p50_us = quantile_us(histogram, 0.5);
@@ -115,9 +129,11 @@ impl Row {
 pub(crate) struct Seen {
     pub(crate) usage: Usage,
     pub(crate) rss_peak_bytes: Option<u64>,
-    pub(crate) disk_bytes: Option<u64>,
-    /// Bytes of keys and values of all live entries, where that is known.
-    pub(crate) live_bytes: Option<u64>,
+    pub(crate) space: Space,
+    /// The highest space amplification of the samples.
+    pub(crate) sa_peak: Option<f64>,
+    /// Of an open loop.
+    pub(crate) offered_rate: Option<f64>,
     pub(crate) before: EngineStats,
     pub(crate) after: EngineStats,
 }
@@ -131,25 +147,7 @@ pub(crate) fn rows_of(
 ) -> Vec<Row> {
     let latencies = &outcome.latencies;
     let rate = |ops: u64| if outcome.seconds > 0.0 { ops as f64 / outcome.seconds } else { 0.0 };
-    let phase = &step.workload.phases[step.phase];
-    let size = step.workload.values.size;
-    let base = Row {
-        run_id: plan.run_id.clone(),
-        experiment: plan.experiment.clone(),
-        block: plan.block,
-        position: plan.position,
-        target: plan.target.clone(),
-        workload: step.label.clone(),
-        phase: step.kind().name().into(),
-        model: phase.load.model.name().into(),
-        seconds: outcome.seconds,
-        durability: plan.durability.clone(),
-        threads: phase.load.threads,
-        records: step.workload.keys.records,
-        value_bytes: if size.dist == SizeKind::Constant { size.bytes } else { None },
-        memory_bytes: plan.memory_bytes,
-        ..Row::default()
-    };
+    let base = base(plan, step, outcome, seen);
     let counts = &outcome.counts;
     let mut all = Row {
         op: ALL.into(),
@@ -165,12 +163,17 @@ pub(crate) fn rows_of(
         rss_peak_bytes: seen.rss_peak_bytes,
         io_write_bytes: seen.usage.io_write_bytes,
         io_read_bytes: seen.usage.io_read_bytes,
-        disk_bytes: seen.disk_bytes,
-        sa_stop: quotient(seen.disk_bytes, seen.live_bytes),
+        disk_bytes: seen.space.disk_bytes,
+        sa_stop: seen.space.amplification(),
+        sa_peak: seen.sa_peak,
         wa_device: quotient(seen.usage.io_write_bytes, Some(counts.bytes_written)),
         ..base.clone()
     };
     all.set_latencies(&latencies.total());
+    if let Some(open) = &outcome.open {
+        all.set_responses(&open.response().total());
+        all.sched_lag_p99_us = quantile_us(open.lag(), 0.99);
+    }
     let scans = counts.ops[OpKind::Scan as usize] > 0;
     engine_columns(&mut all, seen, counts.bytes_written, scans);
     let mut rows = vec![all];
@@ -182,9 +185,46 @@ pub(crate) fn rows_of(
         let op = kind.name().into();
         let mut row = Row { op, ops, errors, ops_per_s: rate(ops), ..base.clone() };
         row.set_latencies(latencies.of(kind));
+        if let Some(open) = &outcome.open {
+            row.set_responses(open.response().of(kind));
+        }
         rows.push(row);
     }
     rows
+}
+
+/// What all rows of a phase have in common.
+fn base(plan: &RunPlan, step: &Step, outcome: &PhaseOutcome, seen: &Seen) -> Row {
+    let phase = &step.workload.phases[step.phase];
+    let size = step.workload.values.size;
+    let has_clients = step.kind() != PhaseKind::Settle;
+    Row {
+        run_id: plan.run_id.clone(),
+        experiment: plan.experiment.clone(),
+        block: plan.block,
+        position: plan.position,
+        target: plan.target.clone(),
+        workload: step.label.clone(),
+        phase: step.phase_name().into(),
+        model: if has_clients { phase.load.model.name().into() } else { String::new() },
+        offered_rate: seen.offered_rate,
+        seconds: outcome.seconds,
+        durability: plan.durability.clone(),
+        threads: phase.load.threads,
+        records: step.workload.keys.records,
+        value_bytes: if size.dist == SizeKind::Constant { size.bytes } else { None },
+        memory_bytes: plan.memory_bytes,
+        ..Row::default()
+    }
+}
+
+/// Fills what the row of a phase says of the time after the settling that followed it: `before` is from before that
+/// phase, `after` from after the settling.
+pub(crate) fn settled(row: &mut Row, before: &EngineStats, after: &EngineStats, space: Space) {
+    let delta = |name| after.number(name)?.checked_sub(before.number(name)?);
+    let tables = add(delta(stat::FLUSH_BYTES), delta(stat::COMPACTION_BYTES_WRITTEN));
+    row.wa_settled = quotient(tables, row.user_bytes_written);
+    row.sa_settled = space.amplification();
 }
 
 /// The columns that come from the engine's own counters.
@@ -280,8 +320,9 @@ mod tests {
         let seen = Seen {
             usage: Usage::default(),
             rss_peak_bytes: None,
-            disk_bytes: None,
-            live_bytes: None,
+            space: Space::default(),
+            sa_peak: None,
+            offered_rate: None,
             before: stats(&[(stat::FLUSH_BYTES, 100), (stat::COMPACTION_BYTES_WRITTEN, 50)]),
             after: stats(&[(stat::FLUSH_BYTES, 300), (stat::COMPACTION_BYTES_WRITTEN, 450)]),
         };

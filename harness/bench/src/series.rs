@@ -5,25 +5,82 @@
 use crate::drive::Interval;
 use crate::latency::quantile_us;
 use crate::process;
+use crate::rows::ALL;
 use anyhow::{Context, Result};
+use hdrhistogram::Histogram;
 use nori_kv::{EngineStats, stat};
-use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-/// Latencies and rates of one second and kind of operation.
-#[derive(Clone, Debug, Serialize)]
-struct IntervalRow {
+/// Latencies and rates of one second and kind of operation, or of all kinds.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct IntervalRow {
     /// Seconds since the run's first phase began.
-    t_s: f64,
-    workload: String,
-    phase: String,
-    op: String,
-    seconds: f64,
-    ops: u64,
-    svc_p50_us: Option<f64>,
-    svc_p99_us: Option<f64>,
-    svc_max_us: f64,
+    pub(crate) t_s: f64,
+    pub(crate) workload: String,
+    pub(crate) phase: String,
+    pub(crate) op: String,
+    pub(crate) seconds: f64,
+    pub(crate) ops: u64,
+    /// In the row of all kinds.
+    pub(crate) errors: Option<u64>,
+    pub(crate) svc_p50_us: Option<f64>,
+    pub(crate) svc_p99_us: Option<f64>,
+    pub(crate) svc_max_us: f64,
+    pub(crate) rsp_p50_us: Option<f64>,
+    pub(crate) rsp_p99_us: Option<f64>,
+    pub(crate) rsp_max_us: Option<f64>,
+    /// Operations a second that were to be sent, of all kinds.
+    pub(crate) offered: Option<f64>,
+    /// Operations that were due at the end of the second and had not ended.
+    pub(crate) backlog: Option<f64>,
+    pub(crate) sched_lag_p99_us: Option<f64>,
+}
+
+impl IntervalRow {
+    fn new(
+        during: During<'_>,
+        interval: &Interval,
+        op: &str,
+        service: &Histogram<u64>,
+        response: Option<&Histogram<u64>>,
+    ) -> Self {
+        Self {
+            t_s: during.t_s + interval.start.as_secs_f64(),
+            workload: during.workload.into(),
+            phase: during.phase.into(),
+            op: op.into(),
+            seconds: interval.length.as_secs_f64(),
+            ops: service.len(),
+            errors: None,
+            svc_p50_us: quantile_us(service, 0.5),
+            svc_p99_us: quantile_us(service, 0.99),
+            svc_max_us: service.max() as f64 / 1_000.0,
+            rsp_p50_us: response.and_then(|response| quantile_us(response, 0.5)),
+            rsp_p99_us: response.and_then(|response| quantile_us(response, 0.99)),
+            rsp_max_us: response.map(|response| response.max() as f64 / 1_000.0),
+            offered: None,
+            backlog: None,
+            sched_lag_p99_us: None,
+        }
+    }
+
+    /// The row of all kinds.
+    fn all(during: During<'_>, interval: &Interval) -> Self {
+        let recorded = &interval.recorded;
+        let service = recorded.latencies.total();
+        let response = recorded.open.as_ref().map(|open| open.response().total());
+        let lag = recorded.open.as_ref().and_then(|open| quantile_us(open.lag(), 0.99));
+        Self {
+            errors: Some(interval.errors),
+            offered: during.offered_rate,
+            backlog: interval.backlog.map(f64::round),
+            sched_lag_p99_us: lag,
+            ..Self::new(during, interval, ALL, &service, response.as_ref())
+        }
+    }
 }
 
 /// The process and the engine at one moment.
@@ -45,21 +102,35 @@ struct EngineRow {
     wal_bytes: Option<u64>,
     l0_runs: Option<u64>,
     total_runs: Option<u64>,
+    stalls: Option<u64>,
     stall_micros: Option<u64>,
+    flushes: Option<u64>,
     compactions: Option<u64>,
+    user_bytes_in: Option<u64>,
+    flush_bytes: Option<u64>,
+    compaction_read_bytes: Option<u64>,
+    compaction_write_bytes: Option<u64>,
+    fsyncs: Option<u64>,
+    point_reads: Option<u64>,
+    blocks_fetched: Option<u64>,
+    cache_misses: Option<u64>,
+    /// Bytes of keys and values of all live entries.
+    live_bytes: Option<u64>,
+    /// `disk_bytes / live_bytes`
+    sa: Option<f64>,
 }
 
 /// One level at one moment.
-#[derive(Clone, Debug, Serialize)]
-struct LevelRow {
-    t_s: f64,
-    level: usize,
-    runs: u64,
-    files: u64,
-    bytes: u64,
-    entries: u64,
-    tombstones: u64,
-    bytes_written: u64,
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct LevelRow {
+    pub(crate) t_s: f64,
+    pub(crate) level: usize,
+    pub(crate) runs: u64,
+    pub(crate) files: u64,
+    pub(crate) bytes: u64,
+    pub(crate) entries: u64,
+    pub(crate) tombstones: u64,
+    pub(crate) bytes_written: u64,
 }
 
 /// A file of rows. It is there from its first row on.
@@ -89,6 +160,25 @@ impl RowFile {
     }
 }
 
+/// The rows of `intervals.csv` in the directory of a run; none where there is no such file.
+pub(crate) fn read_intervals(dir: &Path) -> Result<Vec<IntervalRow>> {
+    read(&dir.join("intervals.csv"))
+}
+
+/// The rows of `levels.csv` in the directory of a run; none where there is no such file.
+pub(crate) fn read_levels(dir: &Path) -> Result<Vec<LevelRow>> {
+    read(&dir.join("levels.csv"))
+}
+
+fn read<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>> {
+    if !path.exists() {
+        return Ok(Vec::new());
+    }
+    let mut reader =
+        csv::Reader::from_path(path).with_context(|| format!("reading {}", path.display()))?;
+    reader.deserialize().collect::<Result<_, _>>().with_context(|| path.display().to_string())
+}
+
 /// All series of a run. An engine without levels gets no `levels.csv`.
 pub(crate) struct Series {
     intervals: RowFile,
@@ -103,6 +193,8 @@ pub(crate) struct During<'a> {
     pub(crate) t_s: f64,
     pub(crate) workload: &'a str,
     pub(crate) phase: &'a str,
+    /// Of an open loop.
+    pub(crate) offered_rate: Option<f64>,
 }
 
 impl Series {
@@ -118,17 +210,12 @@ impl Series {
 
     /// Writes what was recorded in an interval.
     pub(crate) fn interval(&mut self, during: During<'_>, interval: &Interval) -> Result<()> {
-        self.intervals.write(interval.latencies.seen().map(|(kind, histogram)| IntervalRow {
-            t_s: during.t_s + interval.start.as_secs_f64(),
-            workload: during.workload.into(),
-            phase: during.phase.into(),
-            op: kind.name().into(),
-            seconds: interval.length.as_secs_f64(),
-            ops: histogram.len(),
-            svc_p50_us: quantile_us(histogram, 0.5),
-            svc_p99_us: quantile_us(histogram, 0.99),
-            svc_max_us: histogram.max() as f64 / 1_000.0,
-        }))
+        let recorded = &interval.recorded;
+        let of_kind = recorded.latencies.seen().map(|(kind, service)| {
+            let response = recorded.open.as_ref().map(|open| open.response().of(kind));
+            IntervalRow::new(during, interval, kind.name(), service, response)
+        });
+        self.intervals.write(std::iter::once(IntervalRow::all(during, interval)).chain(of_kind))
     }
 
     /// Writes the state of process and engine, `elapsed_s` after the phase began.
@@ -137,7 +224,7 @@ impl Series {
         during: During<'_>,
         elapsed_s: f64,
         stats: &EngineStats,
-        disk_bytes: Option<u64>,
+        space: Space,
     ) -> Result<()> {
         let t_s = during.t_s + elapsed_s;
         let usage = process::Usage::now();
@@ -150,7 +237,7 @@ impl Series {
             cpu_s: usage.cpu_user_s.zip(usage.cpu_sys_s).map(|(user, sys)| user + sys),
             io_w: usage.io_write_bytes,
             io_r: usage.io_read_bytes,
-            disk_bytes,
+            disk_bytes: space.disk_bytes,
             memtable_bytes: stats.number(stat::MEMTABLE_BYTES),
             cache_bytes: stats.number(stat::CACHE_BYTES),
             table_memory_bytes: stats.number(stat::TABLE_MEMORY_BYTES),
@@ -159,8 +246,20 @@ impl Series {
             wal_bytes: stats.number(stat::WAL_BYTES),
             l0_runs: stats.levels.first().map(|level| level.runs),
             total_runs: has_levels.then(|| stats.levels.iter().map(|level| level.runs).sum()),
+            stalls: stats.number(stat::STALLS),
             stall_micros: stats.number(stat::STALL_MICROS),
+            flushes: stats.number(stat::FLUSHES),
             compactions: stats.number(stat::COMPACTIONS),
+            user_bytes_in: stats.number(stat::USER_BYTES_IN),
+            flush_bytes: stats.number(stat::FLUSH_BYTES),
+            compaction_read_bytes: stats.number(stat::COMPACTION_BYTES_READ),
+            compaction_write_bytes: stats.number(stat::COMPACTION_BYTES_WRITTEN),
+            fsyncs: stats.number(stat::WAL_SYNCS),
+            point_reads: stats.number(stat::POINT_READS),
+            blocks_fetched: stats.number(stat::BLOCKS_FETCHED),
+            cache_misses: stats.number(stat::CACHE_MISSES),
+            live_bytes: space.live_bytes,
+            sa: space.amplification(),
         }])?;
         self.levels.write(stats.levels.iter().enumerate().map(|(level, at)| LevelRow {
             t_s,
@@ -172,6 +271,21 @@ impl Series {
             tombstones: at.tombstones,
             bytes_written: at.bytes_written,
         }))
+    }
+}
+
+/// What a store takes at one moment, and what lives in it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Space {
+    pub(crate) disk_bytes: Option<u64>,
+    /// Bytes of keys and values of all live entries, where that is known.
+    pub(crate) live_bytes: Option<u64>,
+}
+
+impl Space {
+    pub(crate) fn amplification(self) -> Option<f64> {
+        let (disk, live) = (self.disk_bytes?, self.live_bytes?);
+        (live > 0).then(|| disk as f64 / live as f64)
     }
 }
 

@@ -1,13 +1,15 @@
 //! An experiment read back from its directory. Tables, plots and the report are made from this and from
 //! nothing else, so they can be made again from stored results alone.
 
-use crate::latency::{Latencies, read_log};
-use crate::manifest::{FAILED, Manifest, OK};
+use crate::latency::{Latencies, Measure, read_log};
+use crate::manifest::{FAILED, INVALID, Manifest, OK};
 use crate::note::Note;
+use crate::plan::WARMUP;
 use crate::rows::{ALL, Row, read_rows};
 use anyhow::{Context, Result, ensure};
+use nori_workloads::PhaseKind;
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The runs of one experiment.
 pub(crate) struct Stored {
@@ -16,6 +18,8 @@ pub(crate) struct Stored {
     pub(crate) runs: Vec<StoredRun>,
     /// Of each phase and target, blocks merged. Not kept for each run: a histogram takes 200 KB.
     latencies: BTreeMap<(Cell, String), Latencies>,
+    /// Response times of open loops, in the same way.
+    responses: BTreeMap<(Cell, String), Latencies>,
 }
 
 /// A run that was planned and is not at its end.
@@ -28,6 +32,8 @@ pub(crate) struct Unfinished {
 
 /// One run.
 pub(crate) struct StoredRun {
+    /// Where its files are. Empty for runs that were not read from any.
+    pub(crate) dir: PathBuf,
     pub(crate) manifest: Manifest,
     pub(crate) rows: Vec<Row>,
     /// How many phases ended.
@@ -86,7 +92,7 @@ impl Stored {
 
     /// These runs, without latencies.
     pub(crate) fn of(note: Note, runs: Vec<StoredRun>) -> Self {
-        Self { note, runs, latencies: BTreeMap::new() }
+        Self { note, runs, latencies: BTreeMap::new(), responses: BTreeMap::new() }
     }
 
     fn merge_latencies(&mut self, run: &StoredRun, dir: &Path) -> Result<()> {
@@ -94,11 +100,16 @@ impl Stored {
         let ended = run.manifest.workloads.iter().enumerate().take(run.phases_ended);
         for (number, note) in ended {
             let stem = format!("{number:02}-{}-{}", note.label, note.phase);
-            let path = dir.join("latency").join(stem + ".hlog");
-            if path.exists() {
-                let cell = Cell { workload: note.label.clone(), phase: note.phase.clone() };
-                let of = (cell, run.manifest.engine.target.clone());
-                self.latencies.entry(of).or_insert_with(Latencies::new).add(&read_log(&path)?);
+            let cell = Cell { workload: note.label.clone(), phase: note.phase.clone() };
+            let of = (cell, run.manifest.engine.target.clone());
+            for (measure, all) in
+                [(Measure::Service, &mut self.latencies), (Measure::Response, &mut self.responses)]
+            {
+                let path = dir.join("latency").join(measure.log_name(&stem));
+                if path.exists() {
+                    let merged = all.entry(of.clone()).or_insert_with(Latencies::new);
+                    merged.add(&read_log(&path)?);
+                }
             }
         }
         Ok(())
@@ -121,7 +132,7 @@ impl Stored {
         let is_there = |id: &str| self.runs.iter().any(|run| run.manifest.run_id == id);
         let begun = self.runs.iter().filter(|run| {
             let state = run.manifest.status.state.as_str();
-            !matches!(state, OK | FAILED)
+            !matches!(state, OK | FAILED | INVALID)
         });
         let begun = begun.map(|run| Unfinished {
             target: self.in_block(&run.manifest.engine.target, run.manifest.block),
@@ -149,9 +160,26 @@ impl Stored {
         failed.map(sentence).collect()
     }
 
+    /// Each run that is not to be believed, and why.
+    pub(crate) fn invalid(&self) -> Vec<(String, String)> {
+        let invalid = self.runs.iter().filter(|run| run.is_invalid());
+        let told = |run: &StoredRun| {
+            let of = self.in_block(&run.manifest.engine.target, run.manifest.block);
+            (of, run.manifest.status.reasons.join("; "))
+        };
+        invalid.map(told).collect()
+    }
+
+    /// Whether the row is of a run that is not to be believed.
+    pub(crate) fn is_invalid(&self, row: &Row) -> bool {
+        let of_row = |run: &&StoredRun| run.manifest.run_id == row.run_id;
+        self.runs.iter().find(of_row).is_some_and(StoredRun::is_invalid)
+    }
+
     /// How many runs came to their end without an error.
     pub(crate) fn finished(&self) -> usize {
-        self.runs.iter().filter(|run| run.manifest.status.state == OK).count()
+        let is_over = |run: &&StoredRun| matches!(run.manifest.status.state.as_str(), OK | INVALID);
+        self.runs.iter().filter(is_over).count()
     }
 
     /// What stands in the place of a result that `target` does not have.
@@ -164,7 +192,9 @@ impl Stored {
     /// Loads first, then workloads by name.
     pub(crate) fn cells(&self) -> Vec<Cell> {
         let mut cells: Vec<Cell> = Vec::new();
-        for row in self.rows().filter(|row| row.op == ALL) {
+        // Settling does no operations: there is nothing to compare.
+        let has_ops = |row: &&Row| row.op == ALL && row.phase != PhaseKind::Settle.name();
+        for row in self.rows().filter(has_ops) {
             let cell = Cell { workload: row.workload.clone(), phase: row.phase.clone() };
             if !cells.contains(&cell) {
                 cells.push(cell);
@@ -193,6 +223,15 @@ impl Stored {
         })
     }
 
+    /// The run whose course over time stands for a target: the first of its blocks that ended the phase.
+    pub(crate) fn first_run(&self, cell: &Cell, target: &str) -> Option<&StoredRun> {
+        let has_cell = |run: &&StoredRun| {
+            let is_of = |row: &Row| row.workload == cell.workload && row.phase == cell.phase;
+            run.manifest.engine.target == target && run.rows.iter().any(is_of)
+        };
+        self.runs.iter().find(has_cell)
+    }
+
     /// Mean throughput of a cell and target over its blocks.
     pub(crate) fn ops_per_s(&self, cell: &Cell, target: &str) -> Option<f64> {
         let rates: Vec<f64> = self.rows_of(cell, target, ALL).map(|row| row.ops_per_s).collect();
@@ -203,6 +242,17 @@ impl Stored {
     pub(crate) fn latencies(&self, cell: &Cell, target: &str) -> Latencies {
         let of = (cell.clone(), target.to_owned());
         self.latencies.get(&of).cloned().unwrap_or_else(Latencies::new)
+    }
+
+    /// All response times of a cell and target, blocks merged; empty for a closed loop.
+    pub(crate) fn responses(&self, cell: &Cell, target: &str) -> Latencies {
+        let of = (cell.clone(), target.to_owned());
+        self.responses.get(&of).cloned().unwrap_or_else(Latencies::new)
+    }
+
+    /// Whether the cell is an open loop.
+    pub(crate) fn is_open(&self, cell: &Cell) -> bool {
+        self.responses.keys().any(|(known, _)| known == cell)
     }
 
     /// How many blocks were planned.
@@ -216,13 +266,29 @@ impl Stored {
     }
 }
 
+/// How many phases ended. A warm-up has no row: it has ended if one after it has, or if all have.
+fn phases_ended(manifest: &Manifest, rows: &[Row]) -> usize {
+    if matches!(manifest.status.state.as_str(), OK | INVALID) {
+        return manifest.workloads.len();
+    }
+    let with_rows = rows.iter().filter(|row| row.op == ALL).count();
+    let recorded = manifest.workloads.iter().enumerate().filter(|(_, note)| note.phase != WARMUP);
+    let last = recorded.take(with_rows).last();
+    last.map_or(0, |(index, _)| index + 1)
+}
+
 impl StoredRun {
     fn read(dir: &Path) -> Result<Self> {
         let manifest = Manifest::read(dir)?;
         let summary = dir.join("summary.csv");
         // A run that failed before its first phase ended has no summary. It stays in, as nothing.
         let rows = if summary.exists() { read_rows(&summary)? } else { Vec::new() };
-        let phases_ended = rows.iter().filter(|row| row.op == ALL).count();
-        Ok(Self { manifest, rows, phases_ended })
+        let phases_ended = phases_ended(&manifest, &rows);
+        Ok(Self { dir: dir.to_owned(), manifest, rows, phases_ended })
+    }
+
+    /// Whether its numbers are not to be believed.
+    pub(crate) fn is_invalid(&self) -> bool {
+        self.manifest.status.state == INVALID
     }
 }

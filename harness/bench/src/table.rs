@@ -1,7 +1,7 @@
 //! The tables that are printed when an experiment has ended.
 
 use crate::effect::{SAME_WITHIN, Verdict};
-use crate::latency::quantile_us;
+use crate::latency::{Latencies, quantile_us};
 use crate::plot::{micros, short};
 use crate::ratios::{Metric, Ratio};
 use crate::rows::ALL;
@@ -27,7 +27,7 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 /// Throughput, then latencies: a row for each workload, a column for each target.
 pub(crate) fn tables(stored: &Stored) -> Vec<String> {
     let mut lines = vec!["operations a second (higher is better, * is the best)".to_owned()];
-    lines.extend(aligned(&matrix(stored, |cell, targets| {
+    lines.extend(aligned(&matrix(stored, &stored.cells(), |cell, targets| {
         let rates: Vec<Option<f64>> =
             targets.iter().map(|target| stored.ops_per_s(cell, target)).collect();
         let best = rates.iter().flatten().copied().fold(0.0, f64::max);
@@ -38,32 +38,51 @@ pub(crate) fn tables(stored: &Stored) -> Vec<String> {
         };
         rates.iter().zip(targets).map(show).collect()
     })));
-    lines.push(String::new());
-    lines.push("service time, all operations: p50 / p99 / p99.9 (lower is better)".to_owned());
-    lines.extend(aligned(&matrix(stored, |cell, targets| {
-        let of = |target: &String| match stored.rows_of(cell, target, ALL).next() {
-            Some(_) => percentiles(stored, cell, target),
+    lines.extend(latencies(stored, &stored.cells(), "service", Stored::latencies));
+    let open: Vec<Cell> = stored.cells().into_iter().filter(|cell| stored.is_open(cell)).collect();
+    if !open.is_empty() {
+        lines.extend(latencies(stored, &open, "response", Stored::responses));
+    }
+    lines
+}
+
+/// One of the times that operations took, of some cells.
+fn latencies(
+    stored: &Stored,
+    cells: &[Cell],
+    what: &str,
+    of: fn(&Stored, &Cell, &str) -> Latencies,
+) -> Vec<String> {
+    let heading = format!("{what} time, all operations: p50 / p99 / p99.9 (lower is better)");
+    let mut lines = vec![String::new(), heading];
+    lines.extend(aligned(&matrix(stored, cells, |cell, targets| {
+        let of_target = |target: &String| match stored.rows_of(cell, target, ALL).next() {
+            Some(_) => percentiles(&of(stored, cell, target)),
             None => stored.lack(target).into(),
         };
-        targets.iter().map(of).collect()
+        targets.iter().map(of_target).collect()
     })));
     lines
 }
 
-fn matrix(stored: &Stored, cells_of: impl Fn(&Cell, &[String]) -> Vec<String>) -> Vec<Vec<String>> {
+fn matrix(
+    stored: &Stored,
+    cells: &[Cell],
+    cells_of: impl Fn(&Cell, &[String]) -> Vec<String>,
+) -> Vec<Vec<String>> {
     let targets = stored.targets();
     let mut rows = vec![std::iter::once(String::new()).chain(targets.iter().cloned()).collect()];
-    for cell in stored.cells() {
+    for cell in cells {
         let mut row = vec![cell.name()];
-        row.extend(cells_of(&cell, &targets));
+        row.extend(cells_of(cell, &targets));
         rows.push(row);
     }
     rows
 }
 
 /// Over all blocks: histograms are merged, percentiles never averaged.
-fn percentiles(stored: &Stored, cell: &Cell, target: &str) -> String {
-    let merged = stored.latencies(cell, target).total();
+fn percentiles(blocks: &Latencies) -> String {
+    let merged = blocks.total();
     let show = |q| quantile_us(&merged, q).map_or("-".into(), micros);
     [0.5, 0.99, 0.999].map(show).join(" / ")
 }

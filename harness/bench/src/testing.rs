@@ -3,9 +3,10 @@
 use crate::names::steps;
 use crate::note::{Note, Planned};
 use crate::overhead::Overhead;
-use crate::plan::RunPlan;
+use crate::plan::{RunPlan, Step};
 use crate::worker::carry_out;
-use nori_workloads::Overrides;
+use nori_workloads::{Overrides, Workload};
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const TARGETS: [&str; 2] = ["noop", "noop+cache=<none>"];
@@ -21,8 +22,21 @@ pub(crate) fn note() -> Note {
         blocks: 1,
         targets: TARGETS.map(str::to_owned).into(),
         baseline: TARGETS[0].into(),
+        offered: BTreeMap::new(),
         harness: Overhead { per_op_ns: 100.0, in_service_ns: 40.0 },
         runs: Vec::new(),
+    }
+}
+
+/// The phases of a workload file on an engine.
+pub(crate) fn plan_of(dir: &Path, engine: &str, workload: &str) -> RunPlan {
+    let workload = Workload::parse("w.toml", workload).unwrap();
+    let step = |phase| Step { label: workload.name.clone(), workload: workload.clone(), phase };
+    RunPlan {
+        engine: engine.into(),
+        target: engine.into(),
+        steps: (0..workload.phases.len()).map(step).collect(),
+        ..small_plan(dir, 1, 1, engine)
     }
 }
 
@@ -48,6 +62,8 @@ pub(crate) fn small_plan(dir: &Path, block: u32, position: u32, target: &str) ->
         durability: "os".into(),
         seed: 1,
         steps: suite,
+        offered: BTreeMap::new(),
+        is_reference: false,
         dir: dir.join("runs").join(&run_id),
         data_dir: dir.join("data").join(&run_id),
         argv: vec!["norikv-bench".into()],

@@ -2,23 +2,27 @@
 //!
 //! 1. Open a store in an empty directory.
 //! 2. For each step: run the phase, then write what it came to. While it runs, each second's row goes into its file
-//!    from this thread, which measures nothing.
+//!    from this thread, which measures nothing. An open loop whose rate is a share of the maximum has that
+//!    measured first ([`offered`]); a step may also be to let the store come to rest ([`settle`]).
 //! 3. Close the store, remove its directory, write how it ended.
 //!
 //! What it says on standard output is one JSON object a line, for the parent. A phase with an error ends the
 //! run: what would come after it is not comparable.
 
-use crate::drive::{PhaseJob, PhaseOutcome, Tick, run_phase};
-use crate::events::EventLog;
+mod offered;
+mod settle;
+
+use crate::drive::{Interval, PhaseJob, PhaseOutcome, Tick, run_phase};
+use crate::events::{Calibrated, EventLog, Moment};
 use crate::guard;
-use crate::latency::{IntervalLog, write_percentiles};
-use crate::manifest::{FAILED, Manifest, OK};
+use crate::latency::{IntervalLog, Measure, write_lag, write_percentiles};
+use crate::manifest::{FAILED, INVALID, Manifest, OK};
 use crate::plan::{RunPlan, Step};
 use crate::process::{Usage, reset_rss_peak, rss_peak_bytes};
 use crate::rows::{Row, Seen, rows_of, write_rows};
-use crate::series::{During, Series, disk_bytes};
+use crate::series::{During, Series, Space, disk_bytes};
 use anyhow::{Context, Result, bail, ensure};
-use nori_kv::{Durability, Engine, Parts};
+use nori_kv::{Durability, Engine, EngineStats, Parts};
 use nori_observe::Registry;
 use nori_workloads::{Ledger, PhaseKind, SizeKind};
 use norikv_parts::{EngineRequest, Role};
@@ -36,8 +40,12 @@ pub(crate) enum Message {
     Begin { step: usize },
     /// A phase goes on.
     Tick { step: usize, elapsed_s: f64, ops: u64 },
+    /// What the rate of an open loop is made from was measured.
+    Calibrated { step: usize, calibrated: Calibrated },
     /// A phase ended.
     End { step: usize, seconds: f64, ops: u64, errors: u64 },
+    /// What was measured is not to be believed.
+    Invalid { why: String },
     /// The run ended early.
     Failed { why: String },
 }
@@ -103,14 +111,28 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
             began: Instant::now(),
             existing: None,
             live_bytes: Some(0),
+            settling: None,
+            invalid: Vec::new(),
         }
         .all_steps(tell)
     })();
-    let reasons = outcome.as_ref().err().map(|error| format!("{error:#}"));
-    manifest.status.state = if reasons.is_none() { OK } else { FAILED }.into();
+    let (state, reasons) = match &outcome {
+        Ok(invalid) if invalid.is_empty() => (OK, Vec::new()),
+        Ok(invalid) => (INVALID, invalid.clone()),
+        Err(error) => (FAILED, vec![format!("{error:#}")]),
+    };
+    manifest.status.state = state.into();
     manifest.status.reasons.extend(reasons);
     manifest.write(&plan.dir)?;
-    outcome
+    outcome.map(|_| ())
+}
+
+/// What the row of a phase still lacks until the store has come to rest.
+struct Settling {
+    /// Of the phase's row among the rows.
+    row: usize,
+    /// From before the phase.
+    before: EngineStats,
 }
 
 /// A run under way.
@@ -131,10 +153,15 @@ struct Run<'a> {
     existing: Option<Arc<Ledger>>,
     /// Bytes of keys and values of live entries; `None` once it cannot be told.
     live_bytes: Option<u64>,
+    /// Of the phase before, if it has rows.
+    settling: Option<Settling>,
+    /// A sentence for each phase that is not to be believed.
+    invalid: Vec<String>,
 }
 
 impl Run<'_> {
-    fn all_steps(mut self, tell: &mut dyn FnMut(&Message)) -> Result<()> {
+    /// Carries out all steps; why the run is invalid, if it is.
+    fn all_steps(mut self, tell: &mut dyn FnMut(&Message)) -> Result<Vec<String>> {
         for (number, step) in self.plan.steps.iter().enumerate() {
             let outcome = self.step(number, step, tell);
             // What was measured is kept, whatever happened.
@@ -143,38 +170,64 @@ impl Run<'_> {
             outcome?;
         }
         drop(self.engine);
-        self.events.drain(&self.registry)
+        self.events.drain(&self.registry)?;
+        Ok(self.invalid)
+    }
+
+    fn now(&self) -> Moment {
+        Moment { nanos: (self.now_nanos)(), t_s: self.began.elapsed().as_secs_f64() }
+    }
+
+    /// What the store takes now; `inserted` is what a phase under way added.
+    fn space(&self, inserted: u64) -> Space {
+        let live_bytes = self.live_bytes.map(|bytes| bytes + inserted);
+        Space { disk_bytes: disk_bytes(self.store), live_bytes }
     }
 
     fn step(&mut self, number: usize, step: &Step, tell: &mut dyn FnMut(&Message)) -> Result<()> {
         let mut step = step.clone();
-        if let (PhaseKind::Run, Some(existing)) = (step.kind(), &self.existing) {
+        if let (true, Some(existing)) = (step.kind() != PhaseKind::Load, &self.existing) {
             // Earlier phases may have inserted; what they inserted is part of the key space now.
             step.workload.keys.records = existing.settled();
         }
         tell(&Message::Begin { step: number });
+        if step.kind() == PhaseKind::Settle {
+            return self.settle(number, &step, tell);
+        }
+        if self.plan.is_reference && step.kind() == PhaseKind::Run {
+            return match step.reference() {
+                Some(target) if target == self.plan.target => {
+                    self.offered_rate(number, &step, tell).map(|_| ())
+                }
+                _ => Ok(()),
+            };
+        }
+        let rate = self.offered_rate(number, &step, tell)?;
         reset_rss_peak();
         let before = self.engine.stats();
         let usage = Usage::now();
-        let t_s = self.began.elapsed().as_secs_f64();
-        let (label, phase) = (step.label.clone(), step.kind().name());
-        self.events.phase((self.now_nanos)(), "phase_begin", &label, phase)?;
-        let during = During { t_s, workload: &label, phase };
-        let (outcome, ledger) = self.run(number, &step, during, tell)?;
-        self.events.phase((self.now_nanos)(), "phase_end", &label, phase)?;
-        let seen_usage = Usage::now().since(usage);
-        self.account(&step, &outcome, ledger);
+        let (outcome, sa_peak) = self.run(number, &step, step.phase_name(), rate, tell)?;
+        let usage = Usage::now().since(usage);
+        let space = self.space(0);
         let seen = Seen {
-            usage: seen_usage,
+            usage,
             rss_peak_bytes: rss_peak_bytes(),
-            disk_bytes: disk_bytes(self.store),
-            live_bytes: self.live_bytes,
-            before,
+            sa_peak: [sa_peak, space.amplification()].into_iter().flatten().reduce(f64::max),
+            space,
+            offered_rate: rate,
+            before: before.clone(),
             after: self.engine.stats(),
         };
-        let dir = self.plan.dir.join("latency");
-        write_percentiles(&outcome.latencies, &dir, &step.stem(number))?;
-        self.rows.extend(rows_of(self.plan, &step, &outcome, &seen));
+        self.settling = None;
+        if step.is_recorded() {
+            self.write_percentiles(number, &step, &outcome)?;
+            self.settling = Some(Settling { row: self.rows.len(), before });
+            self.rows.extend(rows_of(self.plan, &step, &outcome, &seen));
+            if let Some(why) = rate.and_then(|rate| offered::fault(&step, &outcome, rate)) {
+                tell(&Message::Invalid { why: why.clone() });
+                self.invalid.push(why);
+            }
+        }
         let (ops, errors) = (outcome.counts.ops_total(), outcome.counts.errors_total());
         tell(&Message::End { step: number, seconds: outcome.seconds, ops, errors });
         if let Some(error) = outcome.first_error {
@@ -183,57 +236,123 @@ impl Run<'_> {
         Ok(())
     }
 
+    fn write_percentiles(&self, number: usize, step: &Step, outcome: &PhaseOutcome) -> Result<()> {
+        let (dir, stem) = (self.plan.dir.join("latency"), step.stem(number));
+        write_percentiles(&outcome.latencies, Measure::Service, &dir, &stem)?;
+        if let Some(open) = &outcome.open {
+            write_percentiles(open.response(), Measure::Response, &dir, &stem)?;
+            write_lag(open.lag(), &dir, &stem)?;
+        }
+        Ok(())
+    }
+
+    /// Runs clients, under `phase` in events and series; what it came to, and the highest space amplification of its
+    /// samples. An interval log is kept of what is recorded.
     fn run(
         &mut self,
         number: usize,
         step: &Step,
-        during: During<'_>,
+        phase: &str,
+        rate: Option<f64>,
         tell: &mut dyn FnMut(&Message),
-    ) -> Result<(PhaseOutcome, Arc<Ledger>)> {
+    ) -> Result<(PhaseOutcome, Option<f64>)> {
         let clients = step.workload.phases[step.phase].load.threads;
         let ledger = Arc::new(match (&self.existing, step.kind()) {
             (_, PhaseKind::Load) => Ledger::new(0, clients),
             (Some(existing), _) => existing.next(clients),
             (None, _) => bail!("{} runs on an empty store", step.label),
         });
+        let begin = self.now();
+        self.events.phase(begin, "phase_begin", &step.label, phase)?;
+        let during = During { t_s: begin.t_s, workload: &step.label, phase, offered_rate: rate };
+        let is_recorded = phase == step.kind().name();
         let job = PhaseJob {
-            engine: &self.engine,
+            engine: &Arc::clone(&self.engine),
             workload: &step.workload,
             phase: step.phase,
             seed: self.plan.seed,
-            number: number as u32,
+            // What is not recorded does not use up the operations of what is.
+            number: number as u32 + if is_recorded { 0 } else { offered::UNRECORDED },
             durability: self.durability,
             ledger: Arc::clone(&ledger),
             checks: self.checks,
+            rate,
         };
-        let (series, engine, store) = (&mut self.series, &self.engine, self.store);
-        let dir = self.plan.dir.join("latency");
-        let mut log = IntervalLog::create(&dir, &step.stem(number), SystemTime::now())?;
+        let mut logs = if is_recorded {
+            Logs::create(self.plan, &step.stem(number), rate)?
+        } else {
+            Logs::default()
+        };
+        if step.workload.values.size.dist != SizeKind::Constant {
+            // An update changes the sum, and nobody keeps the old lengths.
+            self.live_bytes = None;
+        }
+        // The state that the phase begins in; each second's follow.
+        self.series.sample(during, 0.0, &self.engine.stats(), self.space(0))?;
+        let mut sa_peak: Option<f64> = None;
+        let mix = &step.workload.phases[step.phase].mix;
+        // How much is deleted is known when the phase has ended.
+        let deletes = mix.delete + mix.delete_blind + mix.delete_range > 0.0;
         // Clients do not wait for a disk that is full; the phase fails when it has ended.
         let mut written = Ok(());
         let outcome = run_phase(&job, &mut |tick: Tick<'_>| {
             let elapsed_s = tick.elapsed.as_secs_f64();
             if let (Some(interval), Ok(())) = (tick.interval, &written) {
-                let disk = disk_bytes(store);
-                written = log
+                let mut space = self.space(tick.bytes_inserted);
+                space.live_bytes = space.live_bytes.filter(|_| !deletes);
+                sa_peak = [sa_peak, space.amplification()].into_iter().flatten().reduce(f64::max);
+                let stats = self.engine.stats();
+                let series = &mut self.series;
+                written = logs
                     .push(interval)
                     .and_then(|()| series.interval(during, interval))
-                    .and_then(|()| series.sample(during, elapsed_s, &engine.stats(), disk));
+                    .and_then(|()| series.sample(during, elapsed_s, &stats, space));
             }
             tell(&Message::Tick { step: number, elapsed_s, ops: tick.ops });
         })?;
         written?;
-        Ok((outcome, ledger))
+        self.events.phase(self.now(), "phase_end", &step.label, phase)?;
+        self.account(&outcome, ledger);
+        Ok((outcome, sa_peak))
     }
 
     /// Keeps account of which keys exist, and of their bytes.
-    fn account(&mut self, step: &Step, outcome: &PhaseOutcome, ledger: Arc<Ledger>) {
+    fn account(&mut self, outcome: &PhaseOutcome, ledger: Arc<Ledger>) {
         self.existing = Some(ledger);
         let counts = &outcome.counts;
-        // With values of many lengths an update changes the sum, and nobody keeps the old lengths.
         self.live_bytes = self
             .live_bytes
-            .filter(|_| step.workload.values.size.dist == SizeKind::Constant)
             .and_then(|bytes| (bytes + counts.bytes_inserted).checked_sub(counts.bytes_deleted));
     }
 }
+
+/// The interval logs of a phase.
+#[derive(Default)]
+struct Logs {
+    service: Option<IntervalLog>,
+    response: Option<IntervalLog>,
+}
+
+impl Logs {
+    fn create(plan: &RunPlan, stem: &str, rate: Option<f64>) -> Result<Self> {
+        let (dir, now) = (plan.dir.join("latency"), SystemTime::now());
+        let service = IntervalLog::create(&dir, stem, Measure::Service, now)?;
+        let response =
+            rate.map(|_| IntervalLog::create(&dir, stem, Measure::Response, now)).transpose()?;
+        Ok(Self { service: Some(service), response })
+    }
+
+    fn push(&mut self, interval: &Interval) -> Result<()> {
+        let (start, length) = (interval.start, interval.length);
+        if let Some(service) = &mut self.service {
+            service.push(&interval.recorded.latencies, start, length)?;
+        }
+        if let (Some(log), Some(open)) = (&mut self.response, &interval.recorded.open) {
+            log.push(open.response(), start, length)?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;

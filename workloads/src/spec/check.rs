@@ -2,8 +2,8 @@
 
 use super::SCHEMA;
 use super::shape::{
-    Distribution, KeyFormat, KeyOrder, Keys, Lengths, Mix, Phase, PhaseKind, Pick, SizeKind, Sizes,
-    Workload,
+    Distribution, KeyFormat, KeyOrder, Keys, Lengths, Load, LoadModel, Mix, Phase, PhaseKind, Pick,
+    SizeKind, Sizes, Workload,
 };
 use crate::OpKind;
 use crate::pick::hot_keys;
@@ -13,6 +13,10 @@ const VALUE_BYTES_MAX: u64 = 1 << 26;
 /// More keys than this cannot be numbered with room to spare for inserts of every client.
 const RECORDS_MAX: u64 = 1 << 40;
 const THREADS_MAX: u32 = 1_024;
+/// Faster than any clock here can tell one operation from the next.
+const RATE_MAX: f64 = 1e8;
+/// Beyond this share of what it can do a store only falls behind.
+const OF_MAX_MAX: f64 = 2.0;
 const PREFIX_BYTES_MAX: usize = 64;
 const ZERO_PAD_MAX: u32 = 64;
 /// Shares may miss a sum of 1 by what rounding of decimal fractions takes.
@@ -47,7 +51,9 @@ impl Fault {
             }
             None => 0,
         };
-        let rest = &text[table..];
+        // A word of the next phase is not this one's.
+        let end = self.phase.and_then(|index| text.match_indices("[[phase]]").nth(index + 1));
+        let rest = &text[table..end.map_or(text.len(), |(offset, _)| offset)];
         let mut offset = table;
         for line in rest.split_inclusive('\n') {
             let key = line.trim_start().trim_start_matches('[');
@@ -124,26 +130,76 @@ fn check_sizes(sizes: Sizes) -> Result<(), Fault> {
 }
 
 fn check_phase(phase: &Phase, keys: &Keys) -> Result<(), Fault> {
-    require(
-        (1..=THREADS_MAX).contains(&phase.load.threads),
-        "load",
-        format!("threads must be 1 to {THREADS_MAX}"),
-    )?;
-    match phase.kind {
-        PhaseKind::Load => require(
-            phase.ops.is_none()
-                && phase.duration.is_none_or(|span| !span.0.is_zero())
-                && phase.mix.is_empty()
-                && phase.pick.is_none()
-                && phase.scan_length.is_none()
-                && phase.range_length.is_none()
-                && phase.batch_size.is_none()
-                && !phase.reinsert,
+    let has_operations = phase.ops.is_some()
+        || !phase.mix.is_empty()
+        || phase.pick.is_some()
+        || phase.scan_length.is_some()
+        || phase.range_length.is_some()
+        || phase.batch_size.is_some()
+        || phase.reinsert;
+    if phase.kind == PhaseKind::Settle {
+        require(
+            !has_operations && phase.duration.is_none() && phase.load.is_none() && phase.record,
             "kind",
-            "a load phase inserts all records: it has no ops, mix, pick, scan_length, range_length, batch_size or \
-             reinsert, and no duration of 0",
-        ),
+            "a settle phase has a timeout and nothing else",
+        )?;
+        let is_never = phase.timeout.is_some_and(|span| span.0.is_zero());
+        return require(!is_never, "timeout", "timeout must be above 0");
+    }
+    require(phase.timeout.is_none(), "timeout", "timeout is for settle phases")?;
+    check_load(&phase.load)?;
+    match phase.kind {
         PhaseKind::Run => check_run(phase, keys),
+        PhaseKind::Load | PhaseKind::Settle => {
+            require(
+                !has_operations && phase.duration.is_none_or(|span| !span.0.is_zero()),
+                "kind",
+                "a load phase inserts all records: it has no ops, mix, pick, scan_length, range_length, batch_size or \
+                 reinsert, and no duration of 0",
+            )?;
+            let is_closed = phase.load.model == LoadModel::Closed;
+            require(
+                is_closed,
+                "load",
+                "a load phase is a closed loop: it loads as quickly as it can",
+            )?;
+            require(phase.record, "record", "a load phase is always recorded")
+        }
+    }
+}
+
+fn check_load(load: &Load) -> Result<(), Fault> {
+    require(
+        (1..=THREADS_MAX).contains(&load.threads),
+        "load",
+        format!("threads must be 1 to {THREADS_MAX}; load and run phases have a load"),
+    )?;
+    require(
+        load.of.is_none() || load.of_max.is_some(),
+        "load",
+        "`of` names the target of an of_max: give that, too",
+    )?;
+    match (load.model, load.rate, load.of_max) {
+        (LoadModel::Closed, None, None) => require(
+            load.arrival.is_none(),
+            "load",
+            "a closed loop has no arrival: the store decides when it sends",
+        ),
+        (LoadModel::Closed, ..) => Err(Fault::new(
+            "load",
+            "a closed loop has no rate and no of_max; write model = \"open\"",
+        )),
+        (LoadModel::Open, Some(rate), None) => require(
+            rate > 0.0 && rate <= RATE_MAX,
+            "load",
+            format!("rate must be above 0 and at most {RATE_MAX}"),
+        ),
+        (LoadModel::Open, None, Some(share)) => require(
+            share > 0.0 && share <= OF_MAX_MAX,
+            "load",
+            format!("of_max must be above 0 and at most {OF_MAX_MAX}"),
+        ),
+        (LoadModel::Open, ..) => Err(Fault::new("load", "an open loop has either rate or of_max")),
     }
 }
 

@@ -189,8 +189,19 @@ pub struct Phase {
     /// else a new one. With as many deletes as inserts the number of keys then stays the same.
     #[serde(default, skip_serializing_if = "is_false")]
     pub reinsert: bool,
-    /// How operations are sent.
+    /// How operations are sent. Not for settling.
+    #[serde(default, skip_serializing_if = "Load::is_none")]
     pub load: Load,
+    /// Whether it has rows in the summary. A warm-up runs like any other phase and has none.
+    #[serde(default = "yes", skip_serializing_if = "Clone::clone")]
+    pub record: bool,
+    /// For settling: how long at most. [`SETTLE_MAX`] if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout: Option<Span>,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// What a phase does.
@@ -199,6 +210,8 @@ pub struct Phase {
 pub enum PhaseKind {
     /// Inserts every record once, in the order of key numbers.
     Load,
+    /// Waits until the store has done what it put off.
+    Settle,
     /// Runs the mix.
     Run,
 }
@@ -208,6 +221,7 @@ impl PhaseKind {
     pub fn name(self) -> &'static str {
         match self {
             Self::Load => "load",
+            Self::Settle => "settle",
             Self::Run => "run",
         }
     }
@@ -394,13 +408,55 @@ pub struct Lengths {
 }
 
 /// How operations are sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[derive(Clone, Debug, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub struct Load {
     /// The model.
     pub model: LoadModel,
-    /// Client threads. `>= 1`.
+    /// For `open`: operations a second of all clients together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// For `open`, in place of a rate: the share of the rate that the same phase reaches in a closed loop.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of_max: Option<f64>,
+    /// With `of_max`: the target whose closed loop is meant, so that all targets are offered the same. Their own if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub of: Option<String>,
+    /// For `open`: how operations follow each other. `poisson` if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub arrival: Option<Arrival>,
+    /// Client threads. `>= 1`; 0 stands for a phase without clients.
     pub threads: u32,
+}
+
+impl Load {
+    /// A closed loop of so many clients.
+    pub fn closed(threads: u32) -> Self {
+        Self {
+            model: LoadModel::Closed,
+            rate: None,
+            of_max: None,
+            of: None,
+            arrival: None,
+            threads,
+        }
+    }
+
+    pub(crate) fn is_none(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// How operations follow each other in an open loop. Poisson's is the honest default: requests of many users do not
+    /// keep a distance.
+    pub fn arrival(&self) -> Arrival {
+        self.arrival.unwrap_or(Arrival::Poisson)
+    }
+}
+
+impl Default for Load {
+    fn default() -> Self {
+        Self::closed(0)
+    }
 }
 
 /// When the next operation is sent.
@@ -409,18 +465,49 @@ pub struct Load {
 pub enum LoadModel {
     /// As soon as the one before has ended.
     Closed,
+    /// At its time, whether the one before has ended in time or not.
+    Open,
 }
 
 impl LoadModel {
     /// Its name in files and tables.
     pub fn name(self) -> &'static str {
-        "closed"
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+        }
+    }
+}
+
+/// How the operations of an open loop follow each other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arrival {
+    /// At equal distances.
+    Fixed,
+    /// Each independent of the others: distances are exponential.
+    Poisson,
+}
+
+impl Arrival {
+    /// Every way, in the order of help texts.
+    pub const ALL: [Self; 2] = [Self::Fixed, Self::Poisson];
+
+    /// Its name in files and on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Fixed => "fixed",
+            Self::Poisson => "poisson",
+        }
     }
 }
 
 /// A length of time, written `"500ms"`, `"60s"`, `"2m"` or `"1h"`. At most a year.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span(pub Duration);
+
+/// How long settling may take if the file does not say.
+pub const SETTLE_MAX: Span = Span(Duration::from_secs(120));
 
 /// Longer times are slips of the keyboard, and points of time that lie so far ahead cannot all be told.
 const SPAN_MAX: Duration = Duration::from_hours(8_760);

@@ -58,11 +58,9 @@ fn a_misspelt_name_is_reported_with_its_line_and_the_nearest_name() {
 #[test]
 fn what_cannot_be_run_yet_is_refused_and_not_ignored() {
     for (from, to) in [
-        ("kind = \"load\"", "kind = \"settle\""),
-        ("kind = \"run\"", "kind = \"run\"\nrecord = false"),
         ("kind = \"run\"", "kind = \"run\"\nname = \"steady\""),
-        ("model = \"closed\"", "model = \"open\""),
-        ("model = \"closed\"", "model = \"closed\", rate = 5"),
+        ("model = \"closed\"", "model = \"open\", steps = [5, 6]"),
+        ("model = \"closed\"", "model = \"open\", rate = 5, arrival = \"bursty\""),
         ("read = 0.5", "read = 0.5, merge = 1"),
         ("check_every = 1", "check_every = 1\ncompress_to = 0.5"),
         ("record = \"blob\"", "record = \"fields\""),
@@ -83,6 +81,14 @@ fn a_broken_rule_is_reported_at_its_line() {
         ("bytes = 10", "min = 10", 7, "bytes"),
         ("bytes = 10", "bytes = 99999999999", 7, "bytes"),
         ("threads = 2", "threads = 0", 11, "threads"),
+        ("load = { model = \"closed\", threads = 2 }", "", 9, "have a load"),
+        ("model = \"closed\"", "model = \"closed\", rate = 5", 11, "a closed loop has no rate"),
+        ("model = \"closed\"", "model = \"closed\", arrival = \"fixed\"", 11, "no arrival"),
+        ("model = \"closed\"", "model = \"open\"", 11, "either rate or of_max"),
+        ("model = \"closed\"", "model = \"open\", rate = 5", 11, "a load phase is a closed loop"),
+        ("kind = \"load\"", "kind = \"load\"\nrecord = false", 11, "always recorded"),
+        ("kind = \"load\"", "kind = \"settle\"", 10, "a timeout and nothing else"),
+        ("kind = \"run\"", "kind = \"run\"\ntimeout = \"5s\"", 14, "timeout is for settle"),
         ("kind = \"load\"", "kind = \"load\"\nops = 5", 10, "load phase"),
         ("duration = \"1500ms\"", "", 13, "ops or duration"),
         ("duration = \"1500ms\"", "duration = \"1500ms\"\nops = 1", 13, "ops or duration"),
@@ -107,10 +113,51 @@ fn a_broken_rule_is_reported_at_its_line() {
     }
 }
 
+/// The sample with its run phase as an unrecorded open loop, and settling before it.
+fn open_sample(load: &str) -> String {
+    let (head, run) = GOOD.split_once("[[phase]]\nkind = \"run\"").unwrap();
+    let settle = "[[phase]]\nkind = \"settle\"\ntimeout = \"9s\"\n";
+    let run = run.replace("model = \"closed\"", load);
+    format!("{head}{settle}[[phase]]\nkind = \"run\"\nrecord = false{run}")
+}
+
+#[test]
+fn open_loops_warm_ups_and_settling_are_read() {
+    let w = Workload::parse("w.toml", &open_sample("model = \"open\", of_max = 0.8")).unwrap();
+    assert_eq!(
+        (w.phases[1].kind, w.phases[1].timeout.unwrap().0.as_secs()),
+        (PhaseKind::Settle, 9)
+    );
+    let run = &w.phases[2];
+    assert!(!run.record && w.phases[0].record);
+    assert_eq!((run.load.of_max, run.load.arrival()), (Some(0.8), Arrival::Poisson));
+    for (load, what) in [
+        ("model = \"open\", rate = 0", "rate must be above 0"),
+        ("model = \"open\", rate = nan", "rate must be above 0"),
+        ("model = \"open\", of_max = 2.5", "of_max must be above 0 and at most 2"),
+        ("model = \"open\", rate = 5, of_max = 1", "either rate or of_max"),
+        ("model = \"open\", rate = 5, of = \"x\"", "`of` names the target of an of_max"),
+    ] {
+        let message = Workload::parse("w.toml", &open_sample(load)).unwrap_err().to_string();
+        assert!(message.starts_with("w.toml:22: ") && message.contains(what), "{load}: {message}");
+    }
+}
+
 #[test]
 fn a_workload_written_and_read_again_is_the_same() {
-    let w = Workload::parse("w.toml", GOOD).unwrap();
-    assert_eq!(Workload::parse("again", &w.to_toml()).unwrap(), w);
+    for text in [GOOD, &open_sample("model = \"open\", rate = 5.5, arrival = \"fixed\"")] {
+        let w = Workload::parse("w.toml", text).unwrap();
+        assert_eq!(Workload::parse("again", &w.to_toml()).unwrap(), w);
+    }
+}
+
+#[test]
+fn a_load_of_the_command_line_is_that_of_every_run_phase_and_of_no_other() {
+    let load = Load { model: LoadModel::Open, rate: Some(9.0), ..Load::closed(7) };
+    let w = Workload::parse("w.toml", &open_sample("model = \"closed\"")).unwrap();
+    let w = w.with(&Overrides { load: Some(load.clone()), ..Overrides::default() }).unwrap();
+    assert_eq!(w.phases[0].load, Load::closed(2));
+    assert_eq!(w.phases[2].load, Load { threads: 2, ..load });
 }
 
 #[test]
@@ -122,6 +169,7 @@ fn overrides_change_what_they_name_and_scale_the_reserve() {
         ops: None,
         duration: Some(Span(std::time::Duration::from_secs(3))),
         load_duration: Some(Span(std::time::Duration::from_secs(9))),
+        load: None,
     };
     let w = built_in("ycsb-d").unwrap().workload().unwrap().with(&overrides).unwrap();
     assert_eq!((w.keys.records, w.keys.max_new), (2_000_000, 200_000));

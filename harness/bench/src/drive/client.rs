@@ -1,7 +1,8 @@
 //! One client thread: its loop, and the slot through which it hands over what it measured.
 
-use super::{Counts, PhaseJob};
-use crate::latency::Latencies;
+use super::pace::{Pace, backlog};
+use super::schedule::Schedule;
+use super::{Counts, PhaseJob, Recorded};
 use nori_kv::{Durability, Engine, KeyRange, ReadOptions, Row, WriteBatch};
 use nori_workloads::{KeyCodec, KeyNumber, Op, OpKind, OpStream, Phase, PhaseKind, ValueCodec};
 use std::sync::Arc;
@@ -20,18 +21,55 @@ const FILL_BATCH: usize = 2_000;
 
 /// Where a client puts what the coordinator takes. One to a pair of cache lines.
 #[repr(align(128))]
-#[derive(Default)]
 pub(super) struct Slot {
     ops: AtomicU64,
+    errors: AtomicU64,
+    /// Bytes of keys that did not exist before.
+    bytes_inserted: AtomicU64,
+    /// In an open loop, when the operation at hand was to be sent: nanoseconds since the client began.
+    intended_nanos: AtomicU64,
     /// Whether the coordinator wants the client's histograms.
     wanted: AtomicBool,
-    handed_over: Mutex<Option<Latencies>>,
+    handed_over: Mutex<HandedOver>,
+}
+
+struct HandedOver {
+    /// Whether the coordinator has yet to take it.
+    is_full: bool,
+    recorded: Recorded,
 }
 
 impl Slot {
+    pub(super) fn new(is_open: bool) -> Self {
+        let handed_over = HandedOver { is_full: false, recorded: Recorded::new(is_open) };
+        Self {
+            ops: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+            bytes_inserted: AtomicU64::new(0),
+            intended_nanos: AtomicU64::new(0),
+            wanted: AtomicBool::new(false),
+            handed_over: Mutex::new(handed_over),
+        }
+    }
+
     /// Operations ended so far.
     pub(super) fn ops(&self) -> u64 {
         self.ops.load(Ordering::Relaxed)
+    }
+
+    /// Of them failed.
+    pub(super) fn errors(&self) -> u64 {
+        self.errors.load(Ordering::Relaxed)
+    }
+
+    /// Bytes of keys and values that are new.
+    pub(super) fn bytes_inserted(&self) -> u64 {
+        self.bytes_inserted.load(Ordering::Relaxed)
+    }
+
+    /// Operations of an open loop that are due and have not ended, `elapsed` after its clients began.
+    pub(super) fn backlog(&self, elapsed: Duration, gap_nanos: f64) -> f64 {
+        backlog(elapsed, self.intended_nanos.load(Ordering::Relaxed), gap_nanos)
     }
 
     /// Asks the client for what it recorded.
@@ -39,19 +77,35 @@ impl Slot {
         self.wanted.store(true, Ordering::Relaxed);
     }
 
-    /// Adds what the client handed over to `interval`, and forgets it.
-    pub(super) fn take(&self, interval: &mut Latencies) {
-        let mut handed = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(latencies) = handed.as_mut() {
-            interval.add(latencies);
-            latencies.clear();
-        }
+    /// Whether the client has yet to answer.
+    pub(super) fn is_asked(&self) -> bool {
+        self.wanted.load(Ordering::Relaxed)
     }
 
-    fn hand_over(&self, latencies: &mut Latencies) {
+    /// Adds what the client handed over to `interval`, and forgets it. `spare` is empty, and is afterwards.
+    pub(super) fn take(&self, interval: &mut Recorded, spare: &mut Recorded) {
+        {
+            let mut handed = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
+            if !std::mem::take(&mut handed.is_full) {
+                return;
+            }
+            std::mem::swap(&mut handed.recorded, spare);
+        }
+        interval.add(spare);
+        spare.clear();
+    }
+
+    /// Gives what was recorded to the coordinator. What it gave before and has been taken it gets back, empty, in
+    /// exchange: a client that is to send on time has none to spare for adding up histograms.
+    fn hand_over(&self, recorded: &mut Recorded) {
         let mut handed = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
-        handed.get_or_insert_with(Latencies::new).add(latencies);
-        latencies.clear();
+        if handed.is_full {
+            handed.recorded.add(recorded);
+            recorded.clear();
+        } else {
+            std::mem::swap(&mut handed.recorded, recorded);
+            handed.is_full = true;
+        }
         self.wanted.store(false, Ordering::Relaxed);
     }
 }
@@ -62,6 +116,8 @@ pub(super) struct ClientOutcome {
     pub(super) first_error: Option<String>,
     pub(super) began: Instant,
     pub(super) end: Instant,
+    /// How long after its time the last operation of an open loop was sent.
+    pub(super) late: Duration,
 }
 
 /// A client and everything its loop touches.
@@ -90,6 +146,8 @@ pub(super) struct Client {
     range: KeyRange,
     counts: Counts,
     first_error: Option<String>,
+    /// Of an open loop.
+    schedule: Option<Schedule>,
 }
 
 /// What stands in the place of an operation that is not drawn yet.
@@ -142,7 +200,7 @@ impl From<nori_kv::Error> for Failure {
 }
 
 impl Client {
-    pub(super) fn new(job: &PhaseJob<'_>, stream: OpStream) -> Self {
+    pub(super) fn new(job: &PhaseJob<'_>, stream: OpStream, schedule: Option<Schedule>) -> Self {
         Self {
             engine: Arc::clone(job.engine),
             stream,
@@ -162,49 +220,70 @@ impl Client {
             range: KeyRange::all(),
             counts: Counts::default(),
             first_error: None,
+            schedule,
         }
     }
 
-    /// Runs to the end of the stream or for `duration`.
-    pub(super) fn run(mut self, slot: &Slot, duration: Option<Duration>) -> ClientOutcome {
-        let mut latencies = Latencies::new();
-        let began = Instant::now();
+    /// Runs from `began` to the end of the stream or for `duration`.
+    pub(super) fn run(
+        mut self,
+        slot: &Slot,
+        began: Instant,
+        duration: Option<Duration>,
+    ) -> ClientOutcome {
+        let mut pace = self.schedule.take().map(|schedule| Pace::new(schedule, began));
+        let mut recorded = Recorded::new(pace.is_some());
         // A phase without a time limit ends with its stream.
         let deadline = duration.map(|duration| began + duration);
-        let (mut ops, mut errors, mut end) = (0, 0, began);
+        let (mut ops, mut errors, mut end, mut late) = (0, 0, began, Duration::ZERO);
         while let Some(op) = self.next_op() {
             self.prepare(&op);
-            let start = Instant::now();
+            let start = match &mut pace {
+                None => Instant::now(),
+                Some(pace) => {
+                    let intended = pace.next();
+                    slot.intended_nanos.store(pace.intended_nanos(), Ordering::Relaxed);
+                    if deadline.is_some_and(|deadline| intended >= deadline) {
+                        break;
+                    }
+                    pace.wait(&mut recorded)
+                }
+            };
             let outcome = self.perform(&op);
             end = Instant::now();
-            latencies.record(op.kind, end.duration_since(start).as_nanos() as u64);
+            recorded.latencies.record(op.kind, end.duration_since(start).as_nanos() as u64);
+            if let Some(pace) = &mut pace {
+                late = pace.ended(op.kind, start, end, &mut recorded);
+            }
             ops += 1;
             slot.ops.store(ops, Ordering::Relaxed);
             self.counts.ops[op.kind as usize] += 1;
             if let Err(failure) = outcome {
                 errors += 1;
+                slot.errors.store(errors, Ordering::Relaxed);
                 self.note(&op, failure);
                 if errors > ERRORS_MAX {
                     break;
                 }
             } else {
                 self.acknowledge(&op);
+                slot.bytes_inserted.store(self.counts.bytes_inserted, Ordering::Relaxed);
             }
             if slot.wanted.load(Ordering::Relaxed) {
-                slot.hand_over(&mut latencies);
+                slot.hand_over(&mut recorded);
             }
             if deadline.is_some_and(|deadline| end >= deadline) {
                 break;
             }
         }
-        slot.hand_over(&mut latencies);
+        slot.hand_over(&mut recorded);
         if self.stream.is_exhausted() {
             self.note(&NOTHING, Failure(Box::new(Why::Exhausted)));
         }
         if self.is_load && errors == 0 {
             self.fill(slot, ops);
         }
-        ClientOutcome { counts: self.counts, first_error: self.first_error, began, end }
+        ClientOutcome { counts: self.counts, first_error: self.first_error, began, end, late }
     }
 
     /// Writes what a load has not written by its deadline, in batches in order of key, which suits trees. Counted
@@ -233,6 +312,7 @@ impl Client {
             self.counts.filled += self.batch.len() as u64;
             self.counts.bytes_written += self.batch.payload_bytes();
             self.counts.bytes_inserted += self.batch.payload_bytes();
+            slot.bytes_inserted.store(self.counts.bytes_inserted, Ordering::Relaxed);
             ops += self.batch.len() as u64;
             slot.ops.store(ops, Ordering::Relaxed);
         }

@@ -6,10 +6,12 @@ use nori_kv::{
     WriteBatch,
 };
 use nori_workloads::{
-    Distribution, KeyFormat, KeyOrder, Lengths, Mix, Overrides, Phase, Pick, Span, built_in,
+    Arrival, Distribution, KeyFormat, KeyOrder, Lengths, Load, Mix, Overrides, Phase, Pick, Span,
+    built_in,
 };
 use std::collections::BTreeMap;
 use std::ops::Bound;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 /// Spoils a value before it is kept; whether it is kept.
@@ -100,6 +102,7 @@ fn workload(name: &str, ops: u64, threads: u32) -> Workload {
         threads: Some(threads),
         duration: None,
         load_duration: None,
+        load: None,
     };
     let mut workload = built_in(name).unwrap().workload().unwrap().with(&overrides).unwrap();
     workload.values.check_every = 1;
@@ -129,6 +132,7 @@ fn load_and_watch(
             durability: Durability::Os,
             ledger: Arc::new(Ledger::new(base, clients)),
             checks: true,
+            rate: None,
         };
         outcomes.push(run_phase(&job, on_tick).unwrap());
     }
@@ -191,7 +195,7 @@ fn a_phase_with_a_time_ends_with_it_and_has_an_interval_a_second() {
     let mut intervals = Vec::new();
     let (_, run) = load_and_watch(MapEngine::default(), &w, &mut |tick| {
         let interval =
-            tick.interval.map(|one| (one.start, one.length, one.latencies.total().len()));
+            tick.interval.map(|one| (one.start, one.length, one.recorded.latencies.total().len()));
         intervals.extend(interval);
     });
     assert!((2.3..2.6).contains(&run.seconds), "{}", run.seconds);
@@ -293,6 +297,7 @@ fn an_answer_to_an_absent_read_is_an_error() {
         durability: Durability::Os,
         ledger: Arc::new(Ledger::new(2_000, 1)),
         checks: true,
+        rate: None,
     };
     let run = run_phase(&job, &mut |_| {}).unwrap();
     assert!(run.first_error.unwrap_or_default().contains("was never written and has a value"));
@@ -345,6 +350,7 @@ fn operations_drawn_ahead_are_those_of_the_stream() {
             durability: Durability::Os,
             ledger: Arc::new(Ledger::new(w.keys.records, 1)),
             checks: false,
+            rate: None,
         };
         assert_eq!(run_phase(&job, &mut |_| {}).unwrap().counts.ops_total(), 101);
         let id = StreamId { seed: 7, phase: 1, client: 0 };
@@ -360,4 +366,97 @@ fn operations_drawn_ahead_are_those_of_the_stream() {
         }
         assert_eq!(*asked.0.read().unwrap(), expected, "{name}");
     }
+}
+
+/// Answers everything at once, but for one write that takes its time.
+struct Stalling {
+    writes: AtomicU64,
+    stalls_at: u64,
+    stall: Duration,
+}
+
+impl Reader for Stalling {
+    fn read(&self, key: &[u8], _: &ReadOptions, sink: &mut dyn FnMut(Row<'_>)) -> KvResult<bool> {
+        sink(Row { key, value: &[] });
+        Ok(true)
+    }
+    fn cursor(&self, _: &KeyRange, _: &ReadOptions) -> KvResult<Box<dyn Cursor>> {
+        unreachable!("the workload does not scan")
+    }
+}
+
+impl Engine for Stalling {
+    fn write(&self, _: &WriteBatch, _: Durability) -> KvResult<SeqNo> {
+        if self.writes.fetch_add(1, Ordering::Relaxed) == self.stalls_at {
+            std::thread::sleep(self.stall);
+        }
+        Ok(SeqNo::ZERO)
+    }
+    fn snapshot(&self) -> KvResult<Arc<dyn Reader>> {
+        unreachable!("the driver takes no snapshot")
+    }
+    fn stats(&self) -> EngineStats {
+        EngineStats::default()
+    }
+}
+
+/// YCSB A as an open loop on an engine that stalls once.
+fn open_loop(
+    rate: f64,
+    ops: u64,
+    stall: Duration,
+    on_tick: &mut dyn FnMut(Tick<'_>),
+) -> PhaseOutcome {
+    let mut w = workload("ycsb-a", ops, 1);
+    let load = Load {
+        model: LoadModel::Open,
+        rate: Some(rate),
+        arrival: Some(Arrival::Fixed),
+        ..Load::closed(1)
+    };
+    w.phases[1].load = load;
+    let engine: Arc<dyn Engine> =
+        Arc::new(Stalling { writes: AtomicU64::new(0), stalls_at: 200, stall });
+    let job = PhaseJob {
+        engine: &engine,
+        workload: &w,
+        phase: 1,
+        seed: 1,
+        number: 1,
+        durability: Durability::Os,
+        ledger: Arc::new(Ledger::new(w.keys.records, 1)),
+        checks: false,
+        rate: Some(rate),
+    };
+    run_phase(&job, on_tick).unwrap()
+}
+
+#[test]
+fn response_times_count_the_queue_behind_a_stall_and_service_times_do_not() {
+    // 2,000 a second: while the engine stalls for 50 ms, 100 of 2,000 operations become due.
+    let outcome = open_loop(2_000.0, 2_000, Duration::from_millis(50), &mut |_| {});
+    let service = outcome.latencies.total();
+    let response = outcome.open.as_ref().unwrap().response().total();
+    assert_eq!((service.len(), response.len()), (2_000, 2_000));
+    let of = |histogram: &hdrhistogram::Histogram<u64>, q| {
+        Duration::from_nanos(histogram.value_at_quantile(q))
+    };
+    assert!(of(&service, 0.99) < Duration::from_millis(5), "{:?}", of(&service, 0.99));
+    assert!(of(&response, 0.99) > Duration::from_millis(20), "{:?}", of(&response, 0.99));
+    assert!(service.max() >= 50_000_000 && response.max() >= 50_000_000);
+    // Operations that were overdue were not waited for, so they have no lag.
+    let lag = outcome.open.as_ref().unwrap().lag().len();
+    assert!((500..=1_950).contains(&lag), "{lag} waits");
+    assert!((0.99..1.5).contains(&outcome.seconds), "{}", outcome.seconds);
+}
+
+#[test]
+fn an_interval_tells_how_many_operations_are_due_and_not_done() {
+    let mut backlogs = Vec::new();
+    open_loop(1_000.0, 1_800, Duration::from_millis(1_200), &mut |tick| {
+        backlogs.extend(tick.interval.map(|interval| interval.backlog.unwrap()));
+    });
+    // The stall begins near 0.4 s, at the 200th write of a mix with half of them; at 1 s some 600 are due.
+    assert!((300.0..900.0).contains(&backlogs[0]), "{backlogs:?}");
+    assert!(*backlogs.last().unwrap() < 300.0, "{backlogs:?}");
 }

@@ -8,7 +8,7 @@ use super::axis::LogAxis;
 use super::style::{
     FAINT, GRID, INK, Words, anchored, bold, colour, drawing, font, marker, micros, px,
 };
-use crate::latency::quantile_us;
+use crate::latency::{Latencies, quantile_us};
 use crate::stored::{Cell, Stored};
 use anyhow::Result;
 use nori_workloads::OpKind;
@@ -25,6 +25,7 @@ const DECADES_MAX: i32 = 5;
 struct Line {
     target: usize,
     points: Vec<(f64, f64)>,
+    is_dashed: bool,
 }
 
 /// The spectrum of one workload.
@@ -36,19 +37,32 @@ pub(super) struct Spectrum {
 
 impl Spectrum {
     pub(super) fn new(stored: &Stored, cell: &Cell) -> Self {
-        let look_for = "Lower is better, and a line that stays flat to the right keeps its promise to nearly every \
-                        request. A steep rise at one percentile is a pause (a flush, a compaction, a sync) that hit that share.";
-        let title = format!("Service time by percentile, {} (closed loop)", cell.name());
+        let is_open = stored.is_open(cell);
+        let look_for = if is_open {
+            "Lower is better; solid is response time, from when an operation was to be sent, dashed is service time, from \
+             when it was. Where they part, operations waited for others: that is what a user of a busy store sees."
+        } else {
+            "Lower is better, and a line that stays flat to the right keeps its promise to nearly every request. A steep \
+             rise at one percentile is a pause (a flush, a compaction, a sync) that hit that share."
+        };
+        let title = if is_open {
+            format!("Response and service time by percentile, {} (open loop)", cell.name())
+        } else {
+            format!("Service time by percentile, {} (closed loop)", cell.name())
+        };
         let words = Words::new(stored, title, std::slice::from_ref(cell), look_for);
         let targets = stored.targets();
-        let latencies: Vec<_> =
-            targets.iter().map(|target| stored.latencies(cell, target)).collect();
+        // What the lines of an open loop are dashed for, and of a closed loop are.
+        let services = targets.iter().map(|target| (is_open, stored.latencies(cell, target)));
+        let responses = targets.iter().map(|target| (false, stored.responses(cell, target)));
+        let latencies: Vec<_> = services.enumerate().chain(responses.enumerate()).collect();
         let lines = |kind: OpKind| -> Vec<Line> {
-            let of_target = |(target, all): (usize, &crate::latency::Latencies)| {
+            let of_target = |(target, (is_dashed, all)): &(usize, (bool, Latencies))| {
                 let points = points_of(all.of(kind));
-                (!points.is_empty()).then_some(Line { target, points })
+                let line = Line { target: *target, points, is_dashed: *is_dashed };
+                (!line.points.is_empty()).then_some(line)
             };
-            latencies.iter().enumerate().filter_map(of_target).collect()
+            latencies.iter().filter_map(of_target).collect()
         };
         let panels = OpKind::ALL.into_iter().map(|kind| (kind, lines(kind)));
         Self { words, targets, panels: panels.filter(|(_, lines)| !lines.is_empty()).collect() }
@@ -161,7 +175,18 @@ where
     let (base_x, base_y) = area.get_base_pixel();
     for line in lines {
         let stroke = colour(line.target).stroke_width(px(2.0, scale) as u32);
-        drawing(chart.draw_series(LineSeries::new(line.points.iter().copied(), stroke)))?;
+        let points = line.points.iter().copied();
+        if line.is_dashed {
+            let (dash, gap) = (px(5.0, scale), px(4.0, scale));
+            drawing(chart.draw_series(DashedLineSeries::new(
+                points,
+                dash as u32,
+                gap as u32,
+                stroke,
+            )))?;
+            continue;
+        }
+        drawing(chart.draw_series(LineSeries::new(points, stroke)))?;
         for tick in percentile_ticks(right) {
             let near = |point: &&(f64, f64)| (point.0 / tick).ln().abs() < 0.08;
             let Some(point) = line.points.iter().find(near) else { continue };

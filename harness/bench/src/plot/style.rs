@@ -99,8 +99,9 @@ impl Words {
                 format!("{}-byte values", thousands(bytes))
             });
             format!(
-                "{}; durability {}; n = {n} run{} per target; {} records, {size}; {} client thread{}; memory budget {}",
+                "{}{}; durability {}; n = {n} run{} per target; {} records, {size}; {} client thread{}; memory budget {}",
                 names.join(", "),
+                offered(&rows),
                 row.durability,
                 if n == 1 { "" } else { "s" },
                 thousands(records),
@@ -139,6 +140,17 @@ impl Words {
             drawing(area.draw(&Text::new(line.clone(), (left, y), style)))?;
         }
         Ok(area.margin(px(44.0, scale), footer, 0, 0))
+    }
+}
+
+/// What an open loop offered, where there is one.
+fn offered(rows: &[&crate::rows::Row]) -> String {
+    let rates = || rows.iter().filter_map(|row| row.offered_rate);
+    let (low, high) = (rates().fold(f64::INFINITY, f64::min), rates().fold(0.0, f64::max));
+    match (short(low), short(high)) {
+        _ if low > high => String::new(),
+        (low, high) if low == high => format!(" as an open loop at {high} operations a second"),
+        (low, high) => format!(" as an open loop at {low} to {high} operations a second"),
     }
 }
 
@@ -193,6 +205,11 @@ pub(crate) fn bytes(bytes: u64) -> String {
     }
     let text = if value.fract() < 0.05 { format!("{value:.0}") } else { format!("{value:.1}") };
     format!("{text} {}", UNITS[unit])
+}
+
+/// A number of an axis as it is, without the noise of binary fractions.
+pub(super) fn plain(number: &f64) -> String {
+    format!("{}", (number * 1e6).round() / 1e6)
 }
 
 /// Microseconds with the unit that suits them.

@@ -4,6 +4,7 @@ use super::*;
 use crate::manifest::Manifest;
 use crate::stored::StoredRun;
 use crate::testing::{note, small_plan};
+use std::path::PathBuf;
 
 /// An experiment of which only the numbers are known: `(block, target, ops_per_s, p99, errors)`.
 fn stored(targets: &[&str], baseline: &str, numbers: &[(u32, &str, f64, f64, u64)]) -> Stored {
@@ -28,7 +29,8 @@ fn stored(targets: &[&str], baseline: &str, numbers: &[(u32, &str, f64, f64, u64
             cpu_sys_s: Some(0.0),
             ..Row::default()
         };
-        StoredRun { manifest: Manifest::new(&plan, Vec::new()), rows: vec![row], phases_ended: 1 }
+        let manifest = Manifest::new(&plan, Vec::new());
+        StoredRun { dir: PathBuf::new(), manifest, rows: vec![row], phases_ended: 1 }
     };
     Stored::of(note, numbers.iter().map(run).collect())
 }

@@ -131,6 +131,10 @@ fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
         ("run ycsb --record 5", "no option is called `--record`; did you mean `--records`?"),
         ("run ycsb noop", "`noop` is one argument too many; did you mean `--engine noop`?"),
         ("report nowhere", "nowhere/experiment.json"),
+        ("plot latencyy o", "no plot is called `latencyy`; did you mean `latency`?"),
+        ("plot levels-over-time nowhere", "nowhere/experiment.json"),
+        ("plot latency", "DIRS... is missing"),
+        ("run ycsb --rate 5 --arrival poison", "did you mean `poisson`?"),
     ];
     assert_refused(dir.path(), &cases);
 }
@@ -158,6 +162,15 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
             "`nop` is not among the targets noop; did you mean `noop`?",
         ),
         ("run ycsb --threads 0", "threads must be 1 to"),
+        ("run ycsb --rate 0", "--rate: `0` is not above 0"),
+        ("run ycsb --rate fast", "--rate: `fast` is not a number"),
+        ("run ycsb --rate 1e9", "rate must be above 0 and at most 100000000"),
+        ("run ycsb --of-max 3", "of_max must be above 0 and at most 2"),
+        ("run ycsb --of-max 0.5 --rate 5", "--of-max and --rate exclude each other"),
+        (
+            "run ycsb --arrival fixed",
+            "--arrival is of an open loop: give --rate or --of-max with it",
+        ),
         ("run ycsb --engine noop --durability fsync", "none, os, group:<n>ms"),
         (
             "run ycsb --engine nori-model",
@@ -244,4 +257,65 @@ fn json_prints_the_rows_and_nothing_else() {
     let rows: serde_json::Value = serde_json::from_slice(&bench(&args, dir.path()).stdout).unwrap();
     assert_eq!(rows[0]["op"], "all");
     assert_eq!(rows[0]["ops"], 2000);
+}
+
+#[test]
+fn an_invalid_run_says_so_everywhere_and_ends_with_5() {
+    let dir = tempfile::tempdir().unwrap();
+    let args =
+        "run ycsb-c --engine noop --records 2000 --duration 300ms --rate 100_000_000 --out o";
+    let args: Vec<&str> = args.split(' ').collect();
+    for args in [&args[..], &["report", "o"]] {
+        let output = bench(args, dir.path());
+        let (told, error) = (said(&output.stdout), said(&output.stderr));
+        assert_eq!(output.status.code(), Some(5), "{told}{error}");
+        assert!(error.starts_with("error: the run of noop is invalid: ycsb-c: "), "{error}");
+        assert!(told.contains("INVALID  noop: "), "{told}");
+    }
+    let page = fs::read_to_string(dir.path().join("o/report.html")).unwrap();
+    assert!(page.contains("<b>noop is invalid:</b>"));
+    assert!(
+        fs::read_to_string(dir.path().join("o/summary.csv")).unwrap().contains(",open,100000000")
+    );
+    // What is invalid is done again; what is not, not.
+    let resumed = bench(&[&args[..], &["--resume"]].concat(), dir.path());
+    assert!(
+        said(&resumed.stdout).contains("resumed: 0 runs done before"),
+        "{}",
+        said(&resumed.stdout)
+    );
+}
+
+#[test]
+fn a_share_of_a_named_targets_maximum_offers_every_target_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let workload = |of: &str| {
+        format!(
+            "schema = \"norikv.workload/1\"\nname = \"w\"\n[keys]\nrecords = 2000\n[values]\nrecord = \"blob\"\n\
+             size = {{ dist = \"constant\", bytes = 100 }}\ncheck_every = 0\n[[phase]]\nkind = \"load\"\n\
+             load = {{ model = \"closed\", threads = 1 }}\n[[phase]]\nkind = \"run\"\nduration = \"400ms\"\n\
+             mix = {{ read = 1.0 }}\npick = {{ dist = \"uniform\" }}\n\
+             load = {{ model = \"open\", of_max = 0.001, of = \"{of}\", threads = 1 }}\n"
+        )
+    };
+    let args = "run w.toml --engine nori-model --engine noop --durability none --out o";
+    let args: Vec<&str> = args.split(' ').collect();
+    fs::write(dir.path().join("w.toml"), workload("noopp")).unwrap();
+    assert_refused(dir.path(), &[(&args.join(" "), "did you mean `noop`?")]);
+    fs::write(dir.path().join("w.toml"), workload("noop")).unwrap();
+    let output = bench(&args, dir.path());
+    // 5 where the machine is too busy for a valid run; what was offered is the same all the same.
+    assert!(matches!(output.status.code(), Some(0 | 5)), "{}", said(&output.stderr));
+    let told = said(&output.stdout);
+    assert_eq!(told.matches("ops/s in a closed loop").count(), 1, "measured once: {told}");
+    let summary = fs::read_to_string(dir.path().join("o/summary.csv")).unwrap();
+    let rates: Vec<&str> = summary
+        .lines()
+        .filter(|line| line.contains(",run,all,open,"))
+        .map(|line| line.split(',').nth(9).unwrap())
+        .collect();
+    assert!(rates.len() == 2 && rates[0] == rates[1] && !rates[0].is_empty(), "{rates:?}");
+    assert!(!dir.path().join("o/data").exists(), "the reference's store was left behind");
+    let note = fs::read_to_string(dir.path().join("o/experiment.json")).unwrap();
+    assert!(note.contains("\"offered\""), "{note}");
 }
