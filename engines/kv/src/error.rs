@@ -45,14 +45,14 @@ pub enum Error {
         what: String,
     },
     /// See [`ErrorKind::Io`].
-    #[error("{action} {} failed: {source}", file.display())]
+    #[error("{action} {} failed: {os_error}", file.display())]
     Io {
         /// What was attempted, as in "syncing".
         action: &'static str,
         /// The file or folder.
         file: PathBuf,
-        /// What the operating system said.
-        source: Arc<io::Error>,
+        /// What the operating system said. It is in the sentence: a chain of causes would say it twice.
+        os_error: Arc<io::Error>,
     },
     /// See [`ErrorKind::Poisoned`].
     #[error("the store takes no more writes since {cause}")]
@@ -67,14 +67,14 @@ pub enum Error {
         what: String,
     },
     /// See [`ErrorKind::Full`].
-    #[error("no room for {action} {}: {source}; make room, then open the store again", file.display())]
+    #[error("no room for {action} {}: {os_error}; make room, then open the store again", file.display())]
     Full {
         /// What was attempted.
         action: &'static str,
         /// The file or folder.
         file: PathBuf,
         /// What the operating system said.
-        source: Arc<io::Error>,
+        os_error: Arc<io::Error>,
     },
     /// See [`ErrorKind::Unsupported`].
     #[error("{engine} does not support {what}")]
@@ -113,10 +113,14 @@ impl Error {
     }
 
     /// A failed call of the operating system on `file`, sorted into [`Error::Full`] and [`Error::Io`].
-    pub fn io(action: &'static str, file: &Path, source: io::Error) -> Self {
-        let (file, full) = (file.to_owned(), is_full(&source));
-        let source = Arc::new(source);
-        if full { Self::Full { action, file, source } } else { Self::Io { action, file, source } }
+    pub fn io(action: &'static str, file: &Path, os_error: io::Error) -> Self {
+        let (file, full) = (file.to_owned(), is_full(&os_error));
+        let os_error = Arc::new(os_error);
+        if full {
+            Self::Full { action, file, os_error }
+        } else {
+            Self::Io { action, file, os_error }
+        }
     }
 
     /// Damage found in `file` at `offset`.

@@ -241,16 +241,16 @@ fn enter(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
                 let what = format!("somebody else keeps removing {}", dir.display());
                 return Err(Error::Busy { what });
             }
-            Err(Error::Io { source, .. })
+            Err(Error::Io { os_error, .. })
                 if tries < TRIES
-                    && matches!(source.kind(), ErrorOf::NotFound | ErrorOf::AlreadyExists) => {}
+                    && matches!(os_error.kind(), ErrorOf::NotFound | ErrorOf::AlreadyExists) => {}
             outcome => return outcome,
         }
     }
 }
 
 fn is_missing(error: &Error) -> bool {
-    matches!(error, Error::Io { source, .. } if source.kind() == ErrorOf::NotFound)
+    matches!(error, Error::Io { os_error, .. } if os_error.kind() == ErrorOf::NotFound)
 }
 
 fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {

@@ -532,6 +532,10 @@ fn plot(name: &str, dirs: &[PathBuf]) -> Result<()> {
 }
 
 fn show(stored: &Stored, dir: &Path) {
+    if stored.rows().next().is_none() {
+        out::line("no phase ended");
+        return;
+    }
     let ratios = ratios(stored);
     // Without an interval a ratio says no more than the rates themselves.
     if ratios.iter().any(|ratio| ratio.ratio_low.is_some()) {
@@ -547,10 +551,11 @@ fn show(stored: &Stored, dir: &Path) {
     // A wrong value is an error, so without errors all that were checked were right.
     let unfinished = stored.unfinished();
     let scope = if unfinished.is_empty() { "" } else { " in the phases that ended" };
+    let values = format!("{} value{}", thousands(checked), if checked == 1 { "" } else { "s" });
     out::line(&match (errors, checked) {
         (0, 0) => format!("0 errors{scope}; no value was checked"),
-        (0, _) => format!("0 errors{scope}; {} values checked, all right", thousands(checked)),
-        _ => format!("{} ERRORS{scope}; {} values checked", thousands(errors), thousands(checked)),
+        (0, _) => format!("0 errors{scope}; {values} checked, all right"),
+        _ => format!("{} ERRORS{scope}; {values} checked", thousands(errors)),
     });
     for run in unfinished {
         out::line(&format!("NOT FINISHED  {}: {}", run.target, run.how_far));

@@ -346,7 +346,8 @@ fn run_child(
         return Manifest::close(&plan.dir, INTERRUPTED, "the bench was told to stop".into());
     }
     let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
-    let why = format!("the run's process ended with {status}: {last}");
+    let said = if last.is_empty() { String::new() } else { format!(": {last}") };
+    let why = format!("the run's process ended with {status}{said}");
     Manifest::close(&plan.dir, FAILED, why.clone())?;
     bail!(why)
 }

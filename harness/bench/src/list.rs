@@ -4,7 +4,7 @@ use crate::names::{SUITE, usage};
 use crate::out;
 use anyhow::Result;
 use nori_workloads::BUILT_IN;
-use norikv_parts::seams;
+use norikv_parts::{Part, seams};
 use serde_json::json;
 
 /// A heading and the names under it.
@@ -20,7 +20,7 @@ fn groups() -> Vec<Group> {
         .map(|seam| Group {
             name: seam.name.into(),
             about: seam.about.into(),
-            parts: seam.parts.iter().map(|part| (part.name.into(), part.about.into())).collect(),
+            parts: seam.parts.iter().map(|part| (part.name.into(), about(part))).collect(),
         })
         .collect();
     let mut workloads: Vec<(String, String)> = BUILT_IN
@@ -37,6 +37,10 @@ fn groups() -> Vec<Group> {
     let about = "what is done to the store".into();
     groups.push(Group { name: "workload".into(), about, parts: workloads });
     groups
+}
+
+fn about(part: &Part) -> String {
+    format!("{}{}", part.about, if part.is_default { " (default)" } else { "" })
 }
 
 /// Prints all groups, or the one called `seam`.

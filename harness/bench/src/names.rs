@@ -103,6 +103,11 @@ pub(crate) fn targets(
     choices: &[Choice],
     memory_bytes: u64,
 ) -> Result<Vec<Target>> {
+    for (n, (seam, _)) in choices.iter().enumerate() {
+        if choices[..n].iter().any(|(other, _)| other == seam) {
+            return Err(usage(format!("-s chooses {seam} twice")));
+        }
+    }
     let mut wanted: Vec<&str> = Vec::new();
     for name in names {
         if name == "all" {

@@ -283,6 +283,13 @@ impl StoredRun {
         let summary = dir.join("summary.csv");
         // A run that failed before its first phase ended has no summary. It stays in, as nothing.
         let rows = if summary.exists() { read_rows(&summary)? } else { Vec::new() };
+        let has_result = manifest.status.state == OK
+            && manifest.workloads.iter().any(|note| note.phase == "load" || note.phase == "run");
+        ensure!(
+            !has_result || !rows.is_empty(),
+            "{} of a run that finished has no row",
+            summary.display()
+        );
         let phases_ended = phases_ended(&manifest, &rows);
         Ok(Self { dir: dir.to_owned(), manifest, rows, phases_ended })
     }

@@ -115,7 +115,11 @@ pub(crate) fn ratio_table(ratios: &[Ratio]) -> Vec<String> {
         let mut row = vec![name, (*target).to_owned(), blocks.to_string()];
         row.extend(Metric::ALL.map(|metric| {
             let ratio = these.iter().find(|ratio| ratio.metric == metric.column());
-            ratio.map_or("-  ".into(), |ratio| shown(ratio))
+            ratio.map_or("-  ".into(), |ratio| match blocks - ratio.blocks {
+                0 => shown(ratio),
+                // Of fewer blocks than the row says.
+                _ => format!("{} of {}", shown(ratio), ratio.blocks),
+            })
         }));
         rows.push(row);
     }

@@ -1,6 +1,6 @@
 //! Every seam and what can stand behind it, as `norikv-bench list` shows it.
 
-use crate::{PartsError, engines};
+use crate::{PartsError, Role, engines};
 
 /// A place where one part can be exchanged for another.
 #[derive(Clone, Debug)]
@@ -20,6 +20,8 @@ pub struct Part {
     pub name: &'static str,
     /// One line for people.
     pub about: &'static str,
+    /// Whether it stands there if nothing is chosen.
+    pub is_default: bool,
 }
 
 /// What stands behind each seam of our engine, in its order.
@@ -37,18 +39,22 @@ const ABOUT: [(&str, &str); nori_lsm::SEAMS.len()] = [
 
 /// Every seam.
 pub fn seams() -> Vec<Seam> {
-    let engine = engines().into_iter().map(|entry| Part { name: entry.name, about: entry.about });
+    let part = |name, about, is_default| Part { name, about, is_default };
+    let engine = engines().into_iter().map(|e| part(e.name, e.about, e.role == Role::Ours));
+    let defaults: Vec<_> = nori_lsm::Components::default().names().collect();
     let mut seams = vec![Seam { name: "engine", about: "a whole store", parts: engine.collect() }];
     let lines = nori_lsm::Components::list();
     for name in nori_lsm::SEAMS {
         let about = ABOUT.iter().find(|(seam, _)| *seam == name).map_or("", |(_, about)| about);
         let of_seam = lines.iter().filter(|line| line.seam == name);
-        let parts = of_seam.map(|line| Part { name: line.name, about: line.about }).collect();
+        let parts = of_seam
+            .map(|line| part(line.name, line.about, defaults.contains(&(line.seam, line.name))));
+        let parts = parts.collect();
         seams.push(Seam { name, about, parts });
     }
     // Not a seam, but chosen in the same way.
     let settings = nori_lsm::Settings::lines().iter();
-    let parts = settings.map(|line| Part { name: line.name, about: line.about }).collect();
+    let parts = settings.map(|line| part(line.name, line.about, false)).collect();
     let about = "numbers of our engine, chosen like parts: `-s block_bytes=16KiB`";
     seams.push(Seam { name: "setting", about, parts });
     seams
@@ -77,6 +83,8 @@ mod tests {
         for seam in all {
             assert!(!seam.about.is_empty(), "{} is not described", seam.name);
             assert!(!seam.parts.is_empty(), "{} has no part", seam.name);
+            let defaults = seam.parts.iter().filter(|part| part.is_default).count();
+            assert_eq!(defaults, usize::from(seam.name != "setting"), "{}", seam.name);
             for part in seam.parts {
                 let one_line = !part.about.is_empty() && !part.about.contains('\n');
                 assert!(one_line, "{} {}", seam.name, part.name);

@@ -95,8 +95,8 @@ impl Stored {
 
     fn open_table(&self, context: &TableContext, meta: &TableMeta) -> Result<Arc<Table>> {
         let table = Table::open(context, &self.dir, meta.number).map_err(|error| {
-            let is_missing = matches!(&error, Error::Io { source, .. }
-                if source.kind() == std::io::ErrorKind::NotFound);
+            let is_missing = matches!(&error, Error::Io { os_error, .. }
+                if os_error.kind() == std::io::ErrorKind::NotFound);
             if !is_missing {
                 return error;
             }
