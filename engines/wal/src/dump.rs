@@ -1,6 +1,7 @@
 //! A segment as it lies on the disk, for people: every group with its place, where the log ends in it, and why.
 //!
-//! 1. The header is read. Without one nothing else is the log's, but valid groups are shown all the same.
+//! 1. The header is read, and held against the file's length. Without one nothing else is the log's, but valid groups are
+//!    shown all the same.
 //! 2. Groups are handed on up to the first that cannot be read: there the segment **ends**.
 //! 3. If anything but zeros lies behind, it is searched for valid groups at multiples of 8; they are handed on too, told apart
 //!    by [`Record::is_behind`].
@@ -11,7 +12,7 @@
 //! Left to others: whether the segment continues the chain of the one before it, and what payloads mean.
 
 use crate::format::{ALIGN, GroupAt, HeaderError, Mark, SegmentHeader, decode_group};
-use crate::replay::{Break, check_promises};
+use crate::replay::{Break, check_made, check_promises};
 use crate::wal::{segment_number, segment_path};
 use crate::{GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, WalError, position};
 use nori_env::Fs;
@@ -133,6 +134,7 @@ pub fn dump(
         }
         Err(HeaderError::Unused | HeaderError::Damaged) => {}
     }
+    dump.damage.extend(check_made(&content, false, &path).err());
     let tail_checksum = dump.read_groups(&content, number, sink);
     dump.read_behind(&content, number, sink);
     dump.judge(fs, dir, (number, &content), tail_checksum)?;

@@ -189,7 +189,7 @@ impl Link {
 /// Refuses a segment that no crash leaves: one that is not as long as its header says, and, of those that are known to
 /// have begun, one that is cut short or whose header is neither there nor lost. A segment is made whole before its header
 /// is put, and the header before anybody says that it has begun; but the header may not be safe yet.
-fn check_made(content: &[u8], has_begun: bool, path: &Path) -> Result<(), WalError> {
+pub(crate) fn check_made(content: &[u8], has_begun: bool, path: &Path) -> Result<(), WalError> {
     let len = content.len() as u64;
     let damaged =
         |offset: u64, what: String| Err(WalError::Damaged { file: path.to_owned(), offset, what });

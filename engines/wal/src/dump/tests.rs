@@ -120,3 +120,14 @@ fn no_flipped_bit_makes_a_dump_panic_or_end_elsewhere_than_a_replay() {
         assert_eq!(dump.damage.is_empty(), replayed.is_ok(), "byte {at}: {:?}", dump.damage);
     }
 }
+
+#[test]
+fn a_segment_that_was_cut_is_damage_and_its_groups_are_shown() {
+    let fs = log();
+    fs.truncate(&Path::new(DIR).join(segment_name(2)), 1_000).unwrap();
+    let (dump, records) = dumped(&fs, 2);
+    assert_eq!(records.len() as u64, dump.groups + dump.marks);
+    let [WalError::Damaged { offset: 1_000, .. }] = &dump.damage[..] else {
+        panic!("{:?}", dump.damage)
+    };
+}
