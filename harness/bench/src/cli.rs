@@ -5,6 +5,7 @@
 mod complaint;
 
 use crate::experiment::{Experiment, finish};
+use crate::inspect::Inspect;
 use crate::names::{
     self, Target, baseline, imported_steps, parse_arrival, parse_blocks, parse_bytes, parse_choice,
     parse_count, parse_memory, parse_minutes, parse_rate, parse_threads, references, steps,
@@ -17,7 +18,9 @@ use crate::ratios::ratios;
 use crate::rows::ALL;
 use crate::soak::Soak;
 use crate::stored::Stored;
-use crate::{Ended, INCOMPLETE, INVALID, experiment, generate, list, out, soak, table, worker};
+use crate::{
+    Ended, INCOMPLETE, INVALID, experiment, generate, inspect, list, out, soak, table, worker,
+};
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -84,6 +87,19 @@ enum Command {
         /// The experiments' directories; the plots go into `plots` of each
         #[arg(required = true)]
         dirs: Vec<PathBuf>,
+    },
+    /// What lies in a table, a segment of the log or a manifest, without opening the store
+    Inspect {
+        /// What it is
+        kind: inspect::Kind,
+        /// The file, under its own name
+        path: PathBuf,
+        /// Entries, groups or edits to show
+        #[arg(long, value_parser = parse_count, allow_negative_numbers = true, default_value_t = 20)]
+        limit: u64,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Carries out one plan; started by the other commands
     #[command(hide = true)]
@@ -268,6 +284,10 @@ pub(crate) fn run() -> Result<()> {
             dir: args.out,
             is_json: args.json,
         }),
+        Some(Command::Inspect { kind, path, limit, json }) => {
+            let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+            inspect::inspect(&Inspect { kind, path, limit, is_json: json })
+        }
         Some(Command::Worker { plan }) => worker::work(&plan),
     }
 }

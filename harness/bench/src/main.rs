@@ -13,7 +13,7 @@
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
-//! | `soak` | trials of the engine, no measuring |
+//! | `soak`, `inspect` | trials of the engine, its files; no measuring |
 //! | `stored`, `course`, `table`, `plot`, `report` | what people see, from files alone |
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish or are invalid (3 and 4 belong to claims, which come later);
@@ -28,6 +28,7 @@ mod events;
 mod experiment;
 mod generate;
 mod guard;
+mod inspect;
 mod interrupt;
 mod latency;
 mod list;

@@ -2,6 +2,7 @@
 
 mod blocks;
 mod ends;
+mod inspect;
 mod workloads;
 
 use std::fs;
