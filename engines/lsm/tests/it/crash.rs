@@ -164,17 +164,3 @@ fn a_store_that_was_closed_opens_at_once_though_a_group_sync_was_due() {
         assert_eq!(parts.tasks.wait(&parts.tasks.alarm(soon)), Waited::Fired);
     }
 }
-
-#[test]
-fn a_new_store_in_new_folders_survives_a_power_loss() {
-    let (fs, dir) = (FaultFs::new(FaultPlan::default()), Path::new("/new/folders/store"));
-    let (parts, _tasks) = seeded(1, fs.clone(), Arc::new(NullMeter));
-    let engine = factory(&[]).open(dir, parts).unwrap();
-    let mut batch = WriteBatch::new();
-    batch.put(b"a", b"1");
-    engine.write(&batch, Durability::Sync).unwrap();
-    let left = fs.after_power_loss(PowerLoss::LosesAll);
-    let (parts, _tasks) = seeded(2, left, Arc::new(NullMeter));
-    let engine = factory(&[]).open(dir, parts).unwrap();
-    assert_eq!(engine.get(b"a").unwrap().as_deref(), Some(&b"1"[..]));
-}

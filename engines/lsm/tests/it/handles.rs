@@ -1,11 +1,14 @@
 //! Who keeps a store open, and what an open store refuses.
 
 use crate::parts::{factory, threaded};
-use nori_env::{Durability, MemFs, OsFs};
+use nori_env::{
+    Durability, File, Fs, Lock, MemFs, NameChange, OpenMode, OsFs, Segment, SegmentKind,
+};
 use nori_kv::{Engine, EngineFactory, Error, ErrorKind, KeyRange, ReadOptions, Result, WriteBatch};
-use std::path::Path;
-use std::sync::Arc;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 fn put(engine: &dyn Engine, key: &[u8], value: &[u8]) -> Result<()> {
     let mut batch = WriteBatch::new();
@@ -95,4 +98,45 @@ fn settings_under_which_a_store_would_wait_for_ever_are_refused() {
     let error = factory.open(Path::new("/handles/x"), threaded(MemFs::new())).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert!(error.to_string().contains("memtables_sealed_max cannot be 0"), "{error}");
+}
+
+/// Notes which folders were synced. Files in memory do not know whether a folder's own name is safe.
+struct Noting {
+    inner: MemFs,
+    synced: Arc<Mutex<Vec<PathBuf>>>,
+}
+
+impl Fs for Noting {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        self.inner.open(path, mode)
+    }
+    fn segment(&self, path: &Path, kind: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>> {
+        self.inner.segment(path, kind, bytes)
+    }
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
+        self.inner.list(dir)
+    }
+    fn change(&self, change: NameChange<'_>) -> io::Result<()> {
+        self.inner.change(change)
+    }
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        self.synced.lock().unwrap().push(dir.to_owned());
+        self.inner.sync_dir(dir)
+    }
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
+        self.inner.lock(path)
+    }
+}
+
+#[test]
+fn the_folder_above_each_new_folder_is_synced() {
+    let synced = Arc::new(Mutex::new(Vec::new()));
+    let inner = MemFs::new();
+    inner.create_dir(Path::new("/old")).unwrap();
+    let parts = threaded(Noting { inner, synced: Arc::clone(&synced) });
+    drop(factory(&[]).open(Path::new("/old/new/newer/store"), parts).unwrap());
+    let synced = synced.lock().unwrap();
+    for above in ["/old", "/old/new", "/old/new/newer"] {
+        assert!(synced.iter().any(|dir| dir == Path::new(above)), "{above}: {synced:?}");
+    }
 }
