@@ -1,7 +1,9 @@
 //! A strategy from parts.
 //!
 //! 1. The layout says what each level should be.
-//! 2. Rule by rule, the trigger says what is out of shape; the worst is served first.
+//! 2. The triggers say what is out of shape, and how much. The most urgent is served first: a pressure loses urgency by
+//!    as much as the level that it leads to is over its target, for what goes down there is merged with all that
+//!    waits to leave it. Of equals the earlier rule is served first.
 //! 3. For each such pressure, the movement ranks seeds, and the granularity makes an extent of the first
 //!    seed that it can.
 //! 4. If the seed's tables alone fit into the next level as they are, they are moved; otherwise they
@@ -43,7 +45,7 @@ pub struct Composed {
     pub name: &'static str,
     /// The shape.
     pub layout: Box<dyn Layout>,
-    /// The rules, most important first; at least one. The first also serves manual compactions.
+    /// The rules, of equally urgent ones the most important first; at least one. The first also serves manual compactions.
     pub rules: Vec<Rule>,
     /// Where outputs are cut.
     pub partitioner: Box<dyn Partitioner>,
@@ -66,15 +68,16 @@ impl Strategy for Composed {
         let targets = self.layout.targets(view);
         let mut busy = view.busy.clone();
         let mut plans = Vec::new();
-        for rule in 0..self.rules.len() {
-            let mut pressures =
-                self.rules[rule].trigger.pressures(&TreeView { busy: &busy, ..*view }, &targets);
-            pressures.sort_by(|a, b| b.score.total_cmp(&a.score));
-            for pressure in pressures {
-                let now = TreeView { busy: &busy, ..*view };
-                let Some(plan) = self.serve(rule, &now, &pressure, &targets) else { continue };
-                begin(&mut busy, &plan, view, plans.len());
-                plans.push(plan);
+        let mut unserved = Vec::new();
+        while let Some((rule, pressure)) =
+            self.most_urgent(&TreeView { busy: &busy, ..*view }, &targets, &unserved)
+        {
+            match self.serve(rule, &TreeView { busy: &busy, ..*view }, &pressure, &targets) {
+                Some(plan) => {
+                    begin(&mut busy, &plan, view, plans.len());
+                    plans.push(plan);
+                }
+                None => unserved.push((rule, pressure.level)),
             }
         }
         plans
@@ -140,6 +143,26 @@ impl Strategy for Composed {
 }
 
 impl Composed {
+    /// The pressure to serve next, and its rule; not one of `unserved`, which are rules and levels.
+    fn most_urgent(
+        &self,
+        view: &TreeView<'_>,
+        targets: &[Target],
+        unserved: &[(usize, usize)],
+    ) -> Option<(usize, Pressure)> {
+        let mut best: Option<(f64, usize, Pressure)> = None;
+        for (rule, content) in self.rules.iter().enumerate() {
+            for pressure in content.trigger.pressures(view, targets) {
+                let urgency = urgency(view, targets, &pressure);
+                let is_better = best.as_ref().is_none_or(|(most, ..)| urgency > *most);
+                if is_better && !unserved.contains(&(rule, pressure.level)) {
+                    best = Some((urgency, rule, pressure));
+                }
+            }
+        }
+        best.map(|(_, rule, pressure)| (rule, pressure))
+    }
+
     fn serve(
         &mut self,
         rule: usize,
@@ -209,6 +232,17 @@ impl Composed {
         }
         Some(moved)
     }
+}
+
+/// The pressure's score, divided by how much the level it leads to is over its own target.
+fn urgency(view: &TreeView<'_>, targets: &[Target], pressure: &Pressure) -> f64 {
+    let (Some(next), Some(target)) = (view.levels.get(pressure.next), targets.get(pressure.next))
+    else {
+        return pressure.score;
+    };
+    let staying = next.tables().filter(|table| !view.busy.has(table.id));
+    let bytes: u64 = staying.map(|table| table.bytes).sum();
+    pressure.score / (bytes as f64 / target.bytes.max(1) as f64).max(1.0)
 }
 
 fn begin(busy: &mut Busy, plan: &Plan, view: &TreeView<'_>, planned: usize) {

@@ -60,3 +60,59 @@ fn reads_of_a_leveled_tree_look_into_few_runs() {
     let worst = (0..20_000).map(|key| simulation.get(key).1).max();
     assert!(worst <= Some(3), "{worst:?} runs");
 }
+
+/// What a tree of uniform writes comes to when compaction cannot keep up.
+struct Pressed {
+    write_amplification: f64,
+    /// What compaction read while writers stood still, for each byte flushed.
+    stopped: f64,
+}
+
+/// 600 memtables into a tree that reads at most `pace` bytes for each byte flushed, one job at a time; writers stop where
+/// the layout says so.
+fn press(name: &str, pace: f64) -> Pressed {
+    let shape = Shape {
+        buffer_bytes: 200 * ENTRY_BYTES,
+        table_bytes_target: 400 * ENTRY_BYTES,
+        ..Shape::default()
+    };
+    let mut simulation = Simulation::new(strategy(name, &shape).unwrap(), &shape, ENTRY_BYTES);
+    let mut random = Random(5);
+    let (mut credit, mut stopped) = (0.0, 0.0);
+    for _ in 0..600 {
+        let writes: Vec<_> = (0..200).map(|_| (random.below(DISTINCT), false)).collect();
+        simulation.flush(&writes);
+        credit += shape.buffer_bytes as f64 * pace;
+        while simulation.start(1) > 0 || !simulation.running().is_empty() {
+            let (job, busy) = simulation.busy.jobs().next().unwrap();
+            let inputs = located_of(&simulation.levels, &busy.plan.inputs);
+            let bytes: u64 = inputs.iter().map(|found| found.table.bytes).sum();
+            let cost = if busy.plan.kind == PlanKind::Move { 0.0 } else { bytes as f64 };
+            if credit < cost && simulation.debt().brake < 1.0 {
+                break;
+            }
+            stopped += (cost - credit).max(0.0);
+            credit = (credit - cost).max(0.0);
+            simulation.finish(job).unwrap();
+        }
+        if simulation.running().is_empty() {
+            credit = 0.0;
+        }
+    }
+    let flushed = simulation.totals().flushed_bytes as f64;
+    Pressed {
+        write_amplification: simulation.totals().write_amplification(),
+        stopped: stopped / flushed,
+    }
+}
+
+#[test]
+fn a_level_that_is_behind_gets_room_before_it_gets_more() {
+    // With level 0 first, whatever waited below, these were 10.7 and 5.8 for leveled, 33 and 28 for lo1; measured now: 6.6
+    // and 1.6, 7.3 and 2.3.
+    for name in ["leveled", "lo1"] {
+        let pressed = press(name, 4.0);
+        assert!(pressed.write_amplification < 9.0, "{name}: {}", pressed.write_amplification);
+        assert!(pressed.stopped < 3.0, "{name}: {}", pressed.stopped);
+    }
+}
