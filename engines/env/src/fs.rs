@@ -125,13 +125,14 @@ pub trait File: Send + Sync {
     /// whole after the file was removed. Where the disk fails under such memory there is no error to
     /// return: the operating system ends the process (SIGBUS).
     fn map(&self) -> io::Result<Bytes>;
-    /// The `len` bytes from `offset` on; fewer only at the file's end. Whoever knows how to fill memory that was never
-    /// written does so: for a block the zeros would cost as much as its checksum.
-    fn read_vec(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = vec![0; len];
-        let read = self.read_at(&mut bytes, offset)?;
-        bytes.truncate(read);
-        Ok(bytes)
+    /// Appends to `into` the `len` bytes from `offset` on; fewer only at the file's end. Whoever knows how to fill memory
+    /// that was never written does so: for a block the zeros would cost as much as its checksum.
+    fn read_onto(&self, into: &mut Vec<u8>, offset: u64, len: usize) -> io::Result<()> {
+        let start = into.len();
+        into.resize(start + len, 0);
+        let read = self.read_at(&mut into[start..], offset);
+        into.truncate(start + read.as_ref().map_or(0, |read| *read));
+        read.map(|_| ())
     }
     /// Writes all of `bytes` at `offset`.
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;

@@ -116,19 +116,20 @@ impl File for OsFile {
         Ok(filled)
     }
 
-    fn read_vec(&self, offset: u64, len: usize) -> io::Result<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(len);
-        while bytes.len() < len {
-            let at = offset + bytes.len() as u64;
-            match rustix::io::pread(&self.0, spare_capacity(&mut bytes), at) {
+    fn read_onto(&self, into: &mut Vec<u8>, offset: u64, len: usize) -> io::Result<()> {
+        let start = into.len();
+        into.reserve(len);
+        while into.len() < start + len {
+            let at = offset + (into.len() - start) as u64;
+            match rustix::io::pread(&self.0, spare_capacity(into), at) {
                 Ok(0) => break,
                 Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        // The allocator may have given more room than was asked for.
-        bytes.truncate(len);
-        Ok(bytes)
+        // There may be more room than was asked for.
+        into.truncate(start + len);
+        Ok(())
     }
 
     #[expect(unsafe_code, reason = "the compiler cannot know that nobody writes the file")]

@@ -18,6 +18,7 @@ mod quick;
 use crate::block::Block;
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 
@@ -149,7 +150,12 @@ pub struct Cache {
 struct Homes {
     of: Vec<Option<(Weak<Slots>, u32)>>,
     free: Vec<FrameId>,
+    /// Empty; the memory that the next victims are written to.
+    victims: Vec<FrameId>,
 }
+
+/// The slots that were emptied: nearly always one.
+type Emptied = SmallVec<[Arc<Slots>; 2]>;
 
 /// The share of the capacity whose admission makes an epoch.
 const EPOCHS_PER_TURNOVER: usize = 16;
@@ -201,16 +207,18 @@ impl Cache {
     /// Offers a frame that was read for slot `n` of `slots`.
     pub(crate) fn offer(&self, slots: &Arc<Slots>, n: usize, frame: &Arc<Frame>) {
         let bytes = frame.block.bytes() + size_of::<Frame>();
-        let mut victims = Vec::new();
         // One lock over all of it: a victim's slot is emptied before its id is given to another frame.
         let mut homes = self.homes.lock();
         if slots.frames[n].load().is_some() {
             return;
         }
+        let mut victims = std::mem::take(&mut homes.victims);
         let id = homes.free.pop().unwrap_or(homes.of.len() as FrameId);
         let block = slots.first_block + n as BlockId;
         let stays = self.policy.admit(id, block, bytes, &mut victims);
         let emptied = homes.evict(&victims);
+        victims.clear();
+        homes.victims = victims;
         if stays {
             self.settle(&mut homes, id, (slots, n), frame, bytes);
         } else {
@@ -251,8 +259,8 @@ impl Homes {
     /// Empties the slots of `victims`. Whoever calls drops what this returns *after* the lock: one of them may be the last
     /// handle to its slots, whose drop takes the lock.
     #[must_use]
-    fn evict(&mut self, victims: &[FrameId]) -> Vec<Arc<Slots>> {
-        let mut emptied = Vec::with_capacity(victims.len());
+    fn evict(&mut self, victims: &[FrameId]) -> Emptied {
+        let mut emptied = Emptied::new();
         for id in victims {
             if let Some((slots, n)) = self.of[*id as usize].take()
                 && let Some(slots) = slots.upgrade()

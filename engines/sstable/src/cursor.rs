@@ -6,7 +6,7 @@
 use crate::block::{Block, Suffixed};
 use crate::cache::Frame;
 use crate::counters::Tally;
-use crate::format::{Handle, read_vec, unframe};
+use crate::format::{Handle, read_bytes, unframe};
 use crate::{Fetch, Table};
 use bytes::Bytes;
 use nori_kv::{EntryCursor, EntryRef, Kind, Result, SeqNo, Tick};
@@ -122,7 +122,7 @@ impl TableCursor {
             }
             self.ahead.offset = handle.offset;
             let (file, place) = (self.table.file(), self.table.place());
-            self.ahead.bytes = read_vec(file, place, handle.offset, bytes)?.into();
+            self.ahead.bytes = read_bytes(file, place, handle.offset, bytes)?;
         }
         self.tally.cache_misses += 1;
         let stored = self.ahead.slice(handle).unwrap_or_default();

@@ -11,6 +11,7 @@
 //! ```
 
 use crate::codec::codec_by_id;
+use crate::spare::Buffer;
 use bytes::Bytes;
 use nori_env::File;
 use nori_kv::{Error, Result};
@@ -140,23 +141,26 @@ pub(crate) fn read_block(file: &dyn File, place: Place<'_>, handle: Handle) -> R
     if !(TRAILER_BYTES..=BLOCK_BYTES_MAX).contains(&bytes) {
         return Err(place.corrupt(handle.offset, format!("a block of {bytes} bytes cannot be")));
     }
-    let stored = read_vec(file, place, handle.offset, bytes)?;
-    unframe(stored.into(), place, handle)
+    let stored = read_bytes(file, place, handle.offset, bytes)?;
+    unframe(stored, place, handle)
 }
 
 /// The `len` bytes from `offset` on.
-pub(crate) fn read_vec(
+pub(crate) fn read_bytes(
     file: &dyn File,
     place: Place<'_>,
     offset: u64,
     len: usize,
-) -> Result<Vec<u8>> {
-    let bytes = file.read_vec(offset, len).map_err(|e| Error::io("reading", place.path, e))?;
-    if bytes.len() < len {
-        let what = format!("the file ends after {} of {len} bytes", bytes.len());
+) -> Result<Bytes> {
+    let mut buffer = Buffer::with_capacity(len);
+    let read = file.read_onto(buffer.bytes_mut(), offset, len);
+    read.map_err(|e| Error::io("reading", place.path, e))?;
+    let read = buffer.as_ref().len();
+    if read < len {
+        let what = format!("the file ends after {read} of {len} bytes");
         return Err(place.corrupt(offset, what));
     }
-    Ok(bytes)
+    Ok(buffer.share())
 }
 
 /// The raw bytes of a block. Behind them its trailer may still lie: cutting it off would cost an allocation.

@@ -29,6 +29,7 @@ mod format;
 mod index;
 mod properties;
 mod range_block;
+mod spare;
 mod table;
 
 pub use access::{ACCESSES, Access, access};

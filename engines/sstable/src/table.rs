@@ -7,6 +7,7 @@ use crate::format::{Footer, Handle, Place, read_block, unframe};
 use crate::index::Index;
 use crate::properties::Properties;
 use crate::range_block;
+use crate::spare::Buffer;
 use crate::{Access, Fetch, TableCursor};
 use arc_swap::Guard;
 use bytes::Bytes;
@@ -306,8 +307,9 @@ impl Table {
             return Some(Err(corrupt("the file ends before the block does")));
         }
         // A copy is what is verified and kept: the mapping's bytes may be others the next time their page is fetched.
-        let stored = Bytes::copy_from_slice(&map[start..end]);
-        let raw = unframe(stored, self.place(), handle);
+        let mut buffer = Buffer::with_capacity(end - start);
+        buffer.bytes_mut().extend_from_slice(&map[start..end]);
+        let raw = unframe(buffer.share(), self.place(), handle);
         Some(raw.and_then(|raw| Block::decode(raw).map_err(corrupt)))
     }
 
