@@ -95,6 +95,7 @@ fn what_was_synced_survives_any_power_loss_and_the_rest_is_a_prefix() {
         let dir = Path::new("/store");
         let fs = FaultFs::new(FaultPlan::default());
         fs.create_dir(dir).unwrap();
+        fs.sync_dir(Path::new("/")).unwrap();
         let wal = open(fs.clone(), dir);
         let synced = 1 + seed % 70;
         for n in 1..=70 {
