@@ -26,6 +26,9 @@ const DIR: &str = "/property/store";
 const CASES: u32 = 3_000;
 const CALLS_MAX: usize = 60;
 
+/// A key and its value.
+type OwnedRow = (Vec<u8>, Vec<u8>);
+
 /// What is written.
 #[derive(Clone, Debug)]
 enum Write {
@@ -193,7 +196,7 @@ fn at(now: u64) -> ReadOptions {
     ReadOptions { now: Tick(now), ..ReadOptions::default() }
 }
 
-fn moved(cursor: &mut dyn Cursor, step: &Move) -> (bool, Option<(Vec<u8>, Vec<u8>)>) {
+fn moved(cursor: &mut dyn Cursor, step: &Move) -> (bool, Option<OwnedRow>) {
     let is_there = match step {
         Move::Seek(key) => cursor.seek(key),
         Move::SeekBack(key) => cursor.seek_back(key),
@@ -212,7 +215,7 @@ fn many(reader: &dyn Reader, keys: &[Vec<u8>], now: u64) -> Vec<Option<Vec<u8>>>
 }
 
 /// All rows, from the front and from the back.
-fn both_ways(reader: &dyn Reader, now: u64) -> [Vec<(Vec<u8>, Vec<u8>)>; 2] {
+fn both_ways(reader: &dyn Reader, now: u64) -> [Vec<OwnedRow>; 2] {
     [Move::Next, Move::Prev].map(|step| {
         let mut cursor = reader.cursor(&KeyRange::all(), &at(now)).unwrap();
         std::iter::from_fn(|| moved(&mut *cursor, &step).1).collect()
