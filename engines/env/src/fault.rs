@@ -1,15 +1,29 @@
 //! A file system that fails on purpose: at a chosen event, at a chosen size, or by losing its power.
 //!
-//! 1. Every call that could change the disk is an **event** and has a number, counted from 1.
-//! 2. A [`FaultPlan`] names the event at which the power fails, the event, sync or read that fails, or the number
-//!    of bytes the disk has room for.
+//! 1. Every call that could change the disk is an **event** and has a number, counted from 1. Reads and syncs are counted too.
+//! 2. A [`FaultPlan`] names the event at which the power fails, the event, sync or read that fails, the event from which the
+//!    disk is full, or the number of bytes it has room for.
 //! 3. After the power failed every call fails. [`FaultFs::after_power_loss`] and
 //!    [`FaultFs::after_kill`] give the disk that the next process finds.
 //!
-//! A put that the power loss interrupts is torn: its leading half may be there and the rest not. A write that fails is
-//! short in the same way.
+//! | what goes wrong | how it is asked for | what happens |
+//! |---|---|---|
+//! | the power fails | `crash_at_event` | a write is torn: its leading half is there, the rest not; a segment has half of its length; a change of names or a sync has not happened |
+//! | unsynced bytes at a power loss | [`PowerLoss`] | all lost, all kept, or each sector kept or lost by itself; with `Tears` a sector may also be as it was between two writes to it |
+//! | unsynced names at a power loss | [`PowerLoss`] | likewise each creation, rename and removal, of files and folders; a torn rename leaves both names |
+//! | the process is killed | [`FaultFs::after_kill`] | all that was written is there, synced or not |
+//! | a write, creation, rename, removal or sync fails | `fail_at_event`, with any kind of error | a write is short: half of it is there; nothing else has happened; the next call goes |
+//! | a sync of a file fails | `fail_at_sync`, or its event | nothing becomes safe, and the bytes that were to are **stuck**: a later sync that goes does not make them safe, only writing them again |
+//! | a sync of a folder fails | `fail_at_sync`, or its event | nothing becomes safe; a later sync that goes makes it so |
+//! | a read, a listing, an opening or a lock fails | `fail_at_read` | the call fails; the next goes |
+//! | a read or a mapping is short | `short_at_read` | half of what there is, as if the file ended there; its length does not lie |
+//! | the disk is full | `full_from_event` | from this event on every call that takes room fails with `StorageFull`, writes that grow a file and syncs among them; reads, removals and writes in place go |
+//! | the disk becomes full | `capacity_bytes` | a write past it is cut short and fails with `StorageFull` |
+//! | bytes decay | [`MemFs::flip`], [`MemFs::truncate`] | on the medium itself |
+//!
+//! Left to others: an error after which the change has happened all the same, and disks that say that they have synced and have not.
 
-use crate::mem::Keep;
+use crate::mem::{Keep, MemFile, MemSegment};
 use crate::{Completion, File, Fs, Lock, MemFs, NameChange, OpenMode, Segment, SegmentKind};
 use bytes::Bytes;
 use std::io;
@@ -28,6 +42,10 @@ pub struct FaultPlan {
     pub fail_at_sync: Option<u64>,
     /// This read, counted from 1, fails: of a file's bytes or length, of a folder, or the opening of a file.
     pub fail_at_read: Option<u64>,
+    /// This read, counted from 1, gets half of what there is to get, if it is one of a file's bytes.
+    pub short_at_read: Option<u64>,
+    /// From this event on, counted from 1, there is no room for anything.
+    pub full_from_event: Option<u64>,
     /// Files may take this many bytes together; a write past it is cut short and fails with `StorageFull`.
     pub capacity_bytes: Option<u64>,
 }
@@ -41,6 +59,9 @@ pub enum PowerLoss {
     KeepsAll,
     /// Each sector and each name is kept or lost by a draw from this seed.
     Draws(u64),
+    /// Each sector and each name is kept, lost or torn by a draw from this seed. A torn sector is as it was between two writes
+    /// to it: up to where one of them ended it is new, and the rest is old. A renamed file that is torn has both names.
+    Tears(u64),
 }
 
 /// A [`MemFs`] that follows a [`FaultPlan`]. Clones are the same file system.
@@ -109,6 +130,7 @@ impl FaultFs {
             PowerLoss::LosesAll => Keep::Nothing,
             PowerLoss::KeepsAll => Keep::Everything,
             PowerLoss::Draws(seed) => Keep::Drawn(seed),
+            PowerLoss::Tears(seed) => Keep::Torn(seed),
         })
     }
 
@@ -121,13 +143,17 @@ impl FaultFs {
         *self.faults.plan.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn event(&self) -> io::Result<Event> {
+    /// Counts an event. One that `takes_room` fails on a full disk.
+    fn event(&self, takes_room: bool) -> io::Result<Event> {
         let plan = self.plan();
         let number = self.faults.events.fetch_add(1, Ordering::SeqCst) + 1;
         match plan.crash_at_event {
             Some(at) if number > at => return Err(power_is_off()),
             Some(at) if number == at => return Ok(Event::Tears(power_is_off())),
             _ => {}
+        }
+        if takes_room && plan.full_from_event.is_some_and(|at| number >= at) {
+            return Ok(Event::Tears(no_room()));
         }
         Ok(match plan.fail_at_event {
             Some((at, kind)) if number == at => {
@@ -138,26 +164,29 @@ impl FaultFs {
     }
 
     /// An event that happens whole or not at all.
-    fn whole_event(&self) -> io::Result<()> {
-        match self.event()? {
+    fn whole_event(&self, takes_room: bool) -> io::Result<()> {
+        match self.event(takes_room)? {
             Event::Goes => Ok(()),
             Event::Tears(error) => Err(error),
         }
     }
 
-    fn reading(&self) -> io::Result<()> {
+    /// Counts a read; whether it is to be short.
+    fn reading(&self) -> io::Result<bool> {
         let number = self.faults.reads.fetch_add(1, Ordering::SeqCst) + 1;
         if self.has_crashed() {
             return Err(power_is_off());
         }
-        match self.plan().fail_at_read {
+        let plan = self.plan();
+        match plan.fail_at_read {
             Some(at) if number == at => Err(io::Error::other("failed on purpose")),
-            _ => Ok(()),
+            _ => Ok(plan.short_at_read == Some(number)),
         }
     }
 
+    /// Counts a sync; it has failed if the outcome is an error.
     fn sync_event(&self) -> io::Result<()> {
-        self.whole_event()?;
+        self.whole_event(true)?;
         let number = self.faults.syncs.fetch_add(1, Ordering::SeqCst) + 1;
         match self.plan().fail_at_sync {
             Some(at) if number == at => Err(io::Error::other("sync failed on purpose")),
@@ -185,19 +214,28 @@ fn no_room() -> io::Error {
 impl Fs for FaultFs {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
         match mode {
-            OpenMode::Read => self.reading()?,
-            OpenMode::CreateNew => self.whole_event()?,
+            OpenMode::Read => {
+                self.reading()?;
+            }
+            OpenMode::CreateNew => self.whole_event(true)?,
         }
-        let inner = self.inner.open(path, mode)?;
+        let inner = self.inner.open_file(path, mode)?;
         Ok(Arc::new(FaultFile { fs: self.clone(), inner }))
     }
 
-    fn segment(&self, path: &Path, kind: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>> {
-        self.whole_event()?;
+    fn segment(&self, path: &Path, _: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>> {
+        if let Event::Tears(error) = self.event(true)? {
+            if self.has_crashed() {
+                // Its name, and some of its zeros, none of them safe.
+                let file = self.inner.open_file(path, OpenMode::CreateNew)?;
+                file.write_at(&vec![0; bytes as usize / 2], 0)?;
+            }
+            return Err(error);
+        }
         if self.room(bytes) < bytes {
             return Err(no_room());
         }
-        let inner = self.inner.segment(path, kind, bytes)?;
+        let inner = self.inner.make_segment(path, bytes)?;
         Ok(Arc::new(FaultSegment { fs: self.clone(), inner }))
     }
 
@@ -207,7 +245,8 @@ impl Fs for FaultFs {
     }
 
     fn change(&self, change: NameChange<'_>) -> io::Result<()> {
-        self.whole_event()?;
+        let takes_room = matches!(change, NameChange::CreateDir(_) | NameChange::Rename { .. });
+        self.whole_event(takes_room)?;
         self.inner.change(change)
     }
 
@@ -224,28 +263,30 @@ impl Fs for FaultFs {
 
 struct FaultFile {
     fs: FaultFs,
-    inner: Arc<dyn File>,
+    inner: MemFile,
 }
 
 impl File for FaultFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.fs.reading()?;
-        self.inner.read_at(buf, offset)
+        let is_short = self.fs.reading()?;
+        let read = self.inner.read_at(buf, offset)?;
+        Ok(if is_short { read / 2 } else { read })
     }
 
     /// Mapping can fail as a read does; what is mapped cannot fail any more.
     fn map(&self) -> io::Result<Bytes> {
-        self.fs.reading()?;
-        self.inner.map()
+        let is_short = self.fs.reading()?;
+        let content = self.inner.map()?;
+        Ok(if is_short { content.slice(..content.len() / 2) } else { content })
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        if let Event::Tears(error) = self.fs.event()? {
+        let end = offset + bytes.len() as u64;
+        let grows = end.saturating_sub(self.inner.len()?);
+        if let Event::Tears(error) = self.fs.event(grows > 0)? {
             self.inner.write_at(&bytes[..bytes.len() / 2], offset)?;
             return Err(error);
         }
-        let end = offset + bytes.len() as u64;
-        let grows = end.saturating_sub(self.inner.len()?);
         let short = grows - self.fs.room(grows);
         if short > 0 {
             let fits = bytes.len() - (short as usize).min(bytes.len());
@@ -263,14 +304,17 @@ impl File for FaultFile {
     fn sync(&self, done: Completion) {
         match self.fs.sync_event() {
             Ok(()) => self.inner.sync(done),
-            Err(error) => done(Err(error)),
+            Err(error) => {
+                self.inner.fail_sync();
+                done(Err(error));
+            }
         }
     }
 }
 
 struct FaultSegment {
     fs: FaultFs,
-    inner: Arc<dyn Segment>,
+    inner: MemSegment,
 }
 
 impl Segment for FaultSegment {
@@ -279,7 +323,7 @@ impl Segment for FaultSegment {
     }
 
     fn put(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        match self.fs.event()? {
+        match self.fs.event(false)? {
             Event::Goes => self.inner.put(offset, bytes),
             Event::Tears(error) => {
                 self.inner.put(offset, &bytes[..bytes.len() / 2])?;
@@ -291,7 +335,10 @@ impl Segment for FaultSegment {
     fn sync(&self, done: Completion) {
         match self.fs.sync_event() {
             Ok(()) => self.inner.sync(done),
-            Err(error) => done(Err(error)),
+            Err(error) => {
+                self.inner.fail_sync();
+                done(Err(error));
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 use crate::{
     FaultFs, FaultPlan, Fs, MemFs, NameChange, OpenMode, OsFs, PowerLoss, SegmentKind, SyncTicket,
 };
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
@@ -102,6 +103,7 @@ fn power_loss_takes_unsynced_bytes_and_unsynced_names() {
     let file = fs.open(&dir.join("a"), OpenMode::CreateNew).unwrap();
     file.write_at(&[1; 2048], 0).unwrap();
     sync(|done| file.sync(done)).unwrap();
+    fs.sync_dir(Path::new("/")).unwrap();
     assert_eq!(fs.after_power_loss(PowerLoss::LosesAll).list(dir).unwrap(), [""; 0]);
     fs.sync_dir(dir).unwrap();
     file.write_at(&[2; 2048], 0).unwrap();
@@ -156,11 +158,233 @@ fn a_full_disk_cuts_a_write_short_and_says_so() {
 #[test]
 fn a_sync_that_fails_makes_nothing_safe() {
     let dir = Path::new("/store");
-    let fs = FaultFs::new(FaultPlan { fail_at_sync: Some(2), ..FaultPlan::default() });
+    let fs = FaultFs::new(FaultPlan { fail_at_sync: Some(3), ..FaultPlan::default() });
     fs.create_dir(dir).unwrap();
+    fs.sync_dir(Path::new("/")).unwrap();
     let file = fs.open(&dir.join("a"), OpenMode::CreateNew).unwrap();
     fs.sync_dir(dir).unwrap();
     file.write_at(&[1; 8], 0).unwrap();
     assert!(sync(|done| file.sync(done)).is_err());
     assert_eq!(fs.after_power_loss(PowerLoss::LosesAll).read(&dir.join("a")).unwrap(), [0; 0]);
+}
+
+/// An empty folder whose name is safe.
+fn folder(plan: FaultPlan) -> (FaultFs, &'static Path) {
+    let (fs, dir) = (FaultFs::new(FaultPlan::default()), Path::new("/store"));
+    fs.create_dir(dir).unwrap();
+    fs.sync_dir(Path::new("/")).unwrap();
+    fs.set_plan(plan);
+    (fs, dir)
+}
+
+/// The contents of the files that a power loss may leave, over many draws of one kind.
+fn images(
+    fs: &FaultFs,
+    dir: &Path,
+    kind: fn(u64) -> PowerLoss,
+) -> BTreeSet<Vec<(String, Vec<u8>)>> {
+    let image = |seed| {
+        let image = fs.after_power_loss(kind(seed));
+        let names = image.list(dir).unwrap().into_iter();
+        names.map(|name| (name.clone(), image.read(&dir.join(name)).unwrap())).collect()
+    };
+    (0..200).map(image).collect()
+}
+
+#[test]
+fn a_sync_that_goes_after_one_that_failed_makes_safe_only_what_was_written_again() {
+    for is_segment in [false, true] {
+        let (fs, dir) = folder(FaultPlan::default());
+        let path = dir.join("a");
+        let file = fs.open(&path, OpenMode::CreateNew).unwrap();
+        let segment = fs.segment(&dir.join("log"), SegmentKind::Mapped, 2048).unwrap();
+        fs.sync_dir(dir).unwrap();
+        let write = |byte: u8, offset: u64| {
+            let bytes = [byte; 512];
+            if is_segment { segment.put(offset, &bytes) } else { file.write_at(&bytes, offset) }
+        };
+        let sync_it = || sync(|done| if is_segment { segment.sync(done) } else { file.sync(done) });
+        write(1, 0).unwrap();
+        write(1, 512).unwrap();
+        let fail_at_sync = Some(fs.syncs() + 1);
+        fs.set_plan(FaultPlan { fail_at_sync, ..FaultPlan::default() });
+        assert!(sync_it().is_err());
+        write(2, 512).unwrap();
+        write(2, 1024).unwrap();
+        sync_it().unwrap();
+        let path = if is_segment { dir.join("log") } else { path };
+        let left = fs.after_power_loss(PowerLoss::LosesAll).read(&path).unwrap();
+        assert_eq!([left[0], left[512], left[1024]], [0, 2, 2]);
+        // The page cache has it all, and so may the disk.
+        for image in [fs.after_kill(), fs.after_power_loss(PowerLoss::KeepsAll)] {
+            assert_eq!(image.read(&path).unwrap()[..512], [1; 512]);
+        }
+    }
+}
+
+#[test]
+fn names_are_unsafe_after_a_failed_sync_of_their_folder_until_one_goes() {
+    let (fs, dir) = folder(FaultPlan::default());
+    fs.open(&dir.join("a"), OpenMode::CreateNew).unwrap();
+    fs.set_plan(FaultPlan { fail_at_sync: Some(fs.syncs() + 1), ..FaultPlan::default() });
+    assert!(fs.sync_dir(dir).is_err());
+    assert_eq!(fs.after_power_loss(PowerLoss::LosesAll).list(dir).unwrap(), [""; 0]);
+    fs.sync_dir(dir).unwrap();
+    assert_eq!(fs.after_power_loss(PowerLoss::LosesAll).list(dir).unwrap(), ["a"]);
+}
+
+#[test]
+fn a_folder_whose_name_is_not_safe_is_lost_with_all_that_lies_in_it() {
+    let (fs, dir) = folder(FaultPlan::default());
+    let deep = dir.join("new/newer");
+    fs.create_dir(&deep).unwrap();
+    let file = fs.open(&deep.join("a"), OpenMode::CreateNew).unwrap();
+    sync(|done| file.sync(done)).unwrap();
+    fs.sync_dir(&deep).unwrap();
+    fs.sync_dir(&dir.join("new")).unwrap();
+    let left = fs.after_power_loss(PowerLoss::LosesAll);
+    assert_eq!(left.list(dir).unwrap(), [""; 0]);
+    assert!(left.list(&deep).is_err() && !left.exists(&deep.join("a")).unwrap());
+    fs.sync_dir(dir).unwrap();
+    assert!(fs.after_power_loss(PowerLoss::LosesAll).exists(&deep.join("a")).unwrap());
+}
+
+#[test]
+fn an_unsynced_creation_rename_and_removal_are_each_kept_lost_or_torn() {
+    let (fs, dir) = folder(FaultPlan::default());
+    for name in ["old", "moved", "replaced"] {
+        let file = fs.open(&dir.join(name), OpenMode::CreateNew).unwrap();
+        file.write_at(name.as_bytes(), 0).unwrap();
+        sync(|done| file.sync(done)).unwrap();
+    }
+    fs.sync_dir(dir).unwrap();
+    fs.open(&dir.join("new"), OpenMode::CreateNew).unwrap();
+    fs.rename(&dir.join("moved"), &dir.join("replaced")).unwrap();
+    fs.remove(&dir.join("old")).unwrap();
+    let names = |image: &Vec<(String, Vec<u8>)>| -> Vec<String> {
+        image.iter().map(|(name, bytes)| format!("{name}={}", bytes.len())).collect()
+    };
+    let drawn = images(&fs, dir, PowerLoss::Draws);
+    assert_eq!(drawn.len(), 8, "creation, rename and removal are drawn each by itself");
+    let torn = images(&fs, dir, PowerLoss::Tears);
+    assert_eq!(torn.len(), 12, "a rename has three ways");
+    assert!(torn.is_superset(&drawn));
+    let both = torn.iter().map(names).find(|names| {
+        names.contains(&"moved=5".to_owned()) && names.contains(&"replaced=5".to_owned())
+    });
+    assert!(both.is_some(), "the file has both names");
+}
+
+#[test]
+fn a_torn_sector_is_as_it_was_between_two_writes() {
+    let (fs, dir) = folder(FaultPlan::default());
+    let file = fs.open(&dir.join("a"), OpenMode::CreateNew).unwrap();
+    file.write_at(&[1; 1024], 0).unwrap();
+    sync(|done| file.sync(done)).unwrap();
+    fs.sync_dir(dir).unwrap();
+    // Three writes to the first sector, and one to the second, which a disk writes whole or not at all.
+    for (offset, len) in [(0, 100), (100, 200), (300, 212), (512, 512)] {
+        file.write_at(&vec![2; len], offset).unwrap();
+    }
+    let images = images(&fs, dir, PowerLoss::Tears);
+    let new: BTreeSet<_> = images
+        .iter()
+        .map(|image| {
+            let count = |bytes: &[u8]| bytes.iter().take_while(|byte| **byte == 2).count();
+            let (first, second) = image[0].1.split_at(512);
+            assert!(first[count(first)..].iter().all(|byte| *byte == 1));
+            (count(first), count(second))
+        })
+        .collect();
+    let expected = [0, 100, 300, 512].into_iter().flat_map(|first| [(first, 0), (first, 512)]);
+    assert_eq!(new, expected.collect());
+}
+
+#[test]
+fn a_segment_that_the_power_loss_interrupts_may_be_there_with_half_of_its_length() {
+    let (fs, dir) = folder(FaultPlan::default());
+    let crash_at_event = Some(fs.events() + 1);
+    fs.set_plan(FaultPlan { crash_at_event, ..FaultPlan::default() });
+    assert!(fs.segment(&dir.join("log"), SegmentKind::Pwrite, 4096).is_err());
+    let sizes: BTreeSet<_> = images(&fs, dir, PowerLoss::Draws)
+        .iter()
+        .map(|image| image.first().map(|of| of.1.len()))
+        .collect();
+    assert_eq!(sizes, BTreeSet::from([None, Some(0), Some(2048)]));
+}
+
+#[test]
+fn a_short_read_gets_half_and_the_next_one_all() {
+    let (fs, dir) = folder(FaultPlan::default());
+    let file = fs.open(&dir.join("a"), OpenMode::CreateNew).unwrap();
+    file.write_at(&[1; 8], 0).unwrap();
+    let next = || {
+        let short_at_read = Some(fs.reads() + 1);
+        fs.set_plan(FaultPlan { short_at_read, ..FaultPlan::default() });
+    };
+    next();
+    let mut bytes = [0; 8];
+    assert_eq!(
+        [file.read_at(&mut bytes, 0).unwrap(), file.read_at(&mut bytes, 0).unwrap()],
+        [4, 8]
+    );
+    next();
+    assert_eq!([file.map().unwrap().len(), file.map().unwrap().len()], [4, 8]);
+    next();
+    assert_eq!(file.len().unwrap(), 8);
+}
+
+#[test]
+fn on_a_disk_that_is_full_whatever_takes_room_fails_and_the_rest_goes() {
+    let (fs, dir) = folder(FaultPlan::default());
+    let file = fs.open(&dir.join("a"), OpenMode::CreateNew).unwrap();
+    file.write_at(&[1; 8], 0).unwrap();
+    let segment = fs.segment(&dir.join("log"), SegmentKind::Pwrite, 64).unwrap();
+    let full_from_event = Some(fs.events() + 1);
+    fs.set_plan(FaultPlan { full_from_event, ..FaultPlan::default() });
+    let refused = [
+        file.write_at(&[2; 8], 4),
+        fs.open(&dir.join("b"), OpenMode::CreateNew).map(drop),
+        fs.segment(&dir.join("c"), SegmentKind::Pwrite, 64).map(drop),
+        fs.create_dir(&dir.join("d")),
+        fs.rename(&dir.join("a"), &dir.join("e")),
+        fs.sync_dir(dir),
+        sync(|done| file.sync(done)),
+        sync(|done| segment.sync(done)),
+    ];
+    for (n, outcome) in refused.into_iter().enumerate() {
+        assert_eq!(outcome.unwrap_err().kind(), ErrorKind::StorageFull, "call {n}");
+    }
+    file.write_at(&[3; 8], 0).unwrap();
+    segment.put(0, &[1; 64]).unwrap();
+    assert_eq!(fs.list(dir).unwrap(), ["a", "log"]);
+    fs.remove(&dir.join("a")).unwrap();
+}
+
+#[test]
+fn every_kind_of_event_fails_when_its_number_comes_and_the_next_call_goes() {
+    type Call = fn(&FaultFs, &Path) -> std::io::Result<()>;
+    let calls: [Call; 8] = [
+        |fs, dir| fs.open(&dir.join("b"), OpenMode::CreateNew).map(drop),
+        |fs, dir| fs.segment(&dir.join("log"), SegmentKind::Pwrite, 64).map(drop),
+        |fs, dir| fs.rename(&dir.join("b"), &dir.join("c")),
+        |fs, dir| fs.remove(&dir.join("c")),
+        |fs, dir| fs.create_dir(&dir.join("d")),
+        |fs, dir| fs.change(NameChange::RemoveDir(&dir.join("d"))),
+        |fs, dir| fs.sync_dir(dir),
+        |fs, dir| {
+            let file = fs.open(&dir.join("a"), OpenMode::Read)?;
+            sync(|done| file.sync(done))
+        },
+    ];
+    let (fs, dir) = folder(FaultPlan::default());
+    fs.open(&dir.join("a"), OpenMode::CreateNew).unwrap();
+    for (n, call) in calls.iter().enumerate() {
+        let at = fs.events() + 1;
+        let fail_at_event = Some((at, ErrorKind::PermissionDenied));
+        fs.set_plan(FaultPlan { fail_at_event, ..FaultPlan::default() });
+        let error = call(&fs, dir).unwrap_err();
+        assert_eq!((error.kind(), fs.events()), (ErrorKind::PermissionDenied, at), "call {n}");
+        call(&fs, dir).unwrap_or_else(|error| panic!("call {n} again: {error}"));
+    }
 }

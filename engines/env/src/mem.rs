@@ -1,8 +1,13 @@
 //! A file system in memory that knows which bytes and names are safe.
 //!
-//! Every file keeps two contents, the present one and the one of its last sync, and the folder tree
-//! keeps two sets of names with the list of changes between them. [`MemFs::after_power_loss`] builds
-//! from them what a disk may show afterwards: each unsynced sector and each unsynced name is kept or lost on its own.
+//! Every file keeps two contents, the present one and the one of its last sync, and the names of files and folders are kept in the
+//! same way ([`names`]). [`MemFs::after_power_loss`] builds from them what a disk may show afterwards: each unsynced sector and
+//! each unsynced name meets a [`Fate`] of its own.
+//!
+//! A sync that failed leaves the sectors it was to write **stuck**, as a kernel that forgets that their pages are dirty: a
+//! sync that goes afterwards does not make them safe. Only writing them again does.
+
+mod names;
 
 use crate::fs::outside_segment;
 use crate::{
@@ -10,7 +15,8 @@ use crate::{
     Segment, SegmentKind,
 };
 use bytes::Bytes;
-use std::collections::{BTreeMap, BTreeSet};
+use names::{Change, NameLog, Names};
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -23,24 +29,8 @@ pub struct MemFs {
 
 #[derive(Default)]
 struct Tree {
-    names: BTreeMap<PathBuf, Arc<Inode>>,
-    dirs: BTreeSet<PathBuf>,
-    /// The names as of each folder's last sync; `names` is this plus `pending`.
-    safe_names: BTreeMap<PathBuf, Arc<Inode>>,
-    /// Changes since then, oldest first.
-    pending: Vec<Pending>,
+    names: NameLog,
     locks: BTreeSet<PathBuf>,
-}
-
-struct Pending {
-    dir: PathBuf,
-    change: Change,
-}
-
-enum Change {
-    Link(PathBuf, Arc<Inode>),
-    Rename(PathBuf, PathBuf, Arc<Inode>),
-    Unlink(PathBuf),
 }
 
 #[derive(Default)]
@@ -53,6 +43,19 @@ struct Content {
     now: Vec<u8>,
     /// The content as of the last sync.
     safe: Vec<u8>,
+    /// Sectors, by number, that a failed sync was to write and nobody has written since.
+    stuck: BTreeSet<usize>,
+    /// Where writes since the last sync ended: there a sector can be torn.
+    ends: BTreeSet<usize>,
+}
+
+/// What becomes of one sector or name that was not synced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    Kept,
+    Lost,
+    /// A sector is as it was between two writes to it: its first bytes are new. A renamed file has both names.
+    Torn,
 }
 
 /// How much of what was not synced a power loss takes.
@@ -62,6 +65,8 @@ pub(crate) enum Keep {
     Everything,
     /// Each sector and each name on its own, by this seed.
     Drawn(u64),
+    /// The same, and some of them torn.
+    Torn(u64),
 }
 
 impl MemFs {
@@ -73,7 +78,7 @@ impl MemFs {
     /// The bytes that all files take together.
     pub fn bytes(&self) -> u64 {
         let tree = self.lock_tree();
-        tree.names.values().map(|inode| inode.lock().now.len() as u64).sum()
+        tree.names.now.files.values().map(|inode| inode.lock().now.len() as u64).sum()
     }
 
     /// Flips the bits of `mask` in the byte at `offset`, on the medium itself.
@@ -84,7 +89,7 @@ impl MemFs {
     pub fn flip(&self, path: &Path, offset: u64, mask: u8) -> io::Result<()> {
         let inode = self.inode(path)?;
         let mut content = inode.lock();
-        let Content { now, safe } = &mut *content;
+        let Content { now, safe, .. } = &mut *content;
         let byte = now.get_mut(offset as usize).ok_or(io::ErrorKind::UnexpectedEof)?;
         *byte ^= mask;
         if let Some(byte) = safe.get_mut(offset as usize) {
@@ -110,49 +115,38 @@ impl MemFs {
     /// reach it, locks are gone, and everything in it is safe.
     pub(crate) fn after_power_loss(&self, keep: Keep) -> Self {
         let tree = self.lock_tree();
-        let entropy = SeededEntropy::new(if let Keep::Drawn(seed) = keep { seed } else { 0 });
-        let mut kept = || match keep {
-            Keep::Nothing => false,
-            Keep::Everything => true,
-            Keep::Drawn(_) => entropy.below(2) == 1,
+        let seed = if let Keep::Drawn(seed) | Keep::Torn(seed) = keep { seed } else { 0 };
+        let entropy = SeededEntropy::new(seed);
+        let mut fate = || match keep {
+            Keep::Nothing => Fate::Lost,
+            Keep::Everything => Fate::Kept,
+            Keep::Drawn(_) => [Fate::Lost, Fate::Kept][entropy.below(2) as usize],
+            Keep::Torn(_) => [Fate::Lost, Fate::Kept, Fate::Torn][entropy.below(3) as usize],
         };
-        let mut names = tree.safe_names.clone();
-        for pending in &tree.pending {
-            if kept() {
-                pending.change.apply(&mut names);
-            }
+        let mut names = tree.names.survivors(&mut fate);
+        for inode in names.files.values_mut() {
+            *inode = Arc::new(inode.survivor(&mut fate, &entropy));
         }
-        let survivors = names.into_iter().map(|(path, inode)| {
-            let survivor = inode.survivor(&mut kept);
-            (path, Arc::new(survivor))
-        });
-        let names: BTreeMap<PathBuf, Arc<Inode>> = survivors.collect();
-        let image = Tree {
-            safe_names: names.clone(),
-            names,
-            dirs: tree.dirs.clone(),
-            pending: Vec::new(),
-            locks: BTreeSet::new(),
-        };
+        let image = Tree { names: NameLog::safe(names), locks: BTreeSet::new() };
         Self { tree: Arc::new(Mutex::new(image)) }
     }
 
     fn inode(&self, path: &Path) -> io::Result<Arc<Inode>> {
-        self.lock_tree().names.get(path).cloned().ok_or_else(|| missing(path))
+        self.lock_tree().names.now.files.get(path).cloned().ok_or_else(|| missing(path))
     }
 
     fn create(&self, path: &Path, content: Content) -> io::Result<Arc<Inode>> {
         let mut tree = self.lock_tree();
         let dir = parent(path);
-        if !tree.dirs.contains(&dir) {
+        if !tree.names.now.dirs.contains(&dir) {
             return Err(missing(&dir));
         }
-        if tree.names.contains_key(path) {
+        if tree.names.now.files.contains_key(path) {
             let what = format!("{} exists", path.display());
             return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
         }
         let inode = Arc::new(Inode { content: Mutex::new(content) });
-        tree.alter(dir, Change::Link(path.to_owned(), Arc::clone(&inode)));
+        tree.names.alter(Change::Link(path.to_owned(), Arc::clone(&inode)));
         Ok(inode)
     }
 
@@ -161,27 +155,36 @@ impl MemFs {
     }
 }
 
-impl Fs for MemFs {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let inode = match mode {
+impl MemFs {
+    pub(crate) fn open_file(&self, path: &Path, mode: OpenMode) -> io::Result<MemFile> {
+        Ok(MemFile(match mode {
             OpenMode::Read => self.inode(path)?,
             OpenMode::CreateNew => self.create(path, Content::default())?,
-        };
-        Ok(Arc::new(MemFile(inode)))
+        }))
+    }
+
+    pub(crate) fn make_segment(&self, path: &Path, bytes: u64) -> io::Result<MemSegment> {
+        let zeros = vec![0; bytes as usize];
+        Ok(MemSegment { file: MemFile(self.create(path, Content::safe(zeros))?), bytes })
+    }
+}
+
+impl Fs for MemFs {
+    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
+        Ok(Arc::new(self.open_file(path, mode)?))
     }
 
     fn segment(&self, path: &Path, _kind: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>> {
-        let zeros = vec![0; bytes as usize];
-        let inode = self.create(path, Content { now: zeros.clone(), safe: zeros })?;
-        Ok(Arc::new(MemSegment { file: MemFile(inode), bytes }))
+        Ok(Arc::new(self.make_segment(path, bytes)?))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let tree = self.lock_tree();
-        if !tree.dirs.contains(dir) {
+        let Names { files, dirs } = &tree.names.now;
+        if !dirs.contains(dir) {
             return Err(missing(dir));
         }
-        let below = tree.names.keys().chain(&tree.dirs).filter(|path| path.parent() == Some(dir));
+        let below = files.keys().chain(dirs).filter(|path| path.parent() == Some(dir));
         let names = below.filter_map(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
         let names: BTreeSet<String> = names.collect();
         Ok(names.into_iter().collect())
@@ -189,47 +192,47 @@ impl Fs for MemFs {
 
     fn change(&self, change: NameChange<'_>) -> io::Result<()> {
         let mut tree = self.lock_tree();
-        match change {
-            // Folders are made safe at once: no engine keeps anything in one before it synced its parent.
+        let Names { files, dirs } = &tree.names.now;
+        let change = match change {
             NameChange::CreateDir(path) => {
-                tree.dirs.extend(path.ancestors().map(Path::to_owned));
+                let missing = path.ancestors().filter(|dir| !dirs.contains(*dir));
+                let missing: Vec<PathBuf> = missing.map(Path::to_owned).collect();
+                for dir in missing.into_iter().rev() {
+                    tree.names.alter(Change::MakeDir(dir));
+                }
+                return Ok(());
             }
             NameChange::RemoveDir(path) => {
-                if tree.names.keys().any(|name| name.parent() == Some(path)) {
+                if files.keys().any(|name| name.parent() == Some(path)) {
                     return Err(io::ErrorKind::DirectoryNotEmpty.into());
                 }
-                if !tree.dirs.remove(path) {
+                if !dirs.contains(path) {
                     return Err(missing(path));
                 }
+                Change::RemoveDir(path.to_owned())
             }
             NameChange::Rename { from, to } => {
-                let inode = tree.names.get(from).cloned().ok_or_else(|| missing(from))?;
+                let inode = files.get(from).cloned().ok_or_else(|| missing(from))?;
                 debug_assert_eq!(from.parent(), to.parent(), "a rename stays in its folder");
-                tree.alter(parent(to), Change::Rename(from.to_owned(), to.to_owned(), inode));
+                Change::Rename(from.to_owned(), to.to_owned(), inode)
             }
             NameChange::Remove(path) => {
-                if !tree.names.contains_key(path) {
+                if !files.contains_key(path) {
                     return Err(missing(path));
                 }
-                tree.alter(parent(path), Change::Unlink(path.to_owned()));
+                Change::Unlink(path.to_owned())
             }
-        }
+        };
+        tree.names.alter(change);
         Ok(())
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut tree = self.lock_tree();
-        if !tree.dirs.contains(dir) {
+        if !tree.names.now.dirs.contains(dir) {
             return Err(missing(dir));
         }
-        let pending = std::mem::take(&mut tree.pending);
-        for pending in pending {
-            if pending.dir == dir {
-                pending.change.apply(&mut tree.safe_names);
-            } else {
-                tree.pending.push(pending);
-            }
-        }
+        tree.names.sync(dir);
         Ok(())
     }
 
@@ -241,57 +244,75 @@ impl Fs for MemFs {
     }
 }
 
-impl Tree {
-    fn alter(&mut self, dir: PathBuf, change: Change) {
-        change.apply(&mut self.names);
-        self.pending.push(Pending { dir, change });
-    }
-}
-
-impl Change {
-    fn apply(&self, names: &mut BTreeMap<PathBuf, Arc<Inode>>) {
-        match self {
-            Self::Link(path, inode) => {
-                names.insert(path.clone(), Arc::clone(inode));
-            }
-            Self::Rename(from, to, inode) => {
-                names.remove(from);
-                names.insert(to.clone(), Arc::clone(inode));
-            }
-            Self::Unlink(path) => {
-                names.remove(path);
-            }
-        }
-    }
-}
-
 impl Inode {
     fn lock(&self) -> MutexGuard<'_, Content> {
         self.content.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn survivor(&self, kept: &mut impl FnMut() -> bool) -> Self {
+    fn survivor(&self, fate: &mut impl FnMut() -> Fate, entropy: &SeededEntropy) -> Self {
         let content = self.lock();
         let (now, safe) = (&content.now, &content.safe);
-        let len = if now.len() == safe.len() || kept() { now.len() } else { safe.len() };
+        let len =
+            if now.len() == safe.len() || fate() != Fate::Lost { now.len() } else { safe.len() };
         let mut image = vec![0; len];
-        for start in (0..len).step_by(SECTOR_BYTES) {
+        for number in 0..len.div_ceil(SECTOR_BYTES) {
+            let (new, old) = (sector(now, number), sector(safe, number));
+            let start = number * SECTOR_BYTES;
             let end = (start + SECTOR_BYTES).min(len);
-            let sector = |bytes: &[u8]| -> Vec<u8> {
-                let mut sector: Vec<u8> =
-                    bytes.get(start..end.min(bytes.len())).unwrap_or_default().to_vec();
-                sector.resize(end - start, 0);
-                sector
-            };
-            let (new, old) = (sector(now), sector(safe));
-            let survivor = if new == old || kept() { new } else { old };
-            image[start..end].copy_from_slice(&survivor);
+            let mut survivor = old;
+            if new != old {
+                let new_bytes = match fate() {
+                    Fate::Lost => 0,
+                    Fate::Kept => SECTOR_BYTES,
+                    Fate::Torn => {
+                        let ends: Vec<_> =
+                            content.ends.range(start + 1..start + SECTOR_BYTES).collect();
+                        let at = entropy.below(ends.len().max(1) as u64) as usize;
+                        ends.get(at).map_or(0, |end| **end - start)
+                    }
+                };
+                survivor[..new_bytes].copy_from_slice(&new[..new_bytes]);
+            }
+            image[start..end].copy_from_slice(&survivor[..end - start]);
         }
-        Self { content: Mutex::new(Content { now: image.clone(), safe: image }) }
+        Self { content: Mutex::new(Content::safe(image)) }
     }
 }
 
-struct MemFile(Arc<Inode>);
+impl Content {
+    /// Bytes that are all safe.
+    fn safe(bytes: Vec<u8>) -> Self {
+        Self { now: bytes.clone(), safe: bytes, ..Self::default() }
+    }
+
+    fn sync(&mut self) {
+        let mut safe = self.now.clone();
+        for number in &self.stuck {
+            let start = number * SECTOR_BYTES;
+            let end = (start + SECTOR_BYTES).min(safe.len());
+            safe[start..end].copy_from_slice(&sector(&self.safe, *number)[..end - start]);
+        }
+        self.safe = safe;
+        self.ends.clear();
+    }
+
+    fn fail_sync(&mut self) {
+        let sectors = 0..self.now.len().div_ceil(SECTOR_BYTES);
+        let (now, safe) = (&self.now, &self.safe);
+        self.stuck.extend(sectors.filter(|number| sector(now, *number) != sector(safe, *number)));
+    }
+}
+
+/// Sector `number` of `bytes`, filled up with zeros.
+fn sector(bytes: &[u8], number: usize) -> [u8; SECTOR_BYTES] {
+    let rest = bytes.get(number * SECTOR_BYTES..).unwrap_or_default();
+    let len = rest.len().min(SECTOR_BYTES);
+    let mut sector = [0; SECTOR_BYTES];
+    sector[..len].copy_from_slice(&rest[..len]);
+    sector
+}
+
+pub(crate) struct MemFile(Arc<Inode>);
 
 impl File for MemFile {
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
@@ -314,6 +335,11 @@ impl File for MemFile {
             content.now.resize(end, 0);
         }
         content.now[offset as usize..end].copy_from_slice(bytes);
+        content.ends.insert(end);
+        if !content.stuck.is_empty() {
+            let written = offset as usize / SECTOR_BYTES..end.div_ceil(SECTOR_BYTES);
+            content.stuck.retain(|number| !written.contains(number));
+        }
         Ok(())
     }
 
@@ -322,16 +348,28 @@ impl File for MemFile {
     }
 
     fn sync(&self, done: Completion) {
-        let mut content = self.0.lock();
-        content.safe = content.now.clone();
-        drop(content);
+        self.0.lock().sync();
         done(Ok(()));
     }
 }
 
-struct MemSegment {
+impl MemFile {
+    /// A sync that fails: what it was to make safe is stuck.
+    pub(crate) fn fail_sync(&self) {
+        self.0.lock().fail_sync();
+    }
+}
+
+pub(crate) struct MemSegment {
     file: MemFile,
     bytes: u64,
+}
+
+impl MemSegment {
+    /// See [`MemFile::fail_sync`].
+    pub(crate) fn fail_sync(&self) {
+        self.file.fail_sync();
+    }
 }
 
 impl Segment for MemSegment {

@@ -289,6 +289,25 @@ mod tests {
         assert_eq!((batch.len(), batch.payload_bytes()), (4, 2 + 301 + 2));
     }
 
+    /// The bytes of the examples on a format page, one after the other: lines of an offset, two spaces and bytes in hex.
+    fn examples(page: &str) -> String {
+        let line = |line: &str| {
+            let (offset, bytes) = line.strip_prefix("    ")?.split_once("  ")?;
+            let is_offset = offset.len() == 4 && offset.bytes().all(|b| b.is_ascii_hexdigit());
+            is_offset.then(|| bytes.replace(' ', ""))
+        };
+        page.lines().filter_map(line).collect()
+    }
+
+    #[test]
+    fn the_bytes_of_the_format_page_are_what_is_written_and_read() {
+        let mut batch = WriteBatch::new();
+        batch.put(b"k", b"v").delete(b"a").put_until(b"c", b"xyz", Tick(9));
+        let hex: String = batch.encoded().iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, examples(include_str!("../../../docs/formats/batch.md")));
+        assert_eq!(WriteBatch::decode(batch.encoded()), Ok(batch));
+    }
+
     #[test]
     fn a_cleared_batch_is_empty() {
         let mut batch = WriteBatch::new();

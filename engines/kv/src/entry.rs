@@ -51,6 +51,12 @@ impl EntryRef<'_> {
     pub fn payload_bytes(&self) -> u64 {
         (self.key.len() + self.value.len()) as u64
     }
+
+    /// Whether it is a put that has expired by `now`. At tick zero nothing has, not even what expires then.
+    #[inline]
+    pub fn has_expired(&self, now: Tick) -> bool {
+        now > Tick(0) && self.expires.is_some_and(|at| at <= now)
+    }
 }
 
 /// A position in a sequence of entries in internal order.

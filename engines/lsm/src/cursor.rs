@@ -213,7 +213,7 @@ fn is_covered(covers: &[Cover], entry: &EntryRef<'_>, at: SeqNo) -> bool {
 }
 
 fn is_live(entry: &EntryRef<'_>, now: Tick) -> bool {
-    entry.kind == Kind::Put && entry.expires.is_none_or(|expires| now < expires)
+    entry.kind == Kind::Put && !entry.has_expired(now)
 }
 
 impl Cursor for RowCursor {

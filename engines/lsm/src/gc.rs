@@ -92,8 +92,7 @@ impl Sieve {
         if self.is_covered(&entry, stripe) {
             return None;
         }
-        let is_expired = entry.expires.is_some_and(|expires| expires <= self.expiry_floor);
-        let entry = if is_expired {
+        let entry = if entry.has_expired(self.expiry_floor) {
             EntryRef { kind: Kind::Delete, expires: None, value: &[], ..entry }
         } else {
             entry

@@ -228,11 +228,15 @@ mod tests {
     use nori_env::MemFs;
     use nori_kv::SeqNo;
 
-    /// The example of `docs/formats/manifest.md`.
-    const EXAMPLE: &str = "\
-        4e4f52494d414e490100000000000000 06000000b6a827fe0202030107070200\
-        0000edded3c10901240000004b3f5093 01020204030208010902050003000102\
-        eb0206076c6576656c65640800000000 00000000";
+    /// The bytes of the examples on a format page, one after the other: lines of an offset, two spaces and bytes in hex.
+    fn examples(page: &str) -> String {
+        let line = |line: &str| {
+            let (offset, bytes) = line.strip_prefix("    ")?.split_once("  ")?;
+            let is_offset = offset.len() == 4 && offset.bytes().all(|b| b.is_ascii_hexdigit());
+            is_offset.then(|| bytes.replace(' ', ""))
+        };
+        page.lines().filter_map(line).collect()
+    }
 
     #[test]
     fn the_bytes_of_the_format_page_are_what_is_written() {
@@ -256,8 +260,11 @@ mod tests {
         manifest.append(&flush).unwrap();
         let content = fs.read(&dir.join(manifest_name(1))).unwrap();
         let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
-        assert_eq!(hex, EXAMPLE.replace(' ', ""));
+        let page = include_str!("../../../docs/formats/manifest.md");
+        assert_eq!(hex, examples(page));
         let current = fs.read(&dir.join(CURRENT)).unwrap();
+        let line = String::from_utf8_lossy(&current);
+        assert!(page.contains(&format!("`CURRENT` holds `{}` and a line feed", line.trim_end())));
         assert_eq!(current, b"0000000001.manifest 01dea5ac\n");
         let found = read(&fs, dir).unwrap().unwrap();
         let offsets: Vec<u64> = found.edits.iter().map(|(offset, _)| *offset).collect();

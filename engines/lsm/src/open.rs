@@ -4,8 +4,9 @@
 //! 2. Replay the log from the manifest's log number on ([`log`]): **one memtable per segment**, sealed, to be flushed as if it
 //!    had just been written. So the segments go one by one as their tables are installed, and a crash at any
 //!    point of a recovery finds what this one found. What the log vouches for is held against the manifest.
-//! 3. Open the tables. Make the replayed segments safe. Sweep what the manifest does not name: that may make room.
-//! 4. Begin a new manifest; then remove the segments behind the tail, whose operations were never acknowledged as safe;
+//! 3. Open the tables. Sweep what the manifest does not name: that may make room.
+//! 4. Make the replayed segments safe, by writing them anew: if a sync has failed before, syncing them would prove nothing. Begin a
+//!    new manifest; then remove the segments behind the tail, whose operations were never acknowledged as safe;
 //!    then begin a segment that names the tail as its predecessor; then have the manifest say that it has begun.
 //!
 //! If there is no room for step 4, what was found is served all the same: the store is open for reading, and each write is told
@@ -29,7 +30,7 @@ use crate::version::Version;
 use crate::write::NOT_DUE;
 use crate::{Components, Settings, compact, flush};
 use arc_swap::ArcSwap;
-use log::Log;
+use log::{Log, SEGMENT_NEXT};
 use nori_compaction::Strategy;
 use nori_env::{Fs, NameChange};
 use nori_kv::{EngineEvent, Error, ErrorKind, Parts, Result};
@@ -59,7 +60,6 @@ pub(crate) fn open(
     let stored = Stored::read(fs, dir, &settings)?;
     let log = replay(fs, dir, &stored, &components)?;
     let version = stored.open_tables(&tables)?;
-    log.make_safe(fs, dir)?;
     sweep(fs, dir, &version, stored.mark.number)?;
 
     let options = WalOptions { kind: components.wal, segment_bytes: settings.segment_bytes() };
@@ -159,6 +159,7 @@ fn begin_writing(
     options: WalOptions,
 ) -> Result<(Manifest, Wal, Edit)> {
     let fs = &*parts.fs;
+    log.make_safe(fs, dir)?;
     let (mut manifest, mut numbers) = begin_manifest(fs, dir, version, stored, log)?;
     sweep(fs, dir, version, manifest.number())?;
     log.remove_others(fs, dir)?;
@@ -212,19 +213,18 @@ fn begin_manifest(
     Ok((Manifest::create(fs, dir, number, &whole)?, numbers))
 }
 
-/// Makes the folder and those above it that are missing, each with its name safe.
+/// Makes the folder and those above it that are missing, and every name on the way to it safe: an opening that was cut off may
+/// have made folders and have come no further.
 fn make_dir(fs: &dyn Fs, dir: &Path) -> Result<()> {
     let lacks = |folder: &&Path| **folder != *Path::new("") && fs.list(folder).is_err();
-    let mut named: Vec<&Path> = dir.ancestors().take_while(lacks).collect();
-    if named.is_empty() {
-        // An opening that was cut off may have made it, but not its name safe.
-        named.push(dir);
-    }
+    let made = dir.ancestors().take_while(lacks).count();
     fs.create_dir(dir).map_err(|e| Error::io("creating", dir, e))?;
-    for folder in named.into_iter().rev() {
-        if let Some(parent) = folder.parent() {
-            let parent = if parent == Path::new("") { Path::new(".") } else { parent };
-            fs.sync_dir(parent).map_err(|e| Error::io("syncing", parent, e))?;
+    for (n, parent) in dir.ancestors().skip(1).enumerate().collect::<Vec<_>>().into_iter().rev() {
+        let parent = if parent == Path::new("") { Path::new(".") } else { parent };
+        match fs.sync_dir(parent) {
+            // Far above there may be folders that this process may pass through and not read.
+            Err(e) if e.kind() == ErrorOf::PermissionDenied && n > 0 && n >= made => {}
+            outcome => outcome.map_err(|e| Error::io("syncing", parent, e))?,
         }
     }
     Ok(())
@@ -263,13 +263,18 @@ fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
     })
 }
 
+/// Whether an opening makes files of that name for a moment, and may sweep them.
+fn is_temporary(name: &str) -> bool {
+    name == SEGMENT_NEXT || manifest::is_temporary(name)
+}
+
 /// Removes the store's own tables and manifests that nothing names; files it does not know are left alone.
 fn sweep(fs: &dyn Fs, dir: &Path, version: &Version, manifest_no: u64) -> Result<()> {
     let live: BTreeSet<u64> = version.tables().map(|table| table.number()).collect();
     for name in fs.list(dir).map_err(|e| Error::io("listing", dir, e))? {
         let is_dead = table_number(&name).is_some_and(|number| !live.contains(&number))
             || manifest_number(&name).is_some_and(|number| number != manifest_no)
-            || manifest::is_temporary(&name);
+            || is_temporary(&name);
         if is_dead {
             let path = dir.join(&name);
             fs.remove(&path).map_err(|e| Error::io("removing", &path, e))?;
@@ -296,7 +301,7 @@ pub(crate) fn destroy(dir: &Path, parts: &Parts) -> Result<()> {
         table_number(name).is_some()
             || manifest_number(name).is_some()
             || segment_number(name).is_some()
-            || manifest::is_temporary(name)
+            || is_temporary(name)
             || name.as_str() == CURRENT
     };
     for name in names.iter().filter(is_ours) {

@@ -271,5 +271,5 @@ fn fetch(options: &ReadOptions) -> Fetch {
 }
 
 fn is_live(entry: &EntryRef<'_>, now: Tick) -> bool {
-    entry.kind == Kind::Put && entry.expires.is_none_or(|expires| now < expires)
+    entry.kind == Kind::Put && !entry.has_expired(now)
 }

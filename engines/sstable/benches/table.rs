@@ -4,6 +4,9 @@
 //! * `get-cached/<policy>`: every block is in the cache. Index search, slot, policy's bookkeeping, block search.
 //! * `get-uncached/<codec>/<access>`: no block is. The same, and the block's way out of the file: read or mapped,
 //!   checksum, codec, check of every entry.
+//! * `cache-hit/<policy>`: the policy alone: it is told of a hit on one of the blocks it holds.
+//! * `cache-mix/<policy>`: the policy alone, with room for half of the blocks asked for, skewed: a hit is told, a miss offers the block
+//!   and drops the victims. What share hits differs from policy to policy and is printed.
 //! * `walk/<codec>/<access>`: all entries in order, as a compaction reads them.
 //! * `build/<codec>`: writing the table.
 
@@ -12,8 +15,8 @@ use nori_env::{Fs, MemFs, OpenMode};
 use nori_filter::FilterContext;
 use nori_kv::{EntryCursor, EntryRef, Fragments, Kind, SeqNo, Tick};
 use nori_sstable::{
-    ACCESSES, Access, Cache, Fetch, Table, TableBuilder, TableContext, TableOptions, Tally,
-    cache_policies, cache_policy, codec, codecs, table_name,
+    ACCESSES, Access, Cache, CachePolicy, Fetch, FrameId, Table, TableBuilder, TableContext,
+    TableOptions, Tally, cache_policies, cache_policy, codec, codecs, table_name,
 };
 use std::hint::black_box;
 use std::path::Path;
@@ -119,6 +122,88 @@ fn gets(c: &mut Criterion) {
     }
 }
 
+/// Blocks that a policy is asked for; it has room for half of them in `cache-mix`.
+const BLOCKS: u64 = 50_000;
+const BLOCK_BYTES: usize = 4096;
+
+/// A policy with the frames of its blocks, as a cache keeps them.
+struct Held {
+    policy: Box<dyn CachePolicy>,
+    /// `frames[block]`, if it is in memory.
+    frames: Vec<Option<FrameId>>,
+    /// `blocks[frame]`.
+    blocks: Vec<u64>,
+    free: Vec<FrameId>,
+    victims: Vec<FrameId>,
+}
+
+impl Held {
+    fn new(policy: &str, capacity_bytes: usize) -> Self {
+        let policy = cache_policy(policy, capacity_bytes).expect("registered");
+        let frames = vec![None; BLOCKS as usize];
+        // The frame being admitted has a number before its victims give theirs back.
+        let free = (0..=BLOCKS as FrameId).rev().collect();
+        Self { policy, frames, blocks: vec![0; BLOCKS as usize + 1], free, victims: Vec::new() }
+    }
+
+    /// Asks for a block; whether it was there.
+    fn ask(&mut self, block: u64) -> bool {
+        if let Some(frame) = self.frames[block as usize] {
+            self.policy.touch(frame);
+            return true;
+        }
+        let id = self.free.pop().expect("a frame more than blocks");
+        let stays = self.policy.admit(id, block, BLOCK_BYTES, &mut self.victims);
+        for victim in self.victims.drain(..) {
+            self.frames[self.blocks[victim as usize] as usize] = None;
+            self.free.push(victim);
+        }
+        if stays {
+            self.frames[block as usize] = Some(id);
+            self.blocks[id as usize] = block;
+        } else {
+            self.free.push(id);
+        }
+        false
+    }
+}
+
+/// Each policy without the cache around it.
+fn policies(c: &mut Criterion) {
+    // The square of a fraction: the first tenth of the blocks gets a third of the asking.
+    let skewed = |n: u64| {
+        let fraction = (mix(n) >> 11) as f64 / (1u64 << 53) as f64;
+        (fraction * fraction * BLOCKS as f64) as u64
+    };
+    let asked: Vec<_> = (0..20 * BLOCKS).map(skewed).collect();
+    let all_bytes = BLOCKS as usize * BLOCK_BYTES;
+    // Twice the room, for policies that keep a part of it for newcomers.
+    for (name, capacity_bytes) in [("cache-hit", 2 * all_bytes), ("cache-mix", all_bytes / 2)] {
+        let mut group = c.benchmark_group(name);
+        group.throughput(Throughput::Elements(GETS as u64)).sample_size(20);
+        group.measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
+        for policy in cache_policies().iter().filter(|policy| policy.name != "none") {
+            let mut held = Held::new(policy.name, capacity_bytes);
+            for block in (0..BLOCKS).chain(asked.iter().copied()) {
+                held.ask(block);
+            }
+            assert!(name != "cache-hit" || held.frames.iter().all(Option::is_some));
+            let (mut hits, mut all) = (0u64, 0u64);
+            let mut chunks = asked.chunks_exact(GETS).cycle();
+            group.bench_function(policy.name, |b| {
+                b.iter(|| {
+                    let chunk = chunks.next().expect("a cycle");
+                    hits += chunk.iter().map(|block| u64::from(held.ask(*block))).sum::<u64>();
+                    all += GETS as u64;
+                });
+            });
+            if all > 0 {
+                eprintln!("{name}/{}: {:.1} % hit", policy.name, 100.0 * hits as f64 / all as f64);
+            }
+        }
+    }
+}
+
 fn walks(c: &mut Criterion) {
     let mut group = c.benchmark_group("walk");
     group.throughput(Throughput::Elements(KEYS)).sample_size(10);
@@ -156,5 +241,5 @@ fn builds(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, gets, walks, builds);
+criterion_group!(benches, gets, policies, walks, builds);
 criterion_main!(benches);

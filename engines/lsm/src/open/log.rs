@@ -12,6 +12,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
+/// A segment that is being written anew, for the moment before its rename.
+pub(super) const SEGMENT_NEXT: &str = "wal.next";
+
 /// What the log held.
 pub(super) struct Log {
     /// One per segment with operations, oldest first.
@@ -85,13 +88,15 @@ impl Log {
         Ok(Self { sealed, last, ops, torn_bytes: found.torn_bytes, kept, resume, mark: found.mark })
     }
 
-    /// Syncs the segments up to the tail: after a kill they are in the page cache only.
+    /// Makes the segments up to the tail safe, by writing each of them anew: after a kill they are in the page cache only, and if a
+    /// sync of the process that wrote them has failed, the page cache takes them for clean. A sync would go then and write nothing,
+    /// and what is acknowledged from now on would stand behind a hole.
     pub(super) fn make_safe(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
         for number in &self.kept {
-            let path = dir.join(segment_name(*number));
-            let file =
-                fs.open(&path, OpenMode::Read).map_err(|e| Error::io("opening", &path, e))?;
-            sync_now(&*file, &path)?;
+            rewrite(fs, dir, *number).inspect_err(|_| {
+                // What a full disk cut short must not take room.
+                let _ = fs.remove(&dir.join(SEGMENT_NEXT));
+            })?;
         }
         if self.kept.is_empty() {
             return Ok(());
@@ -116,6 +121,21 @@ impl Log {
         }
         Ok(())
     }
+}
+
+/// Puts a copy of segment `number` that is safe in its place.
+fn rewrite(fs: &dyn Fs, dir: &Path, number: u64) -> Result<()> {
+    let (path, next) = (dir.join(segment_name(number)), dir.join(SEGMENT_NEXT));
+    let content = fs.read(&path).map_err(|e| Error::io("reading", &path, e))?;
+    let file = fs.open(&next, OpenMode::CreateNew).map_err(|e| Error::io("creating", &next, e))?;
+    // Zeros behind the last group take no room. The last byte makes the length what the header says it is.
+    let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
+    let last = content.len().saturating_sub(1);
+    file.write_at(&content[..used], 0)
+        .and_then(|()| file.write_at(&content[last..], last as u64))
+        .map_err(|e| Error::io("writing", &next, e))?;
+    sync_now(&*file, &next)?;
+    fs.rename(&next, &path).map_err(|e| Error::io("renaming", &next, e))
 }
 
 /// An error that ended a replay, of the log or of what it holds.

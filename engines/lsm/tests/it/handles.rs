@@ -1,14 +1,13 @@
 //! Who keeps a store open, and what an open store refuses.
 
 use crate::parts::{factory, threaded};
-use nori_env::{
-    Durability, File, Fs, Lock, MemFs, NameChange, OpenMode, OsFs, Segment, SegmentKind,
-};
+use nori_env::{Durability, FaultFs, FaultPlan, MemFs, OsFs, PowerLoss};
 use nori_kv::{Engine, EngineFactory, Error, ErrorKind, KeyRange, ReadOptions, Result, WriteBatch};
-use std::io;
-use std::path::{Path, PathBuf};
+use nori_model::trial::seeded;
+use nori_observe::NullMeter;
+use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
 
 fn put(engine: &dyn Engine, key: &[u8], value: &[u8]) -> Result<()> {
     let mut batch = WriteBatch::new();
@@ -100,43 +99,31 @@ fn settings_under_which_a_store_would_wait_for_ever_are_refused() {
     assert!(error.to_string().contains("memtables_sealed_max cannot be 0"), "{error}");
 }
 
-/// Notes which folders were synced. Files in memory do not know whether a folder's own name is safe.
-struct Noting {
-    inner: MemFs,
-    synced: Arc<Mutex<Vec<PathBuf>>>,
-}
-
-impl Fs for Noting {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        self.inner.open(path, mode)
-    }
-    fn segment(&self, path: &Path, kind: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>> {
-        self.inner.segment(path, kind, bytes)
-    }
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.inner.list(dir)
-    }
-    fn change(&self, change: NameChange<'_>) -> io::Result<()> {
-        self.inner.change(change)
-    }
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.synced.lock().unwrap().push(dir.to_owned());
-        self.inner.sync_dir(dir)
-    }
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        self.inner.lock(path)
-    }
-}
-
 #[test]
-fn the_folder_above_each_new_folder_is_synced() {
-    let synced = Arc::new(Mutex::new(Vec::new()));
-    let inner = MemFs::new();
-    inner.create_dir(Path::new("/old")).unwrap();
-    let parts = threaded(Noting { inner, synced: Arc::clone(&synced) });
-    drop(factory(&[]).open(Path::new("/old/new/newer/store"), parts).unwrap());
-    let synced = synced.lock().unwrap();
-    for above in ["/old", "/old/new", "/old/new/newer"] {
-        assert!(synced.iter().any(|dir| dir == Path::new(above)), "{above}: {synced:?}");
+fn a_new_store_in_new_folders_survives_a_power_loss_though_the_opening_that_made_them_was_cut_off()
+{
+    let dir = Path::new("/new/folders/store");
+    let mut cuts = 0;
+    for at in 1.. {
+        let fs = FaultFs::new(FaultPlan { crash_at_event: Some(at), ..FaultPlan::default() });
+        let open = |fs: &FaultFs| {
+            let (parts, _tasks) = seeded(1, fs.clone(), Arc::new(NullMeter));
+            factory(&[]).open(dir, parts)
+        };
+        let is_whole = open(&fs).is_ok();
+        // Killed there: the folders may be in the page cache only.
+        fs.set_plan(FaultPlan::default());
+        let engine = open(&fs).unwrap();
+        let mut batch = WriteBatch::new();
+        batch.put(b"a", b"1");
+        engine.write(&batch, Durability::Sync).unwrap();
+        let left = FaultFs::over(fs.after_power_loss(PowerLoss::LosesAll), FaultPlan::default());
+        let engine = open(&left).unwrap();
+        assert_eq!(engine.get(b"a").unwrap().as_deref(), Some(&b"1"[..]), "cut off at {at}");
+        if is_whole {
+            break;
+        }
+        cuts += 1;
     }
+    assert!(cuts > 5, "the opening had {cuts} events only");
 }

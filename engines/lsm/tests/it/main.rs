@@ -9,4 +9,5 @@ mod handles;
 mod kill;
 mod matrix;
 mod parts;
+mod property;
 mod sim;

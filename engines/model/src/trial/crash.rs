@@ -152,7 +152,7 @@ pub fn crash_at(factory: &dyn EngineFactory, seed: u64, batches: u64, at: u64) -
     let plan = FaultPlan { crash_at_event: Some(at), ..FaultPlan::default() };
     let fs = FaultFs::new(plan);
     let story = write(factory, &fs, seed, batches);
-    let losses = [PowerLoss::LosesAll, PowerLoss::Draws(at), PowerLoss::Draws(at ^ 0xFF)];
+    let losses = [PowerLoss::LosesAll, PowerLoss::Draws(at), PowerLoss::Tears(at ^ 0xFF)];
     for loss in losses {
         let what = format!("seed {seed}, event {at}, {loss:?}");
         check(factory, fs.after_power_loss(loss), &story, story.synced, &what);

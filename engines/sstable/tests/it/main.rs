@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
 
+mod sealed;
+
 use nori_env::{Entropy, Fs, MemFs, OpenMode, OsFs, SeededEntropy};
 use nori_filter::{Filter, FilterBuilder, FilterContext, FilterError, FilterPolicy};
 use nori_kv::{
@@ -37,6 +39,16 @@ fn options(codec_name: &str, filter: &str) -> TableOptions {
 fn context(fs: &MemFs, cache_name: &str) -> TableContext {
     let cache = Cache::new(cache_policy(cache_name, 8 << 10).unwrap(), 8 << 10);
     TableContext::new(Arc::new(fs.clone()), cache, Access::Pread)
+}
+
+/// The bytes of the examples on a format page, one after the other: lines of an offset, two spaces and bytes in hex.
+fn examples(page: &str) -> String {
+    let line = |line: &str| {
+        let (offset, bytes) = line.strip_prefix("    ")?.split_once("  ")?;
+        let is_offset = offset.len() == 4 && offset.bytes().all(|b| b.is_ascii_hexdigit());
+        is_offset.then(|| bytes.replace(' ', ""))
+    };
+    page.lines().filter_map(line).collect()
 }
 
 fn entries(seed: u64, keys: u64) -> Vec<Entry> {

@@ -11,6 +11,8 @@ use nori_wal::{
     Group, Mark, Resume, SEGMENT_HEADER_BYTES, Span, Wal, WalError, WalOptions, replay,
     segment_name,
 };
+use proptest::prelude::*;
+use proptest::test_runner::Config;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -95,6 +97,7 @@ fn what_was_synced_survives_any_power_loss_and_the_rest_is_a_prefix() {
         let dir = Path::new("/store");
         let fs = FaultFs::new(FaultPlan::default());
         fs.create_dir(dir).unwrap();
+        fs.sync_dir(Path::new("/")).unwrap();
         let wal = open(fs.clone(), dir);
         let synced = 1 + seed % 70;
         for n in 1..=70 {
@@ -134,6 +137,45 @@ fn a_flipped_bit_above_every_promise_is_a_torn_tail() {
     let second = SEGMENT_HEADER_BYTES as u64 + 32 + 40;
     fs.flip(&dir.join(segment_name(1)), second, 1).unwrap();
     assert_eq!(read_back(&fs, dir).unwrap(), [1]);
+}
+
+/// As many cases as the environment asks for; what fails is kept in no file.
+fn config() -> Config {
+    let is_asked = std::env::var_os("PROPTEST_CASES").is_some();
+    let cases = if is_asked { Config::default().cases } else { 500 };
+    Config { cases, failure_persistence: None, ..Config::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn changed_bytes_anywhere_leave_a_prefix_or_are_damage(
+        changes in prop::collection::vec((1..3u64, 0..900usize, any::<u8>()), 1..6),
+        cut in prop::option::weighted(0.2, (1..3u64, 0..4200u64)),
+    ) {
+        let (fs, dir) = mem();
+        let wal = open(fs.clone(), dir);
+        for n in 1..=12 {
+            wal.append(n, 1, &payload(n)).unwrap();
+            if n == 6 {
+                wal.rotate(0).unwrap();
+            }
+        }
+        drop(wal);
+        for (segment, at, byte) in changes {
+            let path = dir.join(segment_name(segment));
+            let now = fs.read(&path).unwrap()[at];
+            fs.flip(&path, at as u64, now ^ byte).unwrap();
+        }
+        if let Some((segment, len)) = cut {
+            fs.truncate(&dir.join(segment_name(segment)), len).unwrap();
+        }
+        match read_back(&fs, dir) {
+            Ok(seen) => prop_assert_eq!(&seen, &(1..=seen.len() as u64).collect::<Vec<_>>()),
+            Err(error) => prop_assert!(matches!(error, WalError::Damaged { .. }), "{}", error),
+        }
+    }
 }
 
 #[test]
@@ -287,15 +329,15 @@ fn a_segment_that_somebody_cut_or_replaced_is_damage_though_nothing_promises_mor
     assert_eq!(replaced(0).unwrap().groups, 0, "one that never began may be anything");
 }
 
-/// The examples of `docs/formats/wal.md`.
-const SEGMENT_1: &str = "\
-    4e4f524957414c0a 0100000000100000 0100000000000000 0000000000000000 0000000000000000 0000000000000000 \
-    0000000000000000 00000000829b0c0e 5100ac9a57f647ff 1000000000000000 0000000000000000 0000000001000000 \
-    0100000000000000 2800000000000000 85430420c81de310 0500000001000000 0100000000000000 0000000001000000 \
-    01016b0176000000";
-const SEGMENT_2: &str = "\
-    4e4f524957414c0a 0100000000100000 0200000000000000 0100000000000000 9800000000000000 8543042001000000 \
-    0000000028000000 000000002eaab0d2";
+/// The bytes of the examples on a format page, one after the other: lines of an offset, two spaces and bytes in hex.
+fn examples(page: &str) -> String {
+    let line = |line: &str| {
+        let (offset, bytes) = line.strip_prefix("    ")?.split_once("  ")?;
+        let is_offset = offset.len() == 4 && offset.bytes().all(|b| b.is_ascii_hexdigit());
+        is_offset.then(|| bytes.replace(' ', ""))
+    };
+    page.lines().filter_map(line).collect()
+}
 
 #[test]
 fn the_bytes_of_the_format_page_are_what_is_written() {
@@ -304,11 +346,20 @@ fn the_bytes_of_the_format_page_are_what_is_written() {
     wal.mark(Mark { number: 1, bytes: 40 }).unwrap();
     wal.append(1, 1, &[1, 1, b'k', 1, b'v']).unwrap();
     wal.rotate(0).unwrap();
-    for (number, example) in [(1, SEGMENT_1), (2, SEGMENT_2)] {
+    let page = examples(include_str!("../../../../docs/formats/wal.md"));
+    let (first, second) = page.split_at(2 * 0x98);
+    for (number, example) in [(1, first), (2, second)] {
         let content = fs.read(&dir.join(segment_name(number))).unwrap();
         let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
-        let (used, zeros) = hex.split_at(example.replace(' ', "").len());
-        assert_eq!(used, example.replace(' ', ""));
+        let (used, zeros) = hex.split_at(example.len());
+        assert_eq!(used, example);
         assert!(zeros.bytes().all(|digit| digit == b'0'));
     }
+    let mut read = Vec::new();
+    let replayed = replay(&fs, dir, Span { from: 1, begun: 2 }, |group| {
+        read.push((group.segment, group.first_seqno, group.ops, group.payload.to_vec()));
+        Ok::<(), WalError>(())
+    });
+    assert_eq!(replayed.unwrap().mark, Mark { number: 1, bytes: 40 });
+    assert_eq!(read, [(1, 1, 1, vec![1, 1, b'k', 1, b'v'])]);
 }
