@@ -19,7 +19,8 @@ use crate::rows::ALL;
 use crate::soak::Soak;
 use crate::stored::Stored;
 use crate::{
-    Ended, INCOMPLETE, INVALID, experiment, generate, inspect, list, out, soak, table, worker,
+    Ended, INCOMPLETE, INVALID, doctor, experiment, generate, inspect, list, out, soak, table,
+    worker,
 };
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
@@ -101,6 +102,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Is this machine fit to measure on? What spoils numbers, an fsync probe, the noise of an engine against itself
+    Doctor(doctor::DoctorArgs),
     /// Carries out one plan; started by the other commands
     #[command(hide = true)]
     Worker { plan: PathBuf },
@@ -288,6 +291,7 @@ pub(crate) fn run() -> Result<()> {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             inspect::inspect(&Inspect { kind, path, limit, is_json: json })
         }
+        Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::Worker { plan }) => worker::work(&plan),
     }
 }

@@ -61,7 +61,8 @@ pub(crate) struct Experiment {
 impl Target {
     /// The name in tables.
     pub(crate) fn name(&self) -> String {
-        target_name(&self.engine, &self.choices)
+        let label = self.label.map_or(String::new(), |label| format!(" {label}"));
+        target_name(&self.engine, &self.choices) + &label
     }
 }
 

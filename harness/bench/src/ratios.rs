@@ -63,7 +63,7 @@ impl Metric {
     }
 
     /// The value in a row of all operations, if it was measured and has a logarithm.
-    fn of(self, row: &Row) -> Option<f64> {
+    pub(crate) fn of(self, row: &Row) -> Option<f64> {
         let value = match self {
             Self::OpsPerS => Some(row.ops_per_s),
             Self::P50 => row.svc_p50_us,
