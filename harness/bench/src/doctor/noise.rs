@@ -31,7 +31,7 @@ const PHASE: Duration = Duration::from_millis(500);
 /// Less than the records, so that files are read.
 const MEMORY_BYTES: u64 = 16 << 20;
 const SEED: u64 = 42;
-const METRICS: [Metric; 2] = [Metric::OpsPerS, Metric::P99];
+const METRICS: [Metric; 2] = [Metric::OpsPerS, Metric::ServiceP99];
 /// From here on a difference that matters may hide.
 const TOLD_ENOUGH: f64 = 0.10;
 
@@ -176,7 +176,7 @@ pub(super) fn table(noise: &[Noise]) -> Vec<String> {
         return Vec::new();
     }
     let mut lines = vec![format!(
-        "          {:8} {:6} {:>6}  {:16} {:>8}  {BLOCKS_FOR_VERDICT} blocks tell",
+        "          {:8} {:11} {:>6}  {:16} {:>8}  {BLOCKS_FOR_VERDICT} blocks tell",
         "phase", "metric", "B / A", "95 % interval", "max/min"
     )];
     for row in noise {
@@ -188,7 +188,7 @@ pub(super) fn table(noise: &[Noise]) -> Vec<String> {
             |share| format!("{:.0} % and more", (share * 100.0).ceil()),
         );
         lines.push(format!(
-            "          {:8} {:6} {:6.3}  {interval:16} {:7.2}x  {told}",
+            "          {:8} {:11} {:6.3}  {interval:16} {:7.2}x  {told}",
             row.name, row.metric_name, row.ratio, row.spread
         ));
     }
