@@ -55,6 +55,7 @@ mod table;
 mod testing;
 mod worker;
 
+use anyhow::{Result, anyhow};
 use std::process::ExitCode;
 
 /// The command did not make sense; the sentence says what would.
@@ -83,6 +84,16 @@ impl std::fmt::Display for Ended {
 }
 
 impl std::error::Error for Ended {}
+
+/// What went wrong first, and with it what went wrong after that. On a full disk the note of an error fails too, and
+/// must not take the error's place.
+fn first_error<T>(first: Result<T>, then: Result<()>) -> Result<T> {
+    match (first, then) {
+        (Err(first), Err(then)) => Err(anyhow!("{first:#}; and then: {then:#}")),
+        (Ok(_), Err(then)) => Err(then),
+        (first, Ok(())) => first,
+    }
+}
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;

@@ -77,6 +77,24 @@ fn a_store_that_cannot_be_asked_is_watched_until_it_rests() {
     assert_eq!(error, "w did not settle within 300ms");
 }
 
+/// As on a disk that was full when the phase failed: neither its rows nor how it ended can be noted.
+#[test]
+fn an_error_that_cannot_be_noted_is_told_before_the_one_of_noting_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let phases = "[[phase]]\nkind = \"settle\"\ntimeout = \"300ms\"";
+    let plan = plan_of(dir.path(), "noop", &format!("{HEAD}{phases}"));
+    let error = carry_out(&plan, &mut |message| {
+        if matches!(message, Message::Begin { step: 1 }) {
+            for name in ["manifest.json.new", "summary.csv.new"] {
+                std::fs::create_dir(plan.dir.join(name)).unwrap();
+            }
+        }
+    });
+    let told = format!("{:#}", error.unwrap_err());
+    assert!(told.starts_with("w did not settle within 300ms; and then: writing "), "{told}");
+    assert!(told.contains("summary.csv: ") && told.contains("manifest.json: "), "{told}");
+}
+
 #[test]
 fn a_warm_up_runs_and_has_no_rows_but_keeps_its_events() {
     let dir = tempfile::tempdir().unwrap();
