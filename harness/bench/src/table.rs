@@ -2,10 +2,12 @@
 
 use crate::effect::{SAME_WITHIN, Verdict};
 use crate::latency::{Latencies, quantile_us};
-use crate::plot::{micros, short};
-use crate::ratios::{Metric, Ratio};
+use crate::out;
+use crate::plot::{micros, short, thousands};
+use crate::ratios::{Metric, Ratio, ratios};
 use crate::rows::ALL;
 use crate::stored::{Cell, Stored};
+use std::path::Path;
 
 /// A table of text: a heading row, then rows. The first column is left-aligned, others right-aligned.
 fn aligned(rows: &[Vec<String>]) -> Vec<String> {
@@ -160,6 +162,44 @@ fn shown(ratio: &Ratio) -> String {
 pub(crate) fn interval(ratio: &Ratio) -> String {
     let bounds = ratio.ratio_low.zip(ratio.ratio_high);
     bounds.map_or(String::new(), |(low, high)| format!("[{low:.2}, {high:.2}]"))
+}
+
+/// Prints what an experiment came to, and where it lies.
+pub(crate) fn show(stored: &Stored, dir: &Path) {
+    if stored.rows().next().is_none() {
+        out::line("no phase ended");
+        return;
+    }
+    let ratios = ratios(stored);
+    // Without an interval a ratio says no more than the rates themselves.
+    if ratios.iter().any(|ratio| ratio.ratio_low.is_some()) {
+        out::line("");
+        ratio_table(&ratios).iter().for_each(|line| out::line(line));
+    }
+    out::line("");
+    tables(stored).iter().for_each(|line| out::line(line));
+    let of_phases = || stored.rows().filter(|row| row.op == ALL);
+    let errors: u64 = of_phases().map(|row| row.errors).sum();
+    let checked: u64 = of_phases().filter_map(|row| row.checked).sum();
+    out::line("");
+    // A wrong value is an error, so without errors all that were checked were right.
+    let unfinished = stored.unfinished();
+    let scope = if unfinished.is_empty() { "" } else { " in the phases that ended" };
+    let values = format!("{} value{}", thousands(checked), if checked == 1 { "" } else { "s" });
+    out::line(&match (errors, checked) {
+        (0, 0) => format!("0 errors{scope}; no value was checked"),
+        (0, _) => format!("0 errors{scope}; {values} checked, all right"),
+        _ => format!("{} ERRORS{scope}; {values} checked", thousands(errors)),
+    });
+    for run in unfinished {
+        out::line(&format!("NOT FINISHED  {}: {}", run.target, run.how_far));
+    }
+    for (run, why) in stored.invalid() {
+        out::line(&format!("INVALID  {run}: {why}"));
+    }
+    out::line(&format!("report  {}", dir.join("report.html").display()));
+    let ratios = if ratios.is_empty() { "" } else { ", ratios.csv" };
+    out::line(&format!("data    {}{ratios}", dir.join("summary.csv").display()));
 }
 
 #[cfg(test)]

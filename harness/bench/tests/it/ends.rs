@@ -183,7 +183,8 @@ fn ended(dir: &Path) -> PathBuf {
     let args =
         ["run", "ycsb-c", "--engine", "noop", "--records", "2000", "--ops", "2000", "--out", "o"];
     assert!(bench(&args, dir).status.success());
-    fs::read_dir(dir.join("o/runs")).unwrap().next().unwrap().unwrap().path()
+    let mut runs = fs::read_dir(dir.join("o/runs")).expect("an experiment has runs");
+    runs.next().and_then(Result::ok).expect("of which there is one").path()
 }
 
 #[test]

@@ -4,6 +4,7 @@ mod blocks;
 mod doctor;
 mod ends;
 mod inspect;
+mod read_only;
 mod workloads;
 
 use std::fs;
