@@ -64,6 +64,30 @@ fn settling_fills_what_the_phase_before_it_left_open_and_has_a_row_of_its_own() 
 }
 
 #[test]
+fn the_series_of_the_engine_tells_what_waits_what_runs_and_who_has_the_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let phase = format!(
+        "[[phase]]\nkind = \"run\"\nops = 20_000{UPDATES}load = {{ model = \"closed\", threads = 1 }}\n"
+    );
+    for (engine, knows) in [("nori-lsm", true), ("noop", false)] {
+        let (plan, _) = run(dir.path(), engine, &phase);
+        let mut reader = csv::Reader::from_path(plan.dir.join("engine.csv")).unwrap();
+        let heading = reader.headers().unwrap().clone();
+        let last = reader.records().last().unwrap().unwrap();
+        for column in [
+            "memtables_sealed",
+            "memtables_sealed_bytes",
+            "compactions_running",
+            "filter_bytes",
+            "index_bytes",
+        ] {
+            let at = heading.iter().position(|name| name == column).unwrap();
+            assert_eq!(last[at].parse::<u64>().is_ok(), knows, "{engine} {column}: {last:?}");
+        }
+    }
+}
+
+#[test]
 fn a_store_that_cannot_be_asked_is_watched_until_it_rests() {
     let dir = tempfile::tempdir().unwrap();
     let (plan, _) = run(dir.path(), "noop", "[[phase]]\nkind = \"settle\"");
