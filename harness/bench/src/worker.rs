@@ -221,10 +221,7 @@ impl Run<'_> {
         };
         self.settling = None;
         if step.is_recorded() {
-            let kept = self.write_percentiles(number, &step, &outcome);
-            if kept.is_err() {
-                return first_error(failure(&outcome), kept);
-            }
+            kept(&outcome, self.write_percentiles(number, &step, &outcome))?;
             self.settling = Some(Settling { row: self.rows.len(), before });
             self.rows.extend(rows_of(self.plan, &step, &outcome, &seen));
             if let Some(why) = rate.and_then(|rate| offered::fault(&step, &outcome, rate)) {
@@ -311,12 +308,9 @@ impl Run<'_> {
             }
             tell(&Message::Tick { step: number, elapsed_s, ops: tick.ops });
         })?;
-        let kept =
+        let noted =
             written.and_then(|()| self.events.phase(self.now(), "phase_end", &step.label, phase));
-        if kept.is_err() {
-            // Of a full disk the engine's operations fail as well as our files, and they are what the run is about.
-            first_error(failure(&outcome), kept)?;
-        }
+        kept(&outcome, noted)?;
         self.account(&outcome, ledger);
         Ok((outcome, sa_peak))
     }
@@ -338,6 +332,12 @@ fn failure(outcome: &PhaseOutcome) -> Result<()> {
         None => Ok(()),
         Some(error) => bail!("{errors} of {ops} operations failed; the first: {error}"),
     }
+}
+
+/// Whether what a phase came to was written. On a full disk the engine's operations fail as well as our files, and they
+/// are what the run is about: their error comes first.
+fn kept(outcome: &PhaseOutcome, written: Result<()>) -> Result<()> {
+    if written.is_ok() { written } else { first_error(failure(outcome), written) }
 }
 
 /// The interval logs of a phase.
