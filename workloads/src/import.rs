@@ -12,8 +12,8 @@ mod names;
 
 use crate::properties::{self, Property};
 use crate::spec::{
-    Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, Mix, Phase, PhaseKind, Pick,
-    RecordModel, SCHEMA, SizeKind, Sizes, Span, Values, Workload,
+    Arrival, Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix,
+    Phase, PhaseKind, Pick, RecordModel, SCHEMA, SizeKind, Sizes, Span, Values, Workload,
 };
 use crate::{FileError, nearest};
 use names::Meaning;
@@ -106,14 +106,15 @@ impl Workload {
         let file = File { origin, properties: &properties, dialect };
         file.refuse_what_is_not_done()?;
         let workload = file.workload(name, &mut notes)?;
-        workload.checked().map_err(|(word, what)| file.error(property_of(word), what))?;
+        workload.checked().map_err(|(word, what)| file.error(property_of(word, &what), what))?;
         Ok(Imported { workload, notes })
     }
 }
 
 /// The property from which a field of a workload mostly comes.
-fn property_of(word: &str) -> &'static str {
+fn property_of(word: &str, what: &str) -> &'static str {
     match word {
+        "load" if what.starts_with("rate") => "target",
         "records" => "recordcount",
         "max_new" | "mix" => "insertproportion",
         "format" => "zeropadding",
@@ -198,12 +199,10 @@ impl File<'_> {
     fn refuse_what_is_not_done(&self) -> Result<(), FileError> {
         let zero_only = [
             (
-                "target",
-                "an offered rate is not imported; leave it out for the most that can be done",
+                "limit.ops",
+                "its token bucket forgets operations that were due, an open loop here does not; give --rate for one",
             ),
-            ("limit.ops", "an offered rate is not imported"),
             ("insertstart", "a load here begins with key number 0"),
-            ("warmuptime", "a warm-up is not imported"),
             ("sleepafterload", "a rest after the load is not imported"),
             (
                 "core_workload_insertion_retry_limit",
@@ -214,6 +213,10 @@ impl File<'_> {
             if self.number(key, 0.0)? != 0.0 {
                 return Err(self.error(key, format!("{key}: {why}")));
             }
+        }
+        if self.dialect == Dialect::YcsbCpp && self.whole("target", 0)? > 0 {
+            let why = "ycsb-cpp does not read it and sends as quickly as it can; leave it out, or give --rate";
+            return Err(self.error("target", format!("target: {why}")));
         }
         if self.get("limit.file").is_some() {
             return Err(self.error("limit.file", "limit.file: rates that change are not imported"));
@@ -242,32 +245,76 @@ impl File<'_> {
         let threads = if self.dialect == Dialect::GoYcsb { 200 } else { 1 };
         let threads = self.whole_u32("threadcount", threads)?;
         let load = Load::closed(threads);
-        let run = self.run_phase(load.clone(), notes)?;
+        let run = self.run_phase(self.run_load(threads, notes)?, notes)?;
         let max_new = run.ops.unwrap_or(0) as f64 * self.number("insertproportion", 0.0)? * 2.0;
+        let load_phase = Phase {
+            kind: PhaseKind::Load,
+            ops: None,
+            duration: None,
+            mix: Mix::default(),
+            pick: None,
+            scan_length: None,
+            range_length: None,
+            batch_size: None,
+            reinsert: false,
+            load,
+            record: true,
+            timeout: None,
+        };
+        let warm_up = self.warm_up(&run)?;
         Ok(Workload {
             schema: SCHEMA.into(),
             name: name.into(),
             about: format!("A property file of {}", self.dialect.name()),
             keys: self.keys(max_new as u64)?,
             values: self.values()?,
-            phases: vec![
-                Phase {
-                    kind: PhaseKind::Load,
-                    ops: None,
-                    duration: None,
-                    mix: Mix::default(),
-                    pick: None,
-                    scan_length: None,
-                    range_length: None,
-                    batch_size: None,
-                    reinsert: false,
-                    load,
-                    record: true,
-                    timeout: None,
-                },
-                run,
-            ],
+            phases: [Some(load_phase), warm_up, Some(run)].into_iter().flatten().collect(),
         })
+    }
+
+    /// How operations of the run are sent. A client of YCSB with a `target` sends each at its time, evenly spaced, and those
+    /// that are overdue at once: an open loop with fixed distances.
+    fn run_load(&self, threads: u32, notes: &mut Vec<String>) -> Result<Load, FileError> {
+        let target = self.whole("target", 0)?;
+        if target == 0 {
+            return Ok(Load::closed(threads));
+        }
+        notes.push(format!(
+            "{}: target is of the run; a load is always as quick as it can be here",
+            self.origin
+        ));
+        Ok(Load {
+            model: LoadModel::Open,
+            rate: Some(target as f64),
+            arrival: Some(Arrival::Fixed),
+            ..Load::closed(threads)
+        })
+    }
+
+    /// The phase of go-ycsb's `warmuptime`: what the run does, as quickly as it can, for so many seconds that count for
+    /// nothing.
+    fn warm_up(&self, run: &Phase) -> Result<Option<Phase>, FileError> {
+        let seconds = self.whole("warmuptime", 0)?;
+        if seconds == 0 {
+            return Ok(None);
+        }
+        let cannot = |why: &str| Err(self.error("warmuptime", format!("warmuptime: {why}")));
+        if run.load.model == LoadModel::Open {
+            return cannot(
+                "beside a target go-ycsb makes up for the warm-up's time in the run, which is not done here; leave out one",
+            );
+        }
+        if run.duration.is_some() {
+            return cannot(
+                "beside maxexecutiontime it says nothing about how long the run is; leave out one",
+            );
+        }
+        Ok(Some(Phase {
+            ops: None,
+            duration: Some(self.span("warmuptime", seconds)?),
+            record: false,
+            ..run.clone()
+        }))
     }
 
     fn keys(&self, max_new: u64) -> Result<Keys, FileError> {
@@ -331,7 +378,7 @@ impl File<'_> {
                 return Err(self.error("operationcount", what));
             }
             (ops, 0) => (Some(ops), None),
-            (0, seconds) => (None, Some(self.span(seconds)?)),
+            (0, seconds) => (None, Some(self.span("maxexecutiontime", seconds)?)),
             _ => {
                 let what = "maxexecutiontime: a phase here ends by operations or by time, not by whichever is first; \
                             leave out one";
@@ -356,10 +403,9 @@ impl File<'_> {
         })
     }
 
-    fn span(&self, seconds: u64) -> Result<Span, FileError> {
+    fn span(&self, key: &str, seconds: u64) -> Result<Span, FileError> {
         let text = format!("{seconds}s");
-        text.parse()
-            .map_err(|why| self.error("maxexecutiontime", format!("maxexecutiontime: {why}")))
+        text.parse().map_err(|why| self.error(key, format!("{key}: {why}")))
     }
 
     fn mix(&self, notes: &mut Vec<String>) -> Result<Mix, FileError> {

@@ -182,6 +182,8 @@ impl Store for FjallStore {
         let Self { db, keyspace, .. } = self;
         numbers.extend([
             (stat::COMPACTIONS, db.compactions_completed() as u64),
+            (stat::COMPACTIONS_RUNNING, db.active_compactions() as u64),
+            (stat::MEMTABLES_SEALED, keyspace.sealed_memtable_count() as u64),
             (stat::MEMTABLE_BYTES, db.write_buffer_size()),
             (stat::CACHE_BYTES, db.cache_size()),
             (stat::TABLE_BYTES, keyspace.disk_space()),

@@ -185,6 +185,8 @@ impl Store for RocksStore {
 
     fn count(&self, numbers: &mut Vec<(&'static str, u64)>) {
         let known = [
+            (stat::COMPACTIONS_RUNNING, properties::NUM_RUNNING_COMPACTIONS),
+            (stat::MEMTABLES_SEALED, properties::NUM_IMMUTABLE_MEM_TABLE),
             (stat::MEMTABLE_BYTES, properties::CUR_SIZE_ALL_MEM_TABLES),
             (stat::TABLE_MEMORY_BYTES, properties::ESTIMATE_TABLE_READERS_MEM),
             (stat::CACHE_BYTES, properties::BLOCK_CACHE_USAGE),

@@ -52,12 +52,22 @@ pub mod stat {
     pub const STALL_MICROS: &str = "stall_micros";
     /// Times that writers were held up.
     pub const STALLS: &str = "stalls";
-    /// Bytes of memtables.
+    /// Compactions that have begun and not ended.
+    pub const COMPACTIONS_RUNNING: &str = "compactions_running";
+    /// Memtables that wait for their flush, or are being flushed.
+    pub const MEMTABLES_SEALED: &str = "memtables_sealed";
+    /// Bytes of these.
+    pub const MEMTABLES_SEALED_BYTES: &str = "memtables_sealed_bytes";
+    /// Bytes of memtables, of the sealed ones too.
     pub const MEMTABLE_BYTES: &str = "memtable_bytes";
     /// Bytes of cached blocks.
     pub const CACHE_BYTES: &str = "cache_bytes";
     /// Bytes of filters, indexes and range tombstones in memory, of tables that only a reader holds too.
     pub const TABLE_MEMORY_BYTES: &str = "table_memory_bytes";
+    /// Bytes of the filters of live tables in memory.
+    pub const FILTER_BYTES: &str = "filter_bytes";
+    /// Bytes of the indexes of live tables in memory.
+    pub const INDEX_BYTES: &str = "index_bytes";
     /// Bytes of live tables.
     pub const TABLE_BYTES: &str = "table_bytes";
     /// Bytes that compaction is behind.

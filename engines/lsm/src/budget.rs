@@ -12,6 +12,7 @@
 use crate::Settings;
 use crate::core::Core;
 use nori_kv::stat;
+use nori_sstable::Table;
 
 /// The share of buffers, and the least of the cache.
 const SHARE: u64 = 16;
@@ -32,13 +33,19 @@ impl Core {
     }
 
     /// What each owner has of the budget, by its name in [`stat`].
-    pub(crate) fn memory(&self) -> [(&'static str, u64); 3] {
+    pub(crate) fn memory(&self) -> [(&'static str, u64); 6] {
         let sv = self.super_version.load();
         let sealed: u64 = sv.sealed.iter().map(|sealed| sealed.mem.bytes()).sum();
+        let of_tables = |bytes: fn(&Table) -> usize| {
+            sv.version.tables().map(|table| bytes(table) as u64).sum::<u64>()
+        };
         [
             (stat::MEMTABLE_BYTES, sealed + sv.active.bytes()),
+            (stat::MEMTABLES_SEALED_BYTES, sealed),
             (stat::CACHE_BYTES, self.tables.cache.bytes() as u64),
             (stat::TABLE_MEMORY_BYTES, self.tables.memory_bytes() as u64),
+            (stat::FILTER_BYTES, of_tables(Table::filter_bytes)),
+            (stat::INDEX_BYTES, of_tables(Table::index_bytes)),
         ]
     }
 }

@@ -210,6 +210,7 @@ fn stats(core: &Core) -> EngineStats {
     numbers.extend(core.memory());
     let tables = || sv.version.tables().map(|table| (table.bytes(), table.properties()));
     numbers.extend([
+        (stat::MEMTABLES_SEALED, sv.sealed.len() as u64),
         (stat::TABLE_BYTES, tables().map(|(bytes, _)| bytes).sum()),
         (stat::TOMBSTONES, tables().map(|(_, properties)| properties.tombstones).sum()),
         (stat::DEBT_BYTES, core.debt_bytes.load(Ordering::Relaxed)),
@@ -217,6 +218,7 @@ fn stats(core: &Core) -> EngineStats {
     ]);
     let mut levels = sv.version.stats();
     let tree = core.tree.lock();
+    numbers.push((stat::COMPACTIONS_RUNNING, tree.busy.len() as u64));
     for (level, written) in levels.iter_mut().zip(&tree.level_bytes_written) {
         level.bytes_written = *written;
     }

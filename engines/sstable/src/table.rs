@@ -151,10 +151,19 @@ impl Table {
         &self.properties
     }
 
-    /// The memory its filter and index take.
+    /// The memory its filter, index and range tombstones take.
     pub fn memory_bytes(&self) -> usize {
-        let filter = self.filter.as_ref().map_or(0, |filter| filter.bytes());
-        filter + self.index.bytes() + self.slots.bytes() + self.ranges.bytes()
+        self.filter_bytes() + self.index_bytes() + self.ranges.bytes()
+    }
+
+    /// The memory its filter takes.
+    pub fn filter_bytes(&self) -> usize {
+        self.filter.as_ref().map_or(0, |filter| filter.bytes())
+    }
+
+    /// The memory its index takes, with a slot for each block.
+    pub fn index_bytes(&self) -> usize {
+        self.index.bytes() + self.slots.bytes()
     }
 
     /// Whether its key range holds `key`.

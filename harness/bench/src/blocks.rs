@@ -100,7 +100,8 @@ mod tests {
     use std::collections::BTreeSet;
 
     fn experiment(blocks: u32, seed: u64) -> Experiment {
-        let target = |engine: &str| Target { engine: engine.into(), choices: Vec::new() };
+        let target =
+            |engine: &str| Target { engine: engine.into(), choices: Vec::new(), label: None };
         Experiment {
             name: "x".into(),
             dir: "out".into(),

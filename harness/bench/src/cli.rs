@@ -12,14 +12,13 @@ use crate::names::{
     targets, usage,
 };
 use crate::plan::Step;
-use crate::plot::{self, Kind, thousands};
+use crate::plot::{self, Kind};
 use crate::progress::Progress;
-use crate::ratios::ratios;
-use crate::rows::ALL;
 use crate::soak::Soak;
 use crate::stored::Stored;
 use crate::{
-    Ended, INCOMPLETE, INVALID, experiment, generate, inspect, list, out, soak, table, worker,
+    Ended, INCOMPLETE, INVALID, doctor, experiment, generate, guard, inspect, list, out, soak,
+    table, worker,
 };
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
@@ -101,6 +100,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Is this machine fit to measure on? What spoils numbers, an fsync probe, the noise of an engine against itself
+    Doctor(doctor::DoctorArgs),
     /// Carries out one plan; started by the other commands
     #[command(hide = true)]
     Worker { plan: PathBuf },
@@ -288,6 +289,7 @@ pub(crate) fn run() -> Result<()> {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             inspect::inspect(&Inspect { kind, path, limit, is_json: json })
         }
+        Some(Command::Doctor(args)) => doctor::doctor(&args),
         Some(Command::Worker { plan }) => worker::work(&plan),
     }
 }
@@ -484,7 +486,7 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
         let rows: Vec<_> = outcome.stored.rows().collect();
         out::line(&serde_json::to_string_pretty(&rows)?);
     } else {
-        show(&outcome.stored, &experiment.dir);
+        table::show(&outcome.stored, &experiment.dir);
     }
     failed(&outcome.failures)?;
     valid(&outcome.stored)
@@ -512,10 +514,17 @@ fn failed(failures: &[String]) -> Result<()> {
     }
 }
 
-fn report(dir: &Path) -> Result<()> {
+/// The experiment in a directory that more is to be written to.
+fn stored(dir: &Path) -> Result<Stored> {
     let stored = Stored::read(dir).map_err(|error| usage(format!("{error:#}")))?;
+    guard::check_writable(dir)?;
+    Ok(stored)
+}
+
+fn report(dir: &Path) -> Result<()> {
+    let stored = stored(dir)?;
     finish(&stored, dir)?;
-    show(&stored, dir);
+    table::show(&stored, dir);
     let unfinished = stored.unfinished();
     if !unfinished.is_empty() {
         let runs = stored.note.runs.len().max(stored.runs.len());
@@ -539,7 +548,7 @@ fn plot(name: &str, dirs: &[PathBuf]) -> Result<()> {
         return Err(usage(format!("no plot is called `{name}`{hint}")));
     };
     for dir in dirs {
-        let stored = Stored::read(dir).map_err(|error| usage(format!("{error:#}")))?;
+        let stored = stored(dir)?;
         let drawn = plot::draw_kind(&stored, dir, kind)?;
         if drawn.is_empty() {
             return Err(usage(format!("{}: {name} needs {}", dir.display(), kind.needs())));
@@ -549,41 +558,4 @@ fn plot(name: &str, dirs: &[PathBuf]) -> Result<()> {
         }
     }
     Ok(())
-}
-
-fn show(stored: &Stored, dir: &Path) {
-    if stored.rows().next().is_none() {
-        out::line("no phase ended");
-        return;
-    }
-    let ratios = ratios(stored);
-    // Without an interval a ratio says no more than the rates themselves.
-    if ratios.iter().any(|ratio| ratio.ratio_low.is_some()) {
-        out::line("");
-        table::ratio_table(&ratios).iter().for_each(|line| out::line(line));
-    }
-    out::line("");
-    table::tables(stored).iter().for_each(|line| out::line(line));
-    let of_phases = || stored.rows().filter(|row| row.op == ALL);
-    let errors: u64 = of_phases().map(|row| row.errors).sum();
-    let checked: u64 = of_phases().filter_map(|row| row.checked).sum();
-    out::line("");
-    // A wrong value is an error, so without errors all that were checked were right.
-    let unfinished = stored.unfinished();
-    let scope = if unfinished.is_empty() { "" } else { " in the phases that ended" };
-    let values = format!("{} value{}", thousands(checked), if checked == 1 { "" } else { "s" });
-    out::line(&match (errors, checked) {
-        (0, 0) => format!("0 errors{scope}; no value was checked"),
-        (0, _) => format!("0 errors{scope}; {values} checked, all right"),
-        _ => format!("{} ERRORS{scope}; {values} checked", thousands(errors)),
-    });
-    for run in unfinished {
-        out::line(&format!("NOT FINISHED  {}: {}", run.target, run.how_far));
-    }
-    for (run, why) in stored.invalid() {
-        out::line(&format!("INVALID  {run}: {why}"));
-    }
-    out::line(&format!("report  {}", dir.join("report.html").display()));
-    let ratios = if ratios.is_empty() { "" } else { ", ratios.csv" };
-    out::line(&format!("data    {}{ratios}", dir.join("summary.csv").display()));
 }

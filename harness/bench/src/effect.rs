@@ -28,6 +28,8 @@ const STUDENT: [f64; BLOCKS_MAX as usize - 1] = [
     2.228139, 2.200985, 2.178813, 2.160369, 2.144787, 2.131450, 2.119905, 2.109816, 2.100922,
     2.093024,
 ];
+/// t(0.8) with one degree of freedom less than [`BLOCKS_FOR_VERDICT`].
+const STUDENT_80_OF_VERDICT: f64 = 0.919544;
 
 /// How a target compares with its baseline. Of the metric, not of its worth: `Lower` is good for a latency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,6 +118,20 @@ fn count_extreme(logs: &[f64], sum: f64, at_least: f64) -> u64 {
             count_extreme(rest, sum + log, at_least) + count_extreme(rest, sum - log, at_least)
         }
     }
+}
+
+/// The smallest difference, as a share, for which [`BLOCKS_FOR_VERDICT`] blocks give a verdict in four of five tries,
+/// where `interval` is what `blocks` gave on the same machine.
+///
+/// Turned round, the interval tells the deviation of the blocks' logarithms; a difference is then told with probability
+/// 0.8 from `(t(0.975) + t(0.8)) s / √n` on, and never below the band of [`Verdict::Same`].
+pub(crate) fn smallest_told(interval: (f64, f64), blocks: usize) -> Option<f64> {
+    let t = STUDENT.get(blocks.checked_sub(2)?)?;
+    let deviation = (interval.1 / interval.0).ln() / 2.0 * (blocks as f64).sqrt() / t;
+    let n = BLOCKS_FOR_VERDICT as f64;
+    let t = STUDENT[BLOCKS_FOR_VERDICT - 2] + STUDENT_80_OF_VERDICT;
+    let told = (t * deviation / n.sqrt()).exp() - 1.0;
+    Some(told.max(SAME_WITHIN))
 }
 
 fn verdict(blocks: usize, ratio: f64, interval: Option<(f64, f64)>, p: f64) -> Verdict {

@@ -22,7 +22,7 @@ use crate::ratios::write_ratios;
 use crate::rows::{Row, write_rows};
 use crate::stored::Stored;
 use crate::worker::Message;
-use crate::{Ended, blocks, plot, ratios, report};
+use crate::{Ended, blocks, first_error, plot, ratios, report};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -61,7 +61,8 @@ pub(crate) struct Experiment {
 impl Target {
     /// The name in tables.
     pub(crate) fn name(&self) -> String {
-        target_name(&self.engine, &self.choices)
+        let label = self.label.map_or(String::new(), |label| format!(" {label}"));
+        target_name(&self.engine, &self.choices) + &label
     }
 }
 
@@ -158,15 +159,26 @@ pub(crate) fn run(
     if interrupts.exit_code().is_none() {
         progress.say("drawing plots, writing the report");
     }
-    let stored = Stored::read(&experiment.dir)?;
-    if interrupts.exit_code().is_none() {
-        finish(&stored, &experiment.dir)?;
-    }
+    let shown = show(&experiment.dir, interrupts.exit_code().is_none());
     progress.finish();
+    let stored = match shown {
+        // The run's own error came first, and may be why this failed too.
+        Err(error) if !failures.is_empty() => bail!("{}; and then: {error:#}", failures.join("; ")),
+        shown => shown?,
+    };
     match interrupts.exit_code() {
         None => Ok(Outcome { stored, failures }),
         Some(code) => Err(interrupted(&stored, &experiment.dir, code)),
     }
+}
+
+/// What is stored of an experiment, and where `is_over`, everything that is made from it.
+fn show(dir: &Path, is_over: bool) -> Result<Stored> {
+    let stored = Stored::read(dir)?;
+    if is_over {
+        finish(&stored, dir)?;
+    }
+    Ok(stored)
 }
 
 /// Measures what the rates of open loops are shares of, where they name a target, and puts the rates into the plans.
@@ -348,8 +360,8 @@ fn run_child(
     let last = said.lines().rfind(|line| !line.trim().is_empty()).unwrap_or_default();
     let said = if last.is_empty() { String::new() } else { format!(": {last}") };
     let why = format!("the run's process ended with {status}{said}");
-    Manifest::close(&plan.dir, FAILED, why.clone())?;
-    bail!(why)
+    let noted = Manifest::close(&plan.dir, FAILED, why.clone());
+    first_error(Err(anyhow!(why)), noted)
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //!
 //! * **One bench to a directory.** A bench holds a lock on the file [`LOCK`] in it; a second one is refused. The
 //!   kernel lets go of the lock when the process is gone, however it ended.
+//! * **No bench without a place for its results.** That files can be made there is tried first.
 //! * **No worker without its bench.** A worker's standard input is a pipe that its bench holds open and never
 //!   writes to. When the bench is gone the pipe ends, and a thread of the worker ends the process at once,
 //!   whatever else it is doing.
@@ -19,6 +20,9 @@ use std::time::{Duration, Instant};
 /// The file in an experiment's directory that its bench holds locked. It is there only while the bench runs, or
 /// after it was killed, when it means nothing.
 pub(crate) const LOCK: &str = ".norikv-bench.lock";
+
+/// A file that is made and removed to see whether that is possible.
+const PROBE: &str = ".norikv-bench.probe";
 
 /// A worker whose bench is gone ends within milliseconds; this is for a machine that is very busy.
 const WORKER_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -45,6 +49,8 @@ impl DirLock {
             usage(format!("--out {} cannot be used: {error}", dir.display()))
         };
         std::fs::create_dir_all(dir).map_err(unusable)?;
+        // The lock of a bench that was killed may be there, and be opened where no other file can be made.
+        check_writable(dir)?;
         let path = dir.join(LOCK);
         loop {
             let open = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
@@ -78,6 +84,17 @@ impl Drop for DirLock {
         // Still locked: whoever opens the old file looks again and finds that it is not the one of this name.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Checks that files can be made in a directory of results before anything is made for it.
+///
+/// # Errors
+///
+/// A usage error that names the directory.
+pub(crate) fn check_writable(dir: &Path) -> Result<()> {
+    let path = dir.join(PROBE);
+    let made = File::create(&path).and_then(|_| std::fs::remove_file(&path));
+    made.map_err(|error| usage(format!("{} cannot be written to: {error}", dir.display())))
 }
 
 /// Holds the plan at `path` locked for as long as the file is kept.

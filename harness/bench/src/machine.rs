@@ -4,7 +4,7 @@ use crate::process::labelled;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use std::fs;
-use std::io::Write;
+use std::io::{Seek, Write};
 use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
@@ -59,7 +59,7 @@ impl Machine {
             mount_options: mount.map(|(_, options)| options),
             virtualised: info("flags").is_some_and(|flags| flags.contains("hypervisor")),
             load_before: first_word("/proc/loadavg").and_then(|load| load.parse().ok()),
-            fsync_us: probe_fsync(data).ok(),
+            fsync_us: FsyncProbe::of(data, Written::Growing).ok(),
         }
     }
 
@@ -95,9 +95,35 @@ fn mount_of(path: &Path) -> Option<(String, String)> {
     Some((kind, options))
 }
 
-fn probe_fsync(data: &Path) -> Result<FsyncProbe> {
-    let path = data.join("fsync-probe");
-    let mut file = fs::File::create(&path).with_context(|| path.display().to_string())?;
+/// What the writes of an fsync probe do to their file. One that grows has its new length written with each sync.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// They make it longer.
+    Growing,
+    /// They go where there are zeros already.
+    Preallocated,
+}
+
+impl FsyncProbe {
+    /// Writes and syncs a file in `data`, which is removed then.
+    pub(crate) fn of(data: &Path, written: Written) -> Result<Self> {
+        let path = data.join("fsync-probe");
+        let micros = write_and_sync(&path, written);
+        let removed = fs::remove_file(&path);
+        let mut micros = micros.with_context(|| path.display().to_string())?;
+        removed.with_context(|| format!("removing {}", path.display()))?;
+        micros.sort_by(f64::total_cmp);
+        Ok(Self { p50: micros[PROBE_SYNCS / 2], p99: micros[PROBE_SYNCS * 99 / 100] })
+    }
+}
+
+fn write_and_sync(path: &Path, written: Written) -> std::io::Result<Vec<f64>> {
+    let mut file = fs::File::create(path)?;
+    if written == Written::Preallocated {
+        file.write_all(&[0; PROBE_BYTES * PROBE_SYNCS])?;
+        file.sync_all()?;
+        file.rewind()?;
+    }
     let block = [7_u8; PROBE_BYTES];
     let mut micros = Vec::with_capacity(PROBE_SYNCS);
     for _ in 0..PROBE_SYNCS {
@@ -106,10 +132,7 @@ fn probe_fsync(data: &Path) -> Result<FsyncProbe> {
         file.sync_data()?;
         micros.push(began.elapsed().as_nanos() as f64 / 1_000.0);
     }
-    drop(file);
-    fs::remove_file(&path)?;
-    micros.sort_by(f64::total_cmp);
-    Ok(FsyncProbe { p50: micros[PROBE_SYNCS / 2], p99: micros[PROBE_SYNCS * 99 / 100] })
+    Ok(micros)
 }
 
 /// From which source the program was built.
@@ -152,6 +175,8 @@ mod tests {
         let machine = Machine::look(dir.path());
         assert!(machine.cores >= 1 && machine.kernel.is_some());
         let probe = machine.fsync_us.unwrap();
+        assert!(probe.p50 > 0.0 && probe.p99 >= probe.p50);
+        let probe = FsyncProbe::of(dir.path(), Written::Preallocated).unwrap();
         assert!(probe.p50 > 0.0 && probe.p99 >= probe.p50);
         assert!(!dir.path().join("fsync-probe").exists());
         assert!(machine.line().contains(" x "));

@@ -14,6 +14,7 @@
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
 //! | `soak`, `inspect` | trials of the engine, its files; no measuring |
+//! | `doctor` | whether the machine is fit to measure on |
 //! | `stored`, `course`, `table`, `plot`, `report` | what people see, from files alone |
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish or are invalid (3 and 4 belong to claims, which come later);
@@ -22,6 +23,7 @@
 mod blocks;
 mod cli;
 mod course;
+mod doctor;
 mod drive;
 mod effect;
 mod events;
@@ -53,6 +55,7 @@ mod table;
 mod testing;
 mod worker;
 
+use anyhow::{Result, anyhow};
 use std::process::ExitCode;
 
 /// The command did not make sense; the sentence says what would.
@@ -81,6 +84,16 @@ impl std::fmt::Display for Ended {
 }
 
 impl std::error::Error for Ended {}
+
+/// What went wrong first, and with it what went wrong after that. On a full disk the note of an error fails too, and
+/// must not take the error's place.
+fn first_error<T>(first: Result<T>, then: Result<()>) -> Result<T> {
+    match (first, then) {
+        (Err(first), Err(then)) => Err(anyhow!("{first:#}; and then: {then:#}")),
+        (Ok(_), Err(then)) => Err(then),
+        (first, Ok(())) => first,
+    }
+}
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;

@@ -94,6 +94,8 @@ fn with(workload: Workload, overrides: &Overrides) -> Result<Workload> {
 pub(crate) struct Target {
     pub(crate) engine: String,
     pub(crate) choices: Vec<Choice>,
+    /// Tells it from another target that is the same; else `None`.
+    pub(crate) label: Option<&'static str>,
 }
 
 /// The targets that the names stand for; `all` is both rows of every engine but oracles and probes. Choices go to
@@ -142,7 +144,7 @@ pub(crate) fn targets(
                 Err(error) => refusal = refusal.or(Some(error)),
             }
         }
-        targets.push(Target { engine: name.to_owned(), choices: fitting });
+        targets.push(Target { engine: name.to_owned(), choices: fitting, label: None });
     }
     if let (true, Some(refusal)) = (used.contains(&false), refusal) {
         return Err(usage(refusal.to_string()));

@@ -21,28 +21,43 @@ const SHIPPED: &str = ":default";
 /// What the name of the better of both rows ends with.
 const BETTER: &str = ":better";
 
-/// What is compared.
+/// What is compared. Of an open loop response times are what its user waits for; service times leave out the waiting of
+/// operations that were overdue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Metric {
     OpsPerS,
-    P50,
-    P99,
-    P999,
+    ServiceP50,
+    ServiceP99,
+    ServiceP999,
+    ResponseP50,
+    ResponseP99,
+    ResponseP999,
     CpuPerOp,
 }
 
 impl Metric {
-    /// In the order of tables.
-    pub(crate) const ALL: [Self; 5] =
-        [Self::OpsPerS, Self::P50, Self::P99, Self::P999, Self::CpuPerOp];
+    /// In the order of files.
+    pub(crate) const ALL: [Self; 8] = [
+        Self::OpsPerS,
+        Self::ServiceP50,
+        Self::ServiceP99,
+        Self::ServiceP999,
+        Self::ResponseP50,
+        Self::ResponseP99,
+        Self::ResponseP999,
+        Self::CpuPerOp,
+    ];
 
     /// The name in files.
     pub(crate) fn column(self) -> &'static str {
         match self {
             Self::OpsPerS => "ops_per_s",
-            Self::P50 => "svc_p50_us",
-            Self::P99 => "svc_p99_us",
-            Self::P999 => "svc_p999_us",
+            Self::ServiceP50 => "svc_p50_us",
+            Self::ServiceP99 => "svc_p99_us",
+            Self::ServiceP999 => "svc_p999_us",
+            Self::ResponseP50 => "rsp_p50_us",
+            Self::ResponseP99 => "rsp_p99_us",
+            Self::ResponseP999 => "rsp_p999_us",
             Self::CpuPerOp => "cpu_us_per_op",
         }
     }
@@ -51,9 +66,12 @@ impl Metric {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::OpsPerS => "ops/s",
-            Self::P50 => "p50",
-            Self::P99 => "p99",
-            Self::P999 => "p99.9",
+            Self::ServiceP50 => "service p50",
+            Self::ServiceP99 => "service p99",
+            Self::ServiceP999 => "service p99.9",
+            Self::ResponseP50 => "response p50",
+            Self::ResponseP99 => "response p99",
+            Self::ResponseP999 => "response p99.9",
             Self::CpuPerOp => "CPU/op",
         }
     }
@@ -63,12 +81,15 @@ impl Metric {
     }
 
     /// The value in a row of all operations, if it was measured and has a logarithm.
-    fn of(self, row: &Row) -> Option<f64> {
+    pub(crate) fn of(self, row: &Row) -> Option<f64> {
         let value = match self {
             Self::OpsPerS => Some(row.ops_per_s),
-            Self::P50 => row.svc_p50_us,
-            Self::P99 => row.svc_p99_us,
-            Self::P999 => row.svc_p999_us,
+            Self::ServiceP50 => row.svc_p50_us,
+            Self::ServiceP99 => row.svc_p99_us,
+            Self::ServiceP999 => row.svc_p999_us,
+            Self::ResponseP50 => row.rsp_p50_us,
+            Self::ResponseP99 => row.rsp_p99_us,
+            Self::ResponseP999 => row.rsp_p999_us,
             Self::CpuPerOp => row.cpu_us_per_op(),
         };
         value.filter(|value| value.is_finite() && *value > 0.0)

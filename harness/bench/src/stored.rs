@@ -98,7 +98,8 @@ impl Stored {
     fn merge_latencies(&mut self, run: &StoredRun, dir: &Path) -> Result<()> {
         // A phase is told of when it has ended; the log of one that was cut off is left alone.
         let ended = run.manifest.workloads.iter().enumerate().take(run.phases_ended);
-        for (number, note) in ended {
+        let recorded = ended.filter(|(_, note)| note.phase != WARMUP);
+        for ((number, note), row) in recorded.zip(run.rows.iter().filter(|row| row.op == ALL)) {
             let stem = format!("{number:02}-{}-{}", note.label, note.phase);
             let cell = Cell { workload: note.label.clone(), phase: note.phase.clone() };
             let of = (cell, run.manifest.engine.target.clone());
@@ -107,8 +108,16 @@ impl Stored {
             {
                 let path = dir.join("latency").join(measure.log_name(&stem));
                 if path.exists() {
-                    let merged = all.entry(of.clone()).or_insert_with(Latencies::new);
-                    merged.add(&read_log(&path)?);
+                    let read = read_log(&path)?;
+                    let held = read.total().len();
+                    // Every operation is in the log when its phase has a row.
+                    ensure!(
+                        held == row.ops,
+                        "{} holds {held} of {} operations: it is damaged",
+                        path.display(),
+                        row.ops
+                    );
+                    all.entry(of.clone()).or_insert_with(Latencies::new).add(&read);
                 }
             }
         }

@@ -2,10 +2,12 @@
 
 use crate::effect::{SAME_WITHIN, Verdict};
 use crate::latency::{Latencies, quantile_us};
-use crate::plot::{micros, short};
-use crate::ratios::{Metric, Ratio};
+use crate::out;
+use crate::plot::{micros, short, thousands};
+use crate::ratios::{Metric, Ratio, ratios};
 use crate::rows::ALL;
 use crate::stored::{Cell, Stored};
+use std::path::Path;
 
 /// A table of text: a heading row, then rows. The first column is left-aligned, others right-aligned.
 fn aligned(rows: &[Vec<String>]) -> Vec<String> {
@@ -87,7 +89,17 @@ fn percentiles(blocks: &Latencies) -> String {
     [0.5, 0.99, 0.999].map(show).join(" / ")
 }
 
-/// What the ratios say: a row for each workload and target, a column for each metric.
+/// The columns of ratios, each with what it shows: the first of these that there is. So a percentile of an open loop is of
+/// response times, and of a closed one, which has none, of service times.
+const RATIO_COLUMNS: [(&str, &[Metric]); 5] = [
+    ("ops/s", &[Metric::OpsPerS]),
+    ("p50", &[Metric::ResponseP50, Metric::ServiceP50]),
+    ("p99", &[Metric::ResponseP99, Metric::ServiceP99]),
+    ("p99.9", &[Metric::ResponseP999, Metric::ServiceP999]),
+    ("CPU/op", &[Metric::CpuPerOp]),
+];
+
+/// What the ratios say: a row for each workload and target.
 pub(crate) fn ratio_table(ratios: &[Ratio]) -> Vec<String> {
     let Some(first) = ratios.first() else { return Vec::new() };
     let percent = SAME_WITHIN * 100.0;
@@ -95,8 +107,16 @@ pub(crate) fn ratio_table(ratios: &[Ratio]) -> Vec<String> {
         format!("ratio to {}: geometric mean over the blocks, 95 % interval", first.baseline),
         format!("< lower, > higher, = same within {percent} %, ? undecided"),
     ];
+    let is_response = |metric: &&Metric| metric.column().starts_with("rsp_");
+    let responses: Vec<&str> =
+        Metric::ALL.iter().filter(is_response).map(|metric| metric.column()).collect();
+    if ratios.iter().any(|ratio| responses.contains(&ratio.metric.as_str())) {
+        lines.push(
+            "percentiles of open loops are of response times, others of service times".into(),
+        );
+    }
     let mut heading = vec![String::new(), "target".to_owned(), "blocks".to_owned()];
-    heading.extend(Metric::ALL.map(|metric| metric.name().to_owned()));
+    heading.extend(RATIO_COLUMNS.map(|(name, _)| name.to_owned()));
     let mut rows = vec![heading];
     let mut of: Vec<(Cell, &str)> = Vec::new();
     for ratio in ratios {
@@ -113,8 +133,9 @@ pub(crate) fn ratio_table(ratios: &[Ratio]) -> Vec<String> {
         let name = if named == Some(cell) { String::new() } else { cell.name() };
         named = Some(cell);
         let mut row = vec![name, (*target).to_owned(), blocks.to_string()];
-        row.extend(Metric::ALL.map(|metric| {
-            let ratio = these.iter().find(|ratio| ratio.metric == metric.column());
+        row.extend(RATIO_COLUMNS.map(|(_, metrics)| {
+            let of = |metric: &Metric| these.iter().find(|ratio| ratio.metric == metric.column());
+            let ratio = metrics.iter().find_map(of);
             ratio.map_or("-  ".into(), |ratio| match blocks - ratio.blocks {
                 0 => shown(ratio),
                 // Of fewer blocks than the row says.
@@ -141,6 +162,44 @@ fn shown(ratio: &Ratio) -> String {
 pub(crate) fn interval(ratio: &Ratio) -> String {
     let bounds = ratio.ratio_low.zip(ratio.ratio_high);
     bounds.map_or(String::new(), |(low, high)| format!("[{low:.2}, {high:.2}]"))
+}
+
+/// Prints what an experiment came to, and where it lies.
+pub(crate) fn show(stored: &Stored, dir: &Path) {
+    if stored.rows().next().is_none() {
+        out::line("no phase ended");
+        return;
+    }
+    let ratios = ratios(stored);
+    // Without an interval a ratio says no more than the rates themselves.
+    if ratios.iter().any(|ratio| ratio.ratio_low.is_some()) {
+        out::line("");
+        ratio_table(&ratios).iter().for_each(|line| out::line(line));
+    }
+    out::line("");
+    tables(stored).iter().for_each(|line| out::line(line));
+    let of_phases = || stored.rows().filter(|row| row.op == ALL);
+    let errors: u64 = of_phases().map(|row| row.errors).sum();
+    let checked: u64 = of_phases().filter_map(|row| row.checked).sum();
+    out::line("");
+    // A wrong value is an error, so without errors all that were checked were right.
+    let unfinished = stored.unfinished();
+    let scope = if unfinished.is_empty() { "" } else { " in the phases that ended" };
+    let values = format!("{} value{}", thousands(checked), if checked == 1 { "" } else { "s" });
+    out::line(&match (errors, checked) {
+        (0, 0) => format!("0 errors{scope}; no value was checked"),
+        (0, _) => format!("0 errors{scope}; {values} checked, all right"),
+        _ => format!("{} ERRORS{scope}; {values} checked", thousands(errors)),
+    });
+    for run in unfinished {
+        out::line(&format!("NOT FINISHED  {}: {}", run.target, run.how_far));
+    }
+    for (run, why) in stored.invalid() {
+        out::line(&format!("INVALID  {run}: {why}"));
+    }
+    out::line(&format!("report  {}", dir.join("report.html").display()));
+    let ratios = if ratios.is_empty() { "" } else { ", ratios.csv" };
+    out::line(&format!("data    {}{ratios}", dir.join("summary.csv").display()));
 }
 
 #[cfg(test)]
@@ -186,7 +245,7 @@ mod tests {
         let lines = ratio_table(&[
             ratio(Metric::OpsPerS, "peer", 0.5, Verdict::Lower),
             ratio(Metric::OpsPerS, "other", 1.0, Verdict::Same),
-            ratio(Metric::P99, "peer", 2.0, Verdict::Undecided),
+            ratio(Metric::ServiceP99, "peer", 2.0, Verdict::Undecided),
         ]);
         assert!(lines[0].starts_with("ratio to ours"), "{lines:?}");
         let words =
@@ -194,5 +253,12 @@ mod tests {
         assert_eq!(words(&lines[3]), "ycsb-a peer 6 0.50 [0.40, 0.62] < - 2.00 [1.60, 2.50] ? - -");
         assert_eq!(words(&lines[4]), "other 6 1.00 [0.80, 1.25] = - - - -");
         assert_eq!(ratio_table(&[]), Vec::<String>::new());
+        // Of an open loop both times are there, and the one that its user waits for is shown.
+        let lines = ratio_table(&[
+            ratio(Metric::ServiceP99, "peer", 2.0, Verdict::Higher),
+            ratio(Metric::ResponseP99, "peer", 8.0, Verdict::Higher),
+        ]);
+        assert!(lines[2].starts_with("percentiles of open loops are of response times"));
+        assert_eq!(words(&lines[4]), "ycsb-a peer 6 - - 8.00 [6.40, 10.00] > - -");
     }
 }

@@ -14,6 +14,7 @@ mod settle;
 
 use crate::drive::{Interval, PhaseJob, PhaseOutcome, Tick, run_phase};
 use crate::events::{Calibrated, EventLog, Moment};
+use crate::first_error;
 use crate::guard;
 use crate::latency::{IntervalLog, Measure, write_lag, write_percentiles};
 use crate::manifest::{FAILED, INVALID, Manifest, OK};
@@ -123,8 +124,8 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
     };
     manifest.status.state = state.into();
     manifest.status.reasons.extend(reasons);
-    manifest.write(&plan.dir)?;
-    outcome.map(|_| ())
+    let noted = manifest.write(&plan.dir);
+    first_error(outcome.map(|_| ()), noted)
 }
 
 /// What the row of a phase still lacks until the store has come to rest.
@@ -165,9 +166,9 @@ impl Run<'_> {
         for (number, step) in self.plan.steps.iter().enumerate() {
             let outcome = self.step(number, step, tell);
             // What was measured is kept, whatever happened.
-            write_rows(&self.plan.dir.join("summary.csv"), &self.rows)?;
-            self.events.drain(&self.registry)?;
-            outcome?;
+            let kept = write_rows(&self.plan.dir.join("summary.csv"), &self.rows)
+                .and_then(|()| self.events.drain(&self.registry));
+            first_error(outcome, kept)?;
         }
         drop(self.engine);
         self.events.drain(&self.registry)?;
@@ -220,7 +221,7 @@ impl Run<'_> {
         };
         self.settling = None;
         if step.is_recorded() {
-            self.write_percentiles(number, &step, &outcome)?;
+            kept(&outcome, self.write_percentiles(number, &step, &outcome))?;
             self.settling = Some(Settling { row: self.rows.len(), before });
             self.rows.extend(rows_of(self.plan, &step, &outcome, &seen));
             if let Some(why) = rate.and_then(|rate| offered::fault(&step, &outcome, rate)) {
@@ -230,10 +231,7 @@ impl Run<'_> {
         }
         let (ops, errors) = (outcome.counts.ops_total(), outcome.counts.errors_total());
         tell(&Message::End { step: number, seconds: outcome.seconds, ops, errors });
-        if let Some(error) = outcome.first_error {
-            bail!("{errors} of {ops} operations failed; the first: {error}");
-        }
-        Ok(())
+        failure(&outcome)
     }
 
     fn write_percentiles(&self, number: usize, step: &Step, outcome: &PhaseOutcome) -> Result<()> {
@@ -310,8 +308,9 @@ impl Run<'_> {
             }
             tell(&Message::Tick { step: number, elapsed_s, ops: tick.ops });
         })?;
-        written?;
-        self.events.phase(self.now(), "phase_end", &step.label, phase)?;
+        let noted =
+            written.and_then(|()| self.events.phase(self.now(), "phase_end", &step.label, phase));
+        kept(&outcome, noted)?;
         self.account(&outcome, ledger);
         Ok((outcome, sa_peak))
     }
@@ -324,6 +323,21 @@ impl Run<'_> {
             .live_bytes
             .and_then(|bytes| (bytes + counts.bytes_inserted).checked_sub(counts.bytes_deleted));
     }
+}
+
+/// The error of a phase whose operations failed.
+fn failure(outcome: &PhaseOutcome) -> Result<()> {
+    let (ops, errors) = (outcome.counts.ops_total(), outcome.counts.errors_total());
+    match &outcome.first_error {
+        None => Ok(()),
+        Some(error) => bail!("{errors} of {ops} operations failed; the first: {error}"),
+    }
+}
+
+/// Whether what a phase came to was written. On a full disk the engine's operations fail as well as our files, and they
+/// are what the run is about: their error comes first.
+fn kept(outcome: &PhaseOutcome, written: Result<()>) -> Result<()> {
+    if written.is_ok() { written } else { first_error(failure(outcome), written) }
 }
 
 /// The interval logs of a phase.

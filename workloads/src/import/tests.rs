@@ -76,6 +76,43 @@ fn keys_values_and_times_are_read() {
 }
 
 #[test]
+fn a_target_is_an_open_loop_of_the_run_with_fixed_distances_in_both_programs_that_read_it() {
+    for dialect in [Dialect::Ycsb, Dialect::GoYcsb] {
+        let Imported { workload, notes } = import(dialect, "threadcount=4\ntarget=2500");
+        let (load, run) = (&workload.phases[0].load, &workload.phases[1].load);
+        assert_eq!(*load, Load::closed(4));
+        assert_eq!(
+            (run.model, run.rate, run.arrival, run.threads),
+            (LoadModel::Open, Some(2_500.0), Some(Arrival::Fixed), 4)
+        );
+        assert!(notes.iter().any(|note| note.contains("target is of the run")), "{notes:?}");
+        let again = Workload::parse("w.toml", &workload.to_toml()).unwrap();
+        assert_eq!(again.phases[1].load, *run);
+    }
+    for (dialect, more) in [(Dialect::Ycsb, "target=0"), (Dialect::YcsbCpp, "target=0")] {
+        let Imported { workload, notes } = import(dialect, more);
+        assert_eq!(workload.phases[1].load, Load::closed(1));
+        assert!(!notes.iter().any(|note| note.contains("target")), "{notes:?}");
+    }
+}
+
+#[test]
+fn a_warm_up_of_go_ycsb_is_the_run_for_a_time_that_is_not_recorded() {
+    let workload = import(Dialect::GoYcsb, "warmuptime=30\nreadproportion=1").workload;
+    let [load, warm_up, run] = &workload.phases[..] else { panic!("{workload:?}") };
+    assert!(load.record && run.record && !warm_up.record);
+    assert_eq!((warm_up.ops, warm_up.duration.unwrap().0.as_secs()), (None, 30));
+    assert_eq!((run.ops, run.duration), (Some(500), None));
+    assert_eq!((warm_up.mix, warm_up.pick, &warm_up.load), (run.mix, run.pick, &run.load));
+    assert_eq!(import(Dialect::GoYcsb, "warmuptime=0").workload.phases.len(), 2);
+    let text = "recordcount=5\nmaxexecutiontime=90\nwarmuptime=10";
+    let error = Workload::import("w", "w", text, Dialect::GoYcsb).unwrap_err().to_string();
+    assert!(error.starts_with("w:3: warmuptime: beside maxexecutiontime"), "{error}");
+    let error = refusal(Dialect::Ycsb, "warmuptime=10");
+    assert_eq!(error, "w:3: ycsb has no property `warmuptime`; --dialect go-ycsb has");
+}
+
+#[test]
 fn each_dialect_has_its_own_properties_and_hash() {
     let keys = |dialect, more| import(dialect, more).workload.keys;
     assert_eq!(keys(Dialect::GoYcsb, "keyprefix=k").hash, KeyHash::GoYcsb);
@@ -102,7 +139,8 @@ fn what_cannot_be_honoured_is_refused_at_its_line_with_the_reason() {
         ("\nrequestdistrubution=zipfian", 4, "did you mean `requestdistribution`?"),
         ("requestdistribution=zipfain", 3, "did you mean `zipfian`?"),
         ("requestdistribution=exponentiel", 3, "did you mean `exponential`?"),
-        ("target=1000", 3, "an offered rate is not imported"),
+        ("target=1000.5", 3, "target: `1000.5` is not a whole number"),
+        ("\ntarget=1000000000", 4, "rate must be above 0 and at most"),
         ("readproportion=-0.5", 3, "readproportion: `-0.5` is negative"),
         ("readproportion=half", 3, "readproportion: `half` is no number"),
         ("readproportion=NaN", 3, "is not finite"),
@@ -132,10 +170,12 @@ fn what_cannot_be_honoured_is_refused_at_its_line_with_the_reason() {
         assert!(message.contains(words) && !message.contains('\n'), "{more}: {message}");
     }
     for (more, dialect, words) in [
-        ("warmuptime=10", Dialect::GoYcsb, "a warm-up is not imported"),
+        ("warmuptime=9999999999", Dialect::GoYcsb, "warmuptime: "),
+        ("warmuptime=10\ntarget=5", Dialect::GoYcsb, "makes up for the warm-up's time"),
+        ("target=10", Dialect::YcsbCpp, "ycsb-cpp does not read it"),
         ("batch.size=10", Dialect::GoYcsb, "are not done here"),
         ("zipfian_const=0.5", Dialect::YcsbCpp, "has the constant 0.99 here"),
-        ("limit.ops=10", Dialect::YcsbCpp, "an offered rate is not imported"),
+        ("limit.ops=10", Dialect::YcsbCpp, "its token bucket forgets"),
         ("limit.file=x", Dialect::YcsbCpp, "rates that change"),
         ("sleepafterload=10", Dialect::YcsbCpp, "a rest after the load"),
     ] {

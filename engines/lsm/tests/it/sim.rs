@@ -73,6 +73,42 @@ fn a_writer_is_never_left_waiting_without_a_job() {
 }
 
 #[test]
+fn what_waits_and_what_runs_is_counted_while_it_does_and_memory_has_its_owners() {
+    let (parts, tasks) = seeded(3, MemFs::new(), Arc::new(NullMeter));
+    let mut factory = factory(&[]);
+    factory.settings.l0_runs_trigger = 2;
+    factory.settings.memtables_sealed_max = 40;
+    let engine = factory.open(Path::new(DIR), parts).unwrap();
+    let number = |name: &str| engine.stats().number(name).unwrap();
+    let names = [stat::MEMTABLES_SEALED, stat::COMPACTIONS_RUNNING, stat::FILTER_BYTES];
+    assert_eq!(names.map(number), [0, 0, 0]);
+    let mut batch = WriteBatch::new();
+    let mut n = 0_u32;
+    while number(stat::MEMTABLES_SEALED) < 4 {
+        batch.clear();
+        batch.put(&n.wrapping_mul(2_654_435_761).to_be_bytes(), &[1; 400]);
+        engine.write(&batch, Durability::Os).unwrap();
+        n += 1;
+        assert!(n < 100_000, "no job runs, so memtables are sealed and stay");
+    }
+    let sealed = number(stat::MEMTABLES_SEALED_BYTES);
+    assert!(0 < sealed && sealed <= number(stat::MEMTABLE_BYTES));
+    let mut steps = 0;
+    while number(stat::COMPACTIONS_RUNNING) == 0 {
+        tasks.run(1);
+        steps += 1;
+        assert!(steps < 10_000, "four runs in level 0 are compacted");
+    }
+    engine.maintain().unwrap().settle().unwrap();
+    let names = [stat::MEMTABLES_SEALED, stat::MEMTABLES_SEALED_BYTES, stat::COMPACTIONS_RUNNING];
+    assert_eq!(names.map(number), [0, 0, 0]);
+    let (filters, indexes) = (number(stat::FILTER_BYTES), number(stat::INDEX_BYTES));
+    assert!(filters > 0 && indexes > 0);
+    // Nobody holds a table that is not live, and nothing was deleted in ranges.
+    assert_eq!(filters + indexes, number(stat::TABLE_MEMORY_BYTES));
+}
+
+#[test]
 fn stalls_are_told_as_episodes_that_add_up() {
     let meter = Arc::new(Registry::default());
     let (parts, tasks) =

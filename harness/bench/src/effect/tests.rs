@@ -110,3 +110,26 @@ fn an_interval_alone_is_not_enough() {
     assert_eq!(verdict(6, 0.9, Some((0.8, 0.99)), 0.03125), Verdict::Lower);
     assert_eq!(verdict(6, 0.9, Some((0.8, 1.01)), 0.03125), Verdict::Undecided);
 }
+
+/// Logarithms with a deviation of 0.1 in six blocks: (2.570582 + 0.919544) · 0.1 / √6 = 0.142484, and e to that is 1.153135.
+#[test]
+fn the_smallest_difference_that_is_told_follows_from_the_deviation_and_from_nothing_else() {
+    let interval = |blocks: usize| {
+        let half = STUDENT[blocks - 2] * 0.1 / (blocks as f64).sqrt();
+        ((0.5 - half).exp(), (0.5 + half).exp())
+    };
+    assert_near(smallest_told(interval(6), 6).unwrap(), 0.153_135);
+    assert_near(smallest_told(interval(12), 12).unwrap(), 0.153_135);
+    assert_eq!(smallest_told((0.999, 1.001), 6), Some(SAME_WITHIN));
+    assert_eq!((smallest_told((0.9, 1.1), 1), smallest_told((0.9, 1.1), 0)), (None, None));
+}
+
+/// The quantile that no table of the others holds: 80 % lie below it, so 60 % between it and its opposite. With five
+/// degrees of freedom and tan θ = t / √5 that share is 2 / π (θ + sin θ (cos θ + 2 / 3 cos³ θ)).
+#[test]
+fn four_fifths_of_students_distribution_lie_below_the_quantile_of_power() {
+    let angle = (STUDENT_80_OF_VERDICT / 5_f64.sqrt()).atan();
+    let (sin, cos) = angle.sin_cos();
+    let inside = std::f64::consts::FRAC_2_PI * (angle + sin * (cos + 2.0 / 3.0 * cos.powi(3)));
+    assert!((inside - 0.6).abs() < 1e-6, "{inside}");
+}

@@ -65,24 +65,42 @@ impl OverTime {
     /// Of one target's first run.
     pub(super) fn new(stored: &Stored, cell: &Cell, target: &str, course: Course) -> Self {
         let is_open = course.is_open();
-        let look_for = if is_open {
-            "A flat p99 keeps its promise in every second; where it rises, look straight down for the flush or \
-             compaction that was running, and for a red band, in which writers waited. Response time counts from when \
-             an operation was to be sent, so a stall of a second shows as a slope of waiting operations and not as one slow one."
-        } else {
-            "A flat p99 keeps its promise in every second; where it rises, look straight down for the flush or \
-             compaction that was running, and for a red band, in which writers waited. In a closed loop a stall is one slow \
-             operation for each client: run the workload with --of-max to see those that would have come in meanwhile."
-        };
         let (kind, model) = if is_open { ("Response", "open") } else { ("Service", "closed") };
         let title = format!("{kind} time over time, {}: {target} ({model} loop)", cell.name());
-        let words = Words::new(stored, title, std::slice::from_ref(cell), look_for);
         let (lines, lanes) = (lines_of(&course.seconds, is_open), lanes_of(&course));
+        let look_for = look_for(is_open, !lanes.is_empty());
+        let words = Words::new(stored, title, std::slice::from_ref(cell), look_for);
         Self { words, course, lines, lanes }
     }
 
     fn lanes_height(&self) -> u32 {
         LANE * self.lanes.len() as u32
+    }
+}
+
+/// What to look for. Only where there are lanes can anybody look down at them.
+fn look_for(is_open: bool, has_lanes: bool) -> &'static str {
+    match (is_open, has_lanes) {
+        (true, true) => {
+            "A flat p99 keeps its promise in every second; where it rises, look straight down for the flush or \
+             compaction that was running, and for a red band, in which writers waited. Response time counts from when \
+             an operation was to be sent, so a stall of a second shows as a slope of waiting operations and not as one slow one."
+        }
+        (false, true) => {
+            "A flat p99 keeps its promise in every second; where it rises, look straight down for the flush or \
+             compaction that was running, and for a red band, in which writers waited. In a closed loop a stall is one slow \
+             operation for each client: run the workload with --of-max to see those that would have come in meanwhile."
+        }
+        (true, false) => {
+            "A flat p99 keeps its promise in every second. What the engine did where it rises is not shown: it told of no flush \
+             and no compaction in this time. Response time counts from when an operation was to be sent, so a stall of a second \
+             shows as a slope of waiting operations and not as one slow one."
+        }
+        (false, false) => {
+            "A flat p99 keeps its promise in every second. What the engine did where it rises is not shown: it told of no flush \
+             and no compaction in this time. In a closed loop a stall is one slow operation for each client: run the workload \
+             with --of-max to see those that would have come in meanwhile."
+        }
     }
 }
 

@@ -93,6 +93,7 @@ fn plots_over_time_are_drawn_from_stored_files_alone_and_only_where_there_are_se
     ] {
         assert!(latency.contains(words), "the plot does not say `{words}`");
     }
+    assert!(latency.contains("straight") && !latency.contains("is not shown"));
     let rates = svg(Kind::ThroughputOverTime);
     assert!(rates.contains("5.0k offered, dashed") && rates.contains("operations a second"));
     let levels = svg(Kind::LevelsOverTime);
@@ -111,6 +112,22 @@ fn plots_over_time_are_drawn_from_stored_files_alone_and_only_where_there_are_se
         assert!(std::fs::metadata(png).unwrap().len() > 20_000);
     }
     assert!(!stems.iter().any(|stem| stem.contains("load-latency-over-time")));
+}
+
+#[test]
+fn nobody_is_told_to_look_at_lanes_that_are_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    small_experiment(dir.path(), 1);
+    lengthen(dir.path());
+    for run in std::fs::read_dir(dir.path().join("runs")).unwrap() {
+        let path = run.unwrap().path().join("events.jsonl");
+        let events = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(&path, events.lines().next().unwrap()).unwrap();
+    }
+    let stored = Stored::read(dir.path()).unwrap();
+    let svg = draw_kind(&stored, dir.path(), Kind::LatencyOverTime).unwrap().remove(0).svg;
+    assert!(!svg.contains("straight") && !svg.contains("red band"), "there is nothing below");
+    assert!(svg.contains("told of no"));
 }
 
 #[test]

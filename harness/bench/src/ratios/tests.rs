@@ -63,10 +63,27 @@ fn a_block_is_compared_with_itself_and_counts_only_where_both_are_sound() {
     );
     // √(1/2 · 2) = 1, whatever the means of the rates are.
     assert!((rate.ratio - 1.0).abs() < 1e-12, "{rate:?}");
-    assert!((find(&all, "peer", Metric::P99).ratio - 1.0).abs() < 1e-12);
+    assert!((find(&all, "peer", Metric::ServiceP99).ratio - 1.0).abs() < 1e-12);
     // What was not measured, and processor time below the clock's tick, has no ratio.
     let metrics: Vec<&str> = all.iter().map(|ratio| ratio.metric.as_str()).collect();
     assert_eq!(metrics, ["ops_per_s", "svc_p99_us"]);
+}
+
+/// A stall of one operation in the store is a queue of them in front of it: the two times may differ in opposite ways.
+#[test]
+fn an_open_loop_is_compared_by_response_times_too_under_a_name_of_their_own() {
+    let numbers = [(1, "ours", 100.0, 10.0, 0), (1, "peer", 100.0, 5.0, 0)];
+    let mut stored = stored(&["ours", "peer"], "ours", &numbers);
+    for (run, (p50, p99)) in stored.runs.iter_mut().zip([(20.0, 100.0), (30.0, 400.0)]) {
+        let row = &mut run.rows[0];
+        (row.rsp_p50_us, row.rsp_p99_us) = (Some(p50), Some(p99));
+    }
+    let all = ratios(&stored);
+    let metrics: Vec<&str> = all.iter().map(|ratio| ratio.metric.as_str()).collect();
+    assert_eq!(metrics, ["ops_per_s", "svc_p99_us", "rsp_p50_us", "rsp_p99_us"]);
+    assert_eq!(find(&all, "peer", Metric::ServiceP99).ratio, 0.5);
+    assert!((find(&all, "peer", Metric::ResponseP50).ratio - 1.5).abs() < 1e-12);
+    assert!((find(&all, "peer", Metric::ResponseP99).ratio - 4.0).abs() < 1e-12);
 }
 
 #[test]
@@ -82,7 +99,7 @@ fn the_better_of_a_peers_rows_is_chosen_in_each_block_and_for_each_metric() {
     let all = ratios(&stored(&["ours", "peer", "peer:default"], "ours", &numbers));
     // √(2 · 8) = 4 and √(1/2 · 4) = √2.
     assert!((find(&all, "peer:better", Metric::OpsPerS).ratio - 4.0).abs() < 1e-12);
-    assert!((find(&all, "peer:better", Metric::P99).ratio - 2.0_f64.sqrt()).abs() < 1e-12);
+    assert!((find(&all, "peer:better", Metric::ServiceP99).ratio - 2.0_f64.sqrt()).abs() < 1e-12);
     assert!((find(&all, "peer", Metric::OpsPerS).ratio - 2.0_f64.sqrt()).abs() < 1e-12);
     // As the baseline, it is compared with what is no part of it.
     let all = ratios(&stored(&["ours", "peer", "peer:default"], "peer:better", &numbers));

@@ -64,6 +64,30 @@ fn settling_fills_what_the_phase_before_it_left_open_and_has_a_row_of_its_own() 
 }
 
 #[test]
+fn the_series_of_the_engine_tells_what_waits_what_runs_and_who_has_the_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let phase = format!(
+        "[[phase]]\nkind = \"run\"\nops = 20_000{UPDATES}load = {{ model = \"closed\", threads = 1 }}\n"
+    );
+    for (engine, knows) in [("nori-lsm", true), ("noop", false)] {
+        let (plan, _) = run(dir.path(), engine, &phase);
+        let mut reader = csv::Reader::from_path(plan.dir.join("engine.csv")).unwrap();
+        let heading = reader.headers().unwrap().clone();
+        let last = reader.records().last().unwrap().unwrap();
+        for column in [
+            "memtables_sealed",
+            "memtables_sealed_bytes",
+            "compactions_running",
+            "filter_bytes",
+            "index_bytes",
+        ] {
+            let at = heading.iter().position(|name| name == column).unwrap();
+            assert_eq!(last[at].parse::<u64>().is_ok(), knows, "{engine} {column}: {last:?}");
+        }
+    }
+}
+
+#[test]
 fn a_store_that_cannot_be_asked_is_watched_until_it_rests() {
     let dir = tempfile::tempdir().unwrap();
     let (plan, _) = run(dir.path(), "noop", "[[phase]]\nkind = \"settle\"");
@@ -75,6 +99,24 @@ fn a_store_that_cannot_be_asked_is_watched_until_it_rests() {
     let plan = plan_of(dir.path(), "noop", &format!("{HEAD}{late}"));
     let error = carry_out(&plan, &mut |_| {}).unwrap_err().to_string();
     assert_eq!(error, "w did not settle within 300ms");
+}
+
+/// As on a disk that was full when the phase failed: neither its rows nor how it ended can be noted.
+#[test]
+fn an_error_that_cannot_be_noted_is_told_before_the_one_of_noting_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let phases = "[[phase]]\nkind = \"settle\"\ntimeout = \"300ms\"";
+    let plan = plan_of(dir.path(), "noop", &format!("{HEAD}{phases}"));
+    let error = carry_out(&plan, &mut |message| {
+        if matches!(message, Message::Begin { step: 1 }) {
+            for name in ["manifest.json.new", "summary.csv.new"] {
+                std::fs::create_dir(plan.dir.join(name)).unwrap();
+            }
+        }
+    });
+    let told = format!("{:#}", error.unwrap_err());
+    assert!(told.starts_with("w did not settle within 300ms; and then: writing "), "{told}");
+    assert!(told.contains("summary.csv: ") && told.contains("manifest.json: "), "{told}");
 }
 
 #[test]

@@ -177,3 +177,47 @@ fn a_log_that_was_cut_off_is_no_obstacle() {
     assert!(file.metadata().unwrap().len() > whole);
     assert_eq!(bench(&["report", "o"], dir.path()).status.code(), Some(5));
 }
+
+/// An experiment of one run that ended, and its directory.
+fn ended(dir: &Path) -> PathBuf {
+    let args =
+        ["run", "ycsb-c", "--engine", "noop", "--records", "2000", "--ops", "2000", "--out", "o"];
+    assert!(bench(&args, dir).status.success());
+    let mut runs = fs::read_dir(dir.join("o/runs")).expect("an experiment has runs");
+    runs.next().and_then(Result::ok).expect("of which there is one").path()
+}
+
+#[test]
+fn a_log_that_lost_some_of_its_operations_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = ended(dir.path()).join("latency/01-ycsb-c-run.hlog");
+    let whole = fs::read_to_string(&log).unwrap();
+    let heading: String =
+        whole.split_inclusive('\n').filter(|line| line.starts_with('#')).collect();
+    for (damaged, holds) in [("", 0), (&*heading, 0), (&*(whole.clone() + &whole), 4_000)] {
+        fs::write(&log, damaged).unwrap();
+        let output = bench(&["report", "o"], dir.path());
+        assert_eq!(output.status.code(), Some(2), "{}", said(&output.stdout));
+        let (error, name) = (said(&output.stderr), "latency/01-ycsb-c-run.hlog");
+        assert!(error.contains(&format!("{name} holds {holds} of 2000 operations")), "{error}");
+        assert_eq!(error.trim_end().lines().count(), 1, "{error}");
+    }
+    fs::write(&log, whole).unwrap();
+    assert!(bench(&["report", "o"], dir.path()).status.success());
+}
+
+#[test]
+fn a_run_that_failed_is_told_of_even_where_the_summary_cannot_be_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let workload = "schema = \"norikv.workload/1\"\nname = \"w\"\n[keys]\nrecords = 2000\n[values]\nrecord = \"blob\"\n\
+         size = { dist = \"constant\", bytes = 100 }\ncheck_every = 0\n[[phase]]\nkind = \"load\"\n\
+         load = { model = \"closed\", threads = 1 }\n[[phase]]\nkind = \"settle\"\ntimeout = \"100ms\"\n";
+    fs::write(dir.path().join("w.toml"), workload).unwrap();
+    // Takes the place of the file that the summary is first written to, as a full disk would.
+    fs::create_dir_all(dir.path().join("o/summary.csv.new")).unwrap();
+    let output = bench(&["run", "w.toml", "--engine", "noop", "--out", "o"], dir.path());
+    let error = said(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{error}");
+    let first = "error: noop: w did not settle within 100ms; and then: writing o/summary.csv: ";
+    assert!(error.starts_with(first) && error.trim_end().lines().count() == 1, "{error}");
+}

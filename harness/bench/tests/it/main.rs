@@ -1,8 +1,10 @@
 //! The program as its user meets it: arguments in, files, lines and exit codes out.
 
 mod blocks;
+mod doctor;
 mod ends;
 mod inspect;
+mod read_only;
 mod workloads;
 
 use std::fs;
@@ -158,6 +160,7 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
         ("run ycsb --value-bytes 0", "values have 1 to"),
         ("run ycsb --blocks 0", "--blocks: `0` is not from 1 to 20"),
         ("run ycsb --blocks 21", "--blocks: `21` is not from 1 to 20"),
+        ("doctor --blocks 0", "--blocks: `0` is not from 1 to 20"),
         (
             "run ycsb --engine noop --baseline nop",
             "`nop` is not among the targets noop; did you mean `noop`?",
