@@ -6,6 +6,7 @@ mod complaint;
 
 use crate::experiment::{Experiment, finish};
 use crate::inspect::Inspect;
+use crate::limits::{self, Limits};
 use crate::names::{
     self, Target, baseline, imported_steps, parse_arrival, parse_blocks, parse_bytes, parse_choice,
     parse_count, parse_memory, parse_minutes, parse_rate, parse_threads, references, steps,
@@ -100,6 +101,30 @@ enum Command {
         /// As JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Parts alone, each beside what this machine could do at best and beside the goal
+    #[command(after_help = limits::sections())]
+    Limits {
+        /// What is measured [default: everything]
+        section: Vec<String>,
+        /// Open a store of 10 GB, not of 2
+        #[arg(long)]
+        full: bool,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+        /// Where the stores lie while they are measured
+        #[arg(long, default_value = "results/limits")]
+        dir: PathBuf,
+    },
+    /// Measures one part; started by `limits`
+    #[command(hide = true)]
+    LimitsJob {
+        section: String,
+        job: String,
+        dir: PathBuf,
+        #[arg(long)]
+        full: bool,
     },
     /// Carries out one plan; started by the other commands
     #[command(hide = true)]
@@ -287,6 +312,12 @@ pub(crate) fn run() -> Result<()> {
         Some(Command::Inspect { kind, path, limit, json }) => {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             inspect::inspect(&Inspect { kind, path, limit, is_json: json })
+        }
+        Some(Command::Limits { section, full, json, dir }) => {
+            limits::limits(&Limits { sections: section, is_full: full, is_json: json, dir })
+        }
+        Some(Command::LimitsJob { section, job, dir, full }) => {
+            limits::carry_out(&section, &job, &dir, full)
         }
         Some(Command::Worker { plan }) => worker::work(&plan),
     }

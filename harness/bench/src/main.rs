@@ -14,6 +14,7 @@
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
 //! | `soak`, `inspect` | trials of the engine, its files; no measuring |
+//! | `limits` | parts alone, beside what the machine could do |
 //! | `stored`, `course`, `table`, `plot`, `report` | what people see, from files alone |
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish or are invalid (3 and 4 belong to claims, which come later);
@@ -31,6 +32,7 @@ mod guard;
 mod inspect;
 mod interrupt;
 mod latency;
+mod limits;
 mod list;
 mod machine;
 mod manifest;
