@@ -9,6 +9,7 @@
 //! A job's store lies in its own folder, which goes with the job, also if that was killed or the user pressed Ctrl-C. Left
 //! to others: whole workloads (`run`), and parts in more variants than the defaults (the benches of each crate).
 
+mod filter;
 mod harness;
 mod job;
 mod memory;
@@ -52,7 +53,11 @@ struct Section {
 }
 
 /// All of them, in the order in which they run.
-static SECTIONS: [Section; 2] = [harness::SECTION, memory::SECTION];
+static SECTIONS: [Section; 3] = [
+    harness::SECTION,
+    filter::SECTION,
+    memory::SECTION,
+];
 
 /// What the user asks for.
 pub(crate) struct Limits {
@@ -69,6 +74,8 @@ struct Found {
     name: &'static str,
     about: &'static str,
     rows: Vec<Row>,
+    /// Why some of them are not to be believed.
+    doubts: Vec<String>,
 }
 
 /// All that was measured, as `--json` prints it.
@@ -169,13 +176,13 @@ impl Document {
         }
         let bar = bar(seconds, asked.is_json);
         let outcome = chosen.iter().try_for_each(|section| {
-            let rows = measure(section, asked, &bar, interrupts)?;
+            let found = measure(section, asked, &bar, interrupts)?;
             if !asked.is_json {
-                bar.suspend(|| show::section(section.name, section.about, &rows));
+                bar.suspend(|| show::section(&found));
             }
-            self.goals_missed += rows.iter().filter(|row| row.misses_goal()).count();
-            self.floors_missed += rows.iter().filter(|row| row.misses_floor()).count();
-            self.sections.push(Found { name: section.name, about: section.about, rows });
+            self.goals_missed += found.rows.iter().filter(|row| row.misses_goal()).count();
+            self.floors_missed += found.rows.iter().filter(|row| row.misses_floor()).count();
+            self.sections.push(found);
             anyhow::Ok(())
         });
         bar.finish_and_clear();
@@ -205,11 +212,11 @@ fn measure(
     asked: &Limits,
     bar: &ProgressBar,
     interrupts: &Interrupts,
-) -> Result<Vec<Row>> {
+) -> Result<Found> {
     let jobs = (section.jobs)();
     let seconds = section.seconds[usize::from(asked.is_full)] as f64;
     let units = seconds * UNITS_PER_SECOND / jobs.len() as f64;
-    let mut rows = Vec::new();
+    let (mut rows, mut doubts) = (Vec::new(), Vec::new());
     for job in &jobs {
         let before = bar.position();
         let mut listen = |told| match told {
@@ -218,13 +225,14 @@ fn measure(
                 bar.set_message(format!("{} {job} {what}", section.name));
             }
             Told::Row { row } => rows.push(*row),
+            Told::Doubt { why } => doubts.push(why),
             Told::Failed { .. } => {}
         };
         run_child(section.name, job, asked, &mut listen, interrupts)
             .with_context(|| format!("{} {job}", section.name).trim().to_owned())?;
         bar.set_position(before + units as u64);
     }
-    Ok(rows)
+    Ok(Found { name: section.name, about: section.about, rows, doubts })
 }
 
 /// Runs one job in a child process; its folder goes with it.

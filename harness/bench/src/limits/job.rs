@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The engine that is measured.
-const ENGINE: &str = "nori-lsm";
+pub(crate) const ENGINE: &str = "nori-lsm";
 
 /// What a job tells its parent.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -21,6 +21,8 @@ pub(crate) enum Told {
     At { share: f64, what: String },
     /// What it found.
     Row { row: Box<Row> },
+    /// Why what it found is not to be believed, if so.
+    Doubt { why: String },
     /// It ended early.
     Failed { why: String },
 }
@@ -75,7 +77,6 @@ impl<'a> Job<'a> {
     }
 
     /// Whether the large sizes were asked for.
-    #[expect(dead_code, reason = "the section of openings comes next")]
     pub(crate) fn is_full(&self) -> bool {
         self.is_full
     }
@@ -85,8 +86,17 @@ impl<'a> Job<'a> {
         (usual / self.divisor).max(1)
     }
 
+    /// How many times smaller everything is.
+    pub(crate) fn divisor(&self) -> u32 {
+        u32::try_from(self.divisor).unwrap_or(u32::MAX)
+    }
+
     pub(crate) fn at(&mut self, share: f64, what: &str) {
         (self.tell)(Told::At { share, what: what.into() });
+    }
+
+    pub(crate) fn doubt(&mut self, why: String) {
+        (self.tell)(Told::Doubt { why });
     }
 
     pub(crate) fn found(&mut self, row: Row) {
@@ -127,6 +137,8 @@ pub(crate) fn anonymous_mib() -> Result<f64> {
 }
 
 pub(crate) const MIB: f64 = 1_048_576.0;
+/// Of rates of bytes, which are told in units of ten.
+pub(crate) const MEGA: f64 = 1e6;
 
 /// A number that looks random, another for each `n`.
 pub(crate) fn mixed(n: u64) -> u64 {

@@ -11,6 +11,7 @@
 use super::Section;
 use super::job::{Job, MIB, anonymous_mib, key, mixed, open, processors};
 use super::row::{Figure, Row, Worth};
+use crate::plot::thousands;
 use anyhow::{Context, Result, ensure};
 use nori_kv::{Durability, Engine, Maintain, WriteBatch, stat};
 use nori_lsm::Components;
@@ -21,7 +22,7 @@ use std::time::Duration;
 pub(super) const SECTION: Section = Section {
     name: "memory",
     about: "anonymous memory of a store of 64 MiB that is loaded with 20 times as much, per memtable and cache",
-    seconds: [180, 180],
+    seconds: [240, 240],
     jobs,
     measure,
 };
@@ -67,7 +68,7 @@ fn measure(job: &mut Job<'_>) -> Result<()> {
     for (when, seen) in [("peak", peak), ("at rest", end)] {
         let process = Figure::new("the process before the store", before, "MiB", 1);
         let counted = Figure::new("counted by the engine", seen.counted_mib, "MiB", 1);
-        let what = format!("{seam} {part}, {when} ({records} records)");
+        let what = format!("{seam} {part}, {when} ({} records)", thousands(records));
         let figure = Figure::new(what, seen.mib, "MiB", seen.looks);
         job.found(Row::new(figure, &[process, counted]).at_most(Worth::Floor, FLOOR_MIB));
     }

@@ -66,7 +66,6 @@ impl Row {
 
     /// The figure is to be `least` at least.
     #[must_use]
-    #[cfg_attr(not(test), expect(dead_code, reason = "the sections of throughput come next"))]
     pub(crate) fn at_least(mut self, worth: Worth, least: f64) -> Self {
         let holds = self.figure.value >= least;
         self.bounds.push(Bound { worth, value: least, is_most: false, holds });

@@ -1,12 +1,14 @@
 //! The lines that people read.
 
+use super::Found;
 use super::row::{Bound, Figure, Row, Worth};
 use crate::out;
 use crate::plot::thousands;
 
 /// Prints a section: its name, what it measures, then a line for each row with its physical figures below.
-pub(super) fn section(name: &str, about: &str, rows: &[Row]) {
-    lines(name, about, rows).iter().for_each(|line| out::line(line));
+pub(super) fn section(found: &Found) {
+    lines(found.name, found.about, &found.rows).iter().for_each(|line| out::line(line));
+    found.doubts.iter().for_each(|why| out::line(&format!("  NOT TO BE BELIEVED: {why}")));
 }
 
 fn lines(name: &str, about: &str, rows: &[Row]) -> Vec<String> {
@@ -59,7 +61,8 @@ fn said(bound: &Bound, unit: &str) -> String {
     };
     let sign = if bound.is_most { "<=" } else { ">=" };
     let holds = if bound.holds { "holds" } else { "MISSED" };
-    format!("{worth} {sign} {} {unit} {holds}", value(bound.value))
+    // Bounds are round numbers or have one decimal: shown as they are.
+    format!("{worth} {sign} {} {unit} {holds}", (bound.value * 10.0).round() / 10.0)
 }
 
 #[cfg(test)]
