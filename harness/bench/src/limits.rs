@@ -13,6 +13,7 @@ mod filter;
 mod harness;
 mod job;
 mod memory;
+mod memtable;
 mod physical;
 mod row;
 mod show;
@@ -53,9 +54,10 @@ struct Section {
 }
 
 /// All of them, in the order in which they run.
-static SECTIONS: [Section; 3] = [
+static SECTIONS: [Section; 4] = [
     harness::SECTION,
     filter::SECTION,
+    memtable::SECTION,
     memory::SECTION,
 ];
 

@@ -88,6 +88,7 @@ fn every_other_section_finds_what_it_says_at_a_small_size() {
     // Sections whose p99 needs samples are made less small.
     for (section, divisor, count) in [
         ("filter", 1_000, 5),
+        ("memtable", 1_000, 10),
     ] {
         let rows = rows(section, "", divisor);
         assert_eq!(rows.len(), count, "{section}");
