@@ -17,6 +17,7 @@ mod memtable;
 mod physical;
 mod row;
 mod show;
+mod wal;
 
 use crate::guard::{self, DirLock};
 use crate::interrupt::Interrupts;
@@ -54,10 +55,11 @@ struct Section {
 }
 
 /// All of them, in the order in which they run.
-static SECTIONS: [Section; 4] = [
+static SECTIONS: [Section; 5] = [
     harness::SECTION,
     filter::SECTION,
     memtable::SECTION,
+    wal::SECTION,
     memory::SECTION,
 ];
 
