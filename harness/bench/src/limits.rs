@@ -9,6 +9,7 @@
 //! A job's store lies in its own folder, which goes with the job, also if that was killed or the user pressed Ctrl-C. Left
 //! to others: whole workloads (`run`), and parts in more variants than the defaults (the benches of each crate).
 
+mod fdatasync;
 mod filter;
 mod harness;
 mod job;
@@ -55,11 +56,12 @@ struct Section {
 }
 
 /// All of them, in the order in which they run.
-static SECTIONS: [Section; 5] = [
+static SECTIONS: [Section; 6] = [
     harness::SECTION,
     filter::SECTION,
     memtable::SECTION,
     wal::SECTION,
+    fdatasync::SECTION,
     memory::SECTION,
 ];
 
