@@ -13,6 +13,7 @@ mod fdatasync;
 mod filter;
 mod harness;
 mod job;
+mod latency;
 mod memory;
 mod memtable;
 mod physical;
@@ -56,12 +57,13 @@ struct Section {
 }
 
 /// All of them, in the order in which they run.
-static SECTIONS: [Section; 6] = [
+static SECTIONS: [Section; 7] = [
     harness::SECTION,
     filter::SECTION,
     memtable::SECTION,
     wal::SECTION,
     fdatasync::SECTION,
+    latency::SECTION,
     memory::SECTION,
 ];
 
