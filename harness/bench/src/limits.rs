@@ -17,6 +17,7 @@ mod latency;
 mod memory;
 mod memtable;
 mod physical;
+mod replay;
 mod row;
 mod show;
 mod wal;
@@ -57,13 +58,14 @@ struct Section {
 }
 
 /// All of them, in the order in which they run.
-static SECTIONS: [Section; 7] = [
+static SECTIONS: [Section; 8] = [
     harness::SECTION,
     filter::SECTION,
     memtable::SECTION,
     wal::SECTION,
     fdatasync::SECTION,
     latency::SECTION,
+    replay::SECTION,
     memory::SECTION,
 ];
 
