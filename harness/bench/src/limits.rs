@@ -16,6 +16,7 @@ mod job;
 mod latency;
 mod memory;
 mod memtable;
+mod merge;
 mod physical;
 mod replay;
 mod row;
@@ -58,7 +59,7 @@ struct Section {
 }
 
 /// All of them, in the order in which they run.
-static SECTIONS: [Section; 8] = [
+static SECTIONS: [Section; 9] = [
     harness::SECTION,
     filter::SECTION,
     memtable::SECTION,
@@ -66,6 +67,7 @@ static SECTIONS: [Section; 8] = [
     fdatasync::SECTION,
     latency::SECTION,
     replay::SECTION,
+    merge::SECTION,
     memory::SECTION,
 ];
 
