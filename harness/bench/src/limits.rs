@@ -17,6 +17,7 @@ mod latency;
 mod memory;
 mod memtable;
 mod merge;
+mod opening;
 mod physical;
 mod replay;
 mod row;
@@ -59,7 +60,7 @@ struct Section {
 }
 
 /// All of them, in the order in which they run.
-static SECTIONS: [Section; 9] = [
+static SECTIONS: [Section; 10] = [
     harness::SECTION,
     filter::SECTION,
     memtable::SECTION,
@@ -68,6 +69,7 @@ static SECTIONS: [Section; 9] = [
     latency::SECTION,
     replay::SECTION,
     merge::SECTION,
+    opening::SECTION,
     memory::SECTION,
 ];
 

@@ -94,6 +94,7 @@ fn every_other_section_finds_what_it_says_at_a_small_size() {
         ("latency", 40, 3),
         ("replay", 1_000, 2),
         ("merge", 1_000, 2),
+        ("open", 1_000, 1),
     ] {
         let rows = rows(section, "", divisor);
         assert_eq!(rows.len(), count, "{section}");
