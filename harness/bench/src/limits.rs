@@ -44,6 +44,9 @@ use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
 const SCHEMA: &str = "norikv.limits/1";
+/// The folder of the job under way, in the one that the user chose. The name is nobody else's: what is found under it was
+/// left by a bench that was killed, and is removed.
+const JOB_DIR: &str = "norikv-limits.tmp";
 /// Units of the bar for each second that was estimated.
 const UNITS_PER_SECOND: f64 = 100.0;
 
@@ -257,8 +260,7 @@ fn run_child(
     listen: &mut dyn FnMut(Told),
     interrupts: &Interrupts,
 ) -> Result<()> {
-    let dir = asked.dir.join("data");
-    // A bench that was killed may have left it.
+    let dir = asked.dir.join(JOB_DIR);
     let _ = fs::remove_dir_all(&dir);
     fs::create_dir_all(&dir).with_context(|| format!("creating {}", dir.display()))?;
     let complaints = dir.join("stderr.txt");
