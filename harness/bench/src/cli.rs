@@ -6,7 +6,6 @@ mod complaint;
 
 use crate::experiment::{Experiment, finish};
 use crate::inspect::Inspect;
-use crate::limits::{self, Limits};
 use crate::names::{
     self, Target, baseline, imported_steps, parse_arrival, parse_blocks, parse_bytes, parse_choice,
     parse_count, parse_memory, parse_minutes, parse_rate, parse_threads, references, steps,
@@ -20,7 +19,8 @@ use crate::rows::ALL;
 use crate::soak::Soak;
 use crate::stored::Stored;
 use crate::{
-    Ended, INCOMPLETE, INVALID, experiment, generate, inspect, list, out, soak, table, worker,
+    Ended, INCOMPLETE, INVALID, experiment, generate, inspect, limits, list, out, soak, table,
+    worker,
 };
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
@@ -104,28 +104,10 @@ enum Command {
     },
     /// Parts alone, each beside what this machine could do at best and beside the goal
     #[command(after_help = limits::sections())]
-    Limits {
-        /// What is measured [default: everything]
-        section: Vec<String>,
-        /// Open a store of 10 GB, not of 2
-        #[arg(long)]
-        full: bool,
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-        /// Where the stores lie while they are measured
-        #[arg(long, default_value = "results/limits")]
-        dir: PathBuf,
-    },
+    Limits(limits::Limits),
     /// Measures one part; started by `limits`
     #[command(hide = true)]
-    LimitsJob {
-        section: String,
-        job: String,
-        dir: PathBuf,
-        #[arg(long)]
-        full: bool,
-    },
+    LimitsJob(limits::LimitsJob),
     /// Carries out one plan; started by the other commands
     #[command(hide = true)]
     Worker { plan: PathBuf },
@@ -313,12 +295,8 @@ pub(crate) fn run() -> Result<()> {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
             inspect::inspect(&Inspect { kind, path, limit, is_json: json })
         }
-        Some(Command::Limits { section, full, json, dir }) => {
-            limits::limits(&Limits { sections: section, is_full: full, is_json: json, dir })
-        }
-        Some(Command::LimitsJob { section, job, dir, full }) => {
-            limits::carry_out(&section, &job, &dir, full)
-        }
+        Some(Command::Limits(asked)) => limits::limits(&asked),
+        Some(Command::LimitsJob(job)) => limits::carry_out(&job),
         Some(Command::Worker { plan }) => worker::work(&plan),
     }
 }

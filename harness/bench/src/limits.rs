@@ -31,6 +31,7 @@ use crate::manifest::utc;
 use crate::names::usage;
 use crate::{Ended, FAILED, out};
 use anyhow::{Context, Result, anyhow, bail};
+use clap::Args;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use job::{Job, Told};
 use nori_workloads::nearest;
@@ -39,7 +40,7 @@ use serde::Serialize;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, IsTerminal};
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::SystemTime;
 
@@ -77,12 +78,30 @@ static SECTIONS: [Section; 10] = [
 ];
 
 /// What the user asks for.
+#[derive(Args)]
 pub(crate) struct Limits {
-    /// Names; none for all.
-    pub(crate) sections: Vec<String>,
-    pub(crate) is_full: bool,
-    pub(crate) is_json: bool,
-    pub(crate) dir: PathBuf,
+    /// What is measured [default: everything]
+    #[arg(value_name = "SECTION")]
+    sections: Vec<String>,
+    /// Open a store of 10 GB, not of 2
+    #[arg(long = "full")]
+    is_full: bool,
+    /// As JSON
+    #[arg(long = "json")]
+    is_json: bool,
+    /// Where the stores lie while they are measured
+    #[arg(long, default_value = "results/limits")]
+    dir: PathBuf,
+}
+
+/// What a job's process is told.
+#[derive(Args)]
+pub(crate) struct LimitsJob {
+    section: String,
+    job: String,
+    dir: PathBuf,
+    #[arg(long = "full")]
+    is_full: bool,
 }
 
 /// What a section came to.
@@ -306,10 +325,12 @@ fn run_child(
 }
 
 /// Carries out one job, in a process of its own whose parent listens.
-pub(crate) fn carry_out(name: &str, job: &str, dir: &Path, is_full: bool) -> Result<()> {
+pub(crate) fn carry_out(asked: &LimitsJob) -> Result<()> {
     guard::end_with_parent()?;
-    let section = section(name)?;
-    let outcome = (section.measure)(&mut Job::new(job, dir, is_full, &mut job::tell));
+    let section = section(&asked.section)?;
+    let mut tell = job::tell;
+    let mut job = Job::new(&asked.job, &asked.dir, asked.is_full, &mut tell);
+    let outcome = (section.measure)(&mut job);
     if let Err(error) = &outcome {
         job::tell(Told::Failed { why: format!("{error:#}") });
     }

@@ -1,13 +1,15 @@
 //! What making bytes safe costs on this disk, and what the store makes of it.
 //!
 //! A write of 150 bytes and fdatasync, on a file whose blocks exist and are zeroed and on one that grows; then writes of
-//! class `sync` by one writer and by eight, each a batch of one put. Group sync is what makes eight more than one.
+//! class `sync` by one writer and by eight, each a batch of one put, with each log writer. Group sync is to make eight more
+//! than one.
 
 use super::Section;
 use super::job::{Job, key, open};
 use super::row::{Figure, Row};
 use anyhow::{Context, Result};
 use nori_kv::{Durability, WriteBatch};
+use nori_lsm::Components;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,7 +18,7 @@ use std::time::{Duration, Instant};
 pub(super) const SECTION: Section = Section {
     name: "fdatasync",
     about: "a sync of the disk, on a file whose blocks exist and on one that grows; writes of class `sync`",
-    seconds: [8, 8],
+    seconds: [12, 12],
     jobs: || vec![String::new()],
     measure,
 };
@@ -47,9 +49,11 @@ fn measure(job: &mut Job<'_>) -> Result<()> {
     job.found(Row::new(figure("fdatasync, growing, p50", &growing, 0.5), &[]));
     job.found(Row::new(figure("fdatasync, growing, p99", &growing, 0.99), &[]));
     let alone = Figure::new("one after the other, preallocated", 1e6 / best.value, "/s", best.n);
-    for writers in WRITERS {
-        job.at(0.5, "sync writes");
-        job.found(Row::new(writes(job, writers)?, std::slice::from_ref(&alone)));
+    for line in Components::list().into_iter().filter(|line| line.seam == "wal") {
+        for writers in WRITERS {
+            job.at(0.5, "sync writes");
+            job.found(Row::new(writes(job, line.name, writers)?, std::slice::from_ref(&alone)));
+        }
     }
     Ok(())
 }
@@ -73,8 +77,8 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
 }
 
 /// Writes of class `sync` a second by so many writers.
-fn writes(job: &Job<'_>, writers: u64) -> Result<Figure> {
-    let engine = open(&job.path(&format!("store-{writers}")), MEMORY, &[], 1)?;
+fn writes(job: &Job<'_>, wal: &str, writers: u64) -> Result<Figure> {
+    let engine = open(&job.path(&format!("{wal}-{writers}")), MEMORY, &[("wal", wal)], 1)?;
     let (done, began) = (AtomicU64::new(0), Instant::now());
     let until = WRITING / job.divisor();
     let write = |writer: u64| -> Result<()> {
@@ -100,5 +104,5 @@ fn writes(job: &Job<'_>, writers: u64) -> Result<Figure> {
     let n = done.load(Ordering::Relaxed);
     let per_second = n as f64 / began.elapsed().as_secs_f64();
     let plural = if writers == 1 { "" } else { "s" };
-    Ok(Figure::new(format!("sync writes, {writers} writer{plural}"), per_second, "/s", n))
+    Ok(Figure::new(format!("sync writes, {wal}, {writers} writer{plural}"), per_second, "/s", n))
 }

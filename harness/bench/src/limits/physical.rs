@@ -8,8 +8,8 @@ use super::row::{Figure, median};
 use anyhow::{Context, Result};
 use std::fs::File;
 use std::hint::black_box;
-use std::io::Read;
-use std::path::PathBuf;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 /// Trials of a figure, of which it is the median.
@@ -128,5 +128,21 @@ pub(super) fn reading(what: &str, paths: &[PathBuf]) -> Result<Figure> {
             }
         }
         Ok(())
+    })
+}
+
+/// Writing a new file and making it safe.
+pub(super) fn writing(path: &Path, bytes: u64) -> Result<Figure> {
+    let piece = vec![1; 1 << 20];
+    rate("writing a file and syncing it", bytes, || {
+        let mut file = File::create(path)?;
+        let mut left = bytes as usize;
+        while left > 0 {
+            let some = left.min(piece.len());
+            file.write_all(&piece[..some])?;
+            left -= some;
+        }
+        file.sync_all()?;
+        Ok(std::fs::remove_file(path)?)
     })
 }

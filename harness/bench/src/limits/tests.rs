@@ -1,3 +1,5 @@
+//! Sections at a small size, and what holds for all of them.
+
 use super::row::{Bound, Figure, Worth, median};
 use super::*;
 
@@ -90,7 +92,7 @@ fn every_other_section_finds_what_it_says_at_a_small_size() {
         ("filter", 1_000, 5),
         ("memtable", 1_000, 10),
         ("wal", 1_000, 2),
-        ("fdatasync", 20, 6),
+        ("fdatasync", 20, 8),
         ("latency", 40, 3),
         ("replay", 1_000, 2),
         ("merge", 1_000, 2),
