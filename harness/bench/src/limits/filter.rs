@@ -102,10 +102,9 @@ fn out_of_cache(job: &mut Job<'_>, policy: &dyn FilterPolicy) -> Result<()> {
     let n = hashes[0].len() as u64;
     let alone = physical::nanos("out of cache, alone", n, |trial| {
         let in_turn = hashes[trial].iter().zip(filters.iter().cycle());
-        let ask = |last, (hash, filter): (&u64, &Box<dyn Filter>)| {
-            u64::from(filter.may_contain(hash ^ last))
-        };
-        black_box(in_turn.fold(0, ask));
+        let last =
+            in_turn.fold(0, |last, (hash, filter)| u64::from(filter.may_contain(hash ^ last)));
+        black_box(last);
     });
     let groups: Vec<&[Box<dyn Filter>]> = filters.chunks_exact(RUNS).collect();
     let probes = n * RUNS as u64;
