@@ -17,8 +17,8 @@ use crate::progress::Progress;
 use crate::soak::Soak;
 use crate::stored::Stored;
 use crate::{
-    Ended, INCOMPLETE, INVALID, doctor, experiment, generate, guard, inspect, list, out, soak,
-    table, worker,
+    Ended, INCOMPLETE, INVALID, doctor, experiment, generate, guard, inspect, limits, list, out,
+    soak, table, worker,
 };
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
@@ -102,6 +102,12 @@ enum Command {
     },
     /// Is this machine fit to measure on? What spoils numbers, an fsync probe, the noise of an engine against itself
     Doctor(doctor::DoctorArgs),
+    /// Parts alone, each beside what this machine could do at best and beside the goal
+    #[command(after_help = limits::sections())]
+    Limits(limits::Limits),
+    /// Measures one part; started by `limits`
+    #[command(hide = true)]
+    LimitsJob(limits::LimitsJob),
     /// Carries out one plan; started by the other commands
     #[command(hide = true)]
     Worker { plan: PathBuf },
@@ -290,6 +296,8 @@ pub(crate) fn run() -> Result<()> {
             inspect::inspect(&Inspect { kind, path, limit, is_json: json })
         }
         Some(Command::Doctor(args)) => doctor::doctor(&args),
+        Some(Command::Limits(asked)) => limits::limits(&asked),
+        Some(Command::LimitsJob(job)) => limits::carry_out(&job),
         Some(Command::Worker { plan }) => worker::work(&plan),
     }
 }

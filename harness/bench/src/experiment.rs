@@ -98,7 +98,7 @@ impl Prepared {
 ///
 /// A usage error that names the directory, if it cannot be had or holds another experiment than the one to go on with.
 pub(crate) fn prepare(experiment: &Experiment) -> Result<Prepared> {
-    let lock = DirLock::take(&experiment.dir)?;
+    let lock = DirLock::take(&experiment.dir, "--out")?;
     let argv: Vec<String> = std::env::args().collect();
     let plans = blocks::plans(experiment, &argv)?;
     let mut note = Note {

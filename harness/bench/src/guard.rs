@@ -39,14 +39,14 @@ pub(crate) struct DirLock {
 }
 
 impl DirLock {
-    /// Makes the directory and locks it.
+    /// Makes the directory, which the user named by `option`, and locks it.
     ///
     /// # Errors
     ///
     /// A usage error that names the directory, if it cannot be written to or another bench holds it.
-    pub(crate) fn take(dir: &Path) -> Result<Self> {
+    pub(crate) fn take(dir: &Path, option: &str) -> Result<Self> {
         let unusable = |error: std::io::Error| {
-            usage(format!("--out {} cannot be used: {error}", dir.display()))
+            usage(format!("{option} {} cannot be used: {error}", dir.display()))
         };
         std::fs::create_dir_all(dir).map_err(unusable)?;
         // The lock of a bench that was killed may be there, and be opened where no other file can be made.
@@ -59,7 +59,7 @@ impl DirLock {
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) => {
                     return Err(usage(format!(
-                        "another bench is writing to {}; wait for it or choose another --out",
+                        "another bench is writing to {}; wait for it or choose another {option}",
                         dir.display()
                     )));
                 }
@@ -162,25 +162,25 @@ mod tests {
     fn a_directory_is_locked_once_and_left_without_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("a/b");
-        let lock = DirLock::take(&out).unwrap();
-        let error = DirLock::take(&out).err().unwrap();
+        let lock = DirLock::take(&out, "--out").unwrap();
+        let error = DirLock::take(&out, "--out").err().unwrap();
         assert!(error.is::<crate::Usage>());
         assert!(error.to_string().starts_with("another bench is writing to "), "{error}");
         drop(lock);
         assert!(!out.join(LOCK).exists());
-        DirLock::take(&out).unwrap();
+        DirLock::take(&out, "--out").unwrap();
     }
 
     #[test]
     fn a_lock_of_a_removed_file_is_not_taken_for_the_directorys() {
         let dir = tempfile::tempdir().unwrap();
-        let old = DirLock::take(dir.path()).unwrap();
+        let old = DirLock::take(dir.path(), "--out").unwrap();
         std::fs::remove_file(dir.path().join(LOCK)).unwrap();
-        let new = DirLock::take(dir.path()).unwrap();
+        let new = DirLock::take(dir.path(), "--out").unwrap();
         drop(old);
         // The old one has removed the new one's file; what is locked now is not in the directory any more.
         drop(new);
-        DirLock::take(dir.path()).unwrap();
+        DirLock::take(dir.path(), "--out").unwrap();
     }
 
     #[test]

@@ -15,6 +15,7 @@
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
 //! | `soak`, `inspect` | trials of the engine, its files; no measuring |
 //! | `doctor` | whether the machine is fit to measure on |
+//! | `limits` | parts alone, beside what the machine could do |
 //! | `stored`, `course`, `table`, `plot`, `report` | what people see, from files alone |
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish or are invalid (3 and 4 belong to claims, which come later);
@@ -33,6 +34,7 @@ mod guard;
 mod inspect;
 mod interrupt;
 mod latency;
+mod limits;
 mod list;
 mod machine;
 mod manifest;

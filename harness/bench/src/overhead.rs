@@ -21,8 +21,13 @@ pub(crate) struct Overhead {
     pub(crate) in_service_ns: f64,
 }
 
-/// Runs the probe.
+/// What the harness costs.
 pub(crate) fn measure(seed: u64) -> Result<Overhead> {
+    Ok(probe(seed)?.0)
+}
+
+/// What the harness costs, and of how many operations that is the mean.
+pub(crate) fn probe(seed: u64) -> Result<(Overhead, u64)> {
     let overrides = Overrides {
         records: Some(1_000_000),
         value_bytes: Some(100),
@@ -49,11 +54,12 @@ pub(crate) fn measure(seed: u64) -> Result<Overhead> {
         rate: None,
     };
     let outcome = run_phase(&job, &mut |_| {})?;
-    let ops = outcome.counts.ops_total().max(1) as f64;
-    Ok(Overhead {
-        per_op_ns: outcome.seconds * 1e9 / ops,
+    let ops = outcome.counts.ops_total().max(1);
+    let overhead = Overhead {
+        per_op_ns: outcome.seconds * 1e9 / ops as f64,
         in_service_ns: outcome.latencies.total().mean(),
-    })
+    };
+    Ok((overhead, ops))
 }
 
 #[cfg(test)]

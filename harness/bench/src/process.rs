@@ -77,6 +77,12 @@ pub(crate) fn rss_bytes() -> Option<u64> {
     labelled(&status, "VmRSS:").map(|kib| kib * 1_024)
 }
 
+/// Memory of this process alone that no file stands behind: its heap and its stacks.
+pub(crate) fn rss_anonymous_bytes() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    labelled(&status, "RssAnon:").map(|kib| kib * 1_024)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -83,7 +83,7 @@ pub(crate) fn soak(soak: &Soak) -> Result<()> {
         return one(&rounds, number);
     }
     let interrupts = Interrupts::listen()?;
-    let lock = DirLock::take(&soak.dir)?;
+    let lock = DirLock::take(&soak.dir, "--out")?;
     let mut state = State::begin(&soak.dir, soak.seed, &rounds)?;
     let until = Duration::from_secs_f64(soak.minutes * 60.0);
     let outcome = campaign(soak, &rounds, &mut state, until, &interrupts);

@@ -12,6 +12,8 @@
 mod offered;
 mod settle;
 
+pub(crate) use offered::fault;
+
 use crate::drive::{Interval, PhaseJob, PhaseOutcome, Tick, run_phase};
 use crate::events::{Calibrated, EventLog, Moment};
 use crate::first_error;
@@ -224,7 +226,7 @@ impl Run<'_> {
             kept(&outcome, self.write_percentiles(number, &step, &outcome))?;
             self.settling = Some(Settling { row: self.rows.len(), before });
             self.rows.extend(rows_of(self.plan, &step, &outcome, &seen));
-            if let Some(why) = rate.and_then(|rate| offered::fault(&step, &outcome, rate)) {
+            if let Some(why) = rate.and_then(|rate| fault(&step, &outcome, rate)) {
                 tell(&Message::Invalid { why: why.clone() });
                 self.invalid.push(why);
             }

@@ -83,7 +83,7 @@ fn closed_loop(step: &Step) -> Step {
 }
 
 /// Why the phase's numbers are not to be believed, if they are not.
-pub(super) fn fault(step: &Step, outcome: &PhaseOutcome, rate: f64) -> Option<String> {
+pub(crate) fn fault(step: &Step, outcome: &PhaseOutcome, rate: f64) -> Option<String> {
     let open = outcome.open.as_ref()?;
     let name = &step.label;
     if let Some(lag) = quantile_us(open.lag(), 0.99).filter(|lag| *lag > LAG_P99_MAX_US) {

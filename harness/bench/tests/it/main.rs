@@ -4,6 +4,7 @@ mod blocks;
 mod doctor;
 mod ends;
 mod inspect;
+mod limits;
 mod read_only;
 mod workloads;
 
@@ -210,7 +211,7 @@ fn an_out_that_cannot_be_used_is_one_line_that_names_it_and_exit_2() {
 #[test]
 fn help_is_what_it_was_and_goes_to_standard_output() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [&["--help"][..], &["run", "--help"], &["--version"]] {
+    for args in [&["--help"][..], &["run", "--help"], &["limits", "--help"], &["--version"]] {
         let output = bench(args, dir.path());
         assert!(output.status.success() && output.stderr.is_empty(), "{args:?}");
         assert!(said(&output.stdout).contains("norikv-bench"), "{args:?}");
