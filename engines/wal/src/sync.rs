@@ -4,7 +4,8 @@
 //! 2. If no sync runs, it leads: it notes how far the log reaches now, and syncs the sealed segments
 //!    that are not safe yet, oldest first, then the active one.
 //! 3. If one runs, it waits for it and polls again; its position may have been covered.
-//! 4. A sync that failed is final: every caller gets the same error, now and later.
+//! 4. If its leader went before it ended, the next caller leads: it hears the outcome first, then syncs by itself.
+//! 5. A sync that failed is final: every caller gets the same error, now and later.
 //!
 //! Invariant: `safe <= appended`, and everything below `safe` survives power loss.
 
@@ -20,6 +21,9 @@ use std::sync::atomic::Ordering;
 pub(crate) struct SyncState {
     /// Fires when the sync under way has ended.
     running: Option<Signal>,
+    /// What its leader has asked of the disk. Should the leader go, its successor hears the outcome first: a failure that nobody
+    /// hears would pass for a success when the disk is asked again.
+    asked: Option<SyncTicket>,
     failed: Option<WalError>,
 }
 
@@ -33,6 +37,8 @@ struct Lead {
     target: Position,
     segments: VecDeque<Arc<ActiveSegment>>,
     ticket: Option<SyncTicket>,
+    /// What a leader before it asked and did not hear.
+    inherited: Option<SyncTicket>,
     ended: Signal,
 }
 
@@ -72,25 +78,42 @@ impl Wal {
                 if let Some(error) = &state.failed {
                     return Err(error.clone());
                 }
-                if let Some(running) = &state.running {
+                // One that fired and is still there was given up by its leader: somebody else has to lead.
+                if let Some(running) = state.running.as_ref().filter(|running| !running.is_fired())
+                {
                     return Ok(Some(running.clone()));
                 }
                 let ended = Signal::new();
                 state.running = Some(ended.clone());
+                let inherited = state.asked.clone();
                 drop(state);
                 let (target, segments) = self.unsafe_segments();
-                call.lead = Some(Lead { target, segments, ticket: None, ended });
+                call.lead = Some(Lead { target, segments, ticket: None, inherited, ended });
                 continue;
             };
+            if let Some(inherited) = &lead.inherited {
+                if !inherited.signal().is_fired() {
+                    return Ok(Some(inherited.signal().clone()));
+                }
+                if let Some(Err(error)) = inherited.take() {
+                    self.end_sync(Err(WalError::io("syncing", &self.dir, error)));
+                    call.lead = None;
+                } else {
+                    lead.inherited = None;
+                }
+                continue;
+            }
             let Some(segment) = lead.segments.front() else {
-                let target = lead.target;
+                // Before the lead is let go: whoever its end wakes finds what became of the sync.
+                self.end_sync(Ok(lead.target));
                 call.lead = None;
-                self.end_sync(Ok(target));
                 continue;
             };
             let ticket = lead.ticket.get_or_insert_with(|| {
                 self.syncs.add(1);
-                SyncTicket::start(|done| segment.file.sync(done))
+                let ticket = SyncTicket::start(|done| segment.file.sync(done));
+                lock(&self.sync).asked = Some(ticket.clone());
+                ticket
             });
             match ticket.take() {
                 None => return Ok(Some(ticket.signal().clone())),
@@ -100,8 +123,8 @@ impl Wal {
                 }
                 Some(Err(error)) => {
                     let error = WalError::io("syncing", &segment.path, error);
-                    call.lead = None;
                     self.end_sync(Err(error));
+                    call.lead = None;
                 }
             }
         }
@@ -116,7 +139,11 @@ impl Wal {
             }
             Err(error) => state.failed = Some(error),
         }
-        if let Some(running) = state.running.take() {
+        state.asked = None;
+        let running = state.running.take();
+        // Whoever wakes asks for this lock.
+        drop(state);
+        if let Some(running) = running {
             running.fire();
         }
     }

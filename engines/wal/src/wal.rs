@@ -54,7 +54,7 @@ impl Resume {
 /// Thread safety: appends are ordered by a lock inside; who needs sequence numbers to grow with positions calls
 /// `append` under a lock of its own. Syncs run beside appends.
 pub struct Wal {
-    dir: PathBuf,
+    pub(crate) dir: PathBuf,
     fs: Arc<dyn Fs>,
     pub(crate) tasks: Arc<dyn Tasks>,
     ahead: Arc<Ahead>,

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
 
+mod syncs;
+
 use nori_env::{
     FaultFs, FaultPlan, Fs, ManualClock, MemFs, OpenMode, OsFs, PoolTasks, PowerLoss, SeededTasks,
     SegmentKind, Tasks,
