@@ -234,12 +234,16 @@ impl Composed {
     }
 }
 
-/// The pressure's score, divided by how much the level it leads to is over its own target.
+/// The pressure's score, divided by how much the level it leads to is over its own target; nothing where that level is to be
+/// one run and is not yet, for what is merged into one of them would be merged again.
 fn urgency(view: &TreeView<'_>, targets: &[Target], pressure: &Pressure) -> f64 {
     let (Some(next), Some(target)) = (view.levels.get(pressure.next), targets.get(pressure.next))
     else {
         return pressure.score;
     };
+    if pressure.next != pressure.level && target.runs_max == 1 && next.runs.len() > 1 {
+        return 0.0;
+    }
     let staying = next.tables().filter(|table| !view.busy.has(table.id));
     let bytes: u64 = staying.map(|table| table.bytes).sum();
     pressure.score / (bytes as f64 / target.bytes.max(1) as f64).max(1.0)

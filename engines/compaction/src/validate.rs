@@ -2,7 +2,8 @@
 //!
 //! A plan is checked against the tree when it is made and, with its outputs, when it is installed:
 //!
-//! 1. Its inputs are in the tree, once, and idle; its output level and run exist; data does not go up.
+//! 1. Its inputs are in the tree, once, and idle; its output level and run exist, now and once the running jobs are
+//!    installed; data does not go up.
 //! 2. **Order**: of two tables that overlap on keys, of which one is an input and one stays, the one
 //!    that is probed first now is probed first afterwards. It is checked in the tree as it is and in the
 //!    tree as it will be once the running jobs are installed, so that the order in which jobs end
@@ -35,6 +36,7 @@ pub fn validate(view: &TreeView<'_>, plan: &Plan) -> Result<(), Refusal> {
     check_order(view.levels, plan, &inputs, &hull)?;
     if !view.busy.is_empty() {
         let later = as_if_installed(view);
+        check_run(&later, plan)?;
         let inputs = located_of(&later, &plan.inputs);
         check_order(&later, plan, &inputs, &hull)?;
         check_busy_outputs(view, plan, &hull)?;
@@ -91,9 +93,9 @@ fn check_inputs<'v>(view: &TreeView<'v>, plan: &Plan) -> Result<Vec<Located<'v>>
     if let Some(busy) = ids.iter().find(|id| view.busy.has(**id)) {
         return Err(Refusal::BusyTable(*busy));
     }
-    let Some(out) = view.levels.get(plan.out.level) else {
+    if plan.out.level >= view.levels.len() {
         return Err(Refusal::UnknownLevel(plan.out.level));
-    };
+    }
     let inputs = located_of(view.levels, &ids);
     if let Some(missing) = ids.iter().find(|id| inputs.iter().all(|input| input.table.id != **id)) {
         return Err(Refusal::UnknownTable(*missing));
@@ -106,13 +108,19 @@ fn check_inputs<'v>(view: &TreeView<'v>, plan: &Plan) -> Result<Vec<Located<'v>>
             return Err(Refusal::OutsideRange(input.table.id));
         }
     }
-    if let RunPlace::Into(id) = plan.out.run
-        && out.runs.iter().all(|run| run.id != id)
-        && !out.runs.is_empty()
-    {
-        return Err(Refusal::UnknownRun);
-    }
+    check_run(view.levels, plan)?;
     Ok(inputs)
+}
+
+/// Whether the run that takes the outputs is in its level; in a level without runs it will be the first.
+fn check_run(levels: &[LevelView], plan: &Plan) -> Result<(), Refusal> {
+    let out = levels.get(plan.out.level).ok_or(Refusal::UnknownLevel(plan.out.level))?;
+    match plan.out.run {
+        RunPlace::Into(id) if !out.runs.is_empty() && out.runs.iter().all(|run| run.id != id) => {
+            Err(Refusal::UnknownRun)
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Rules 2 and 3 for what stays in the tree.

@@ -17,8 +17,9 @@ pub const INDEXES: [(&str, &str); 2] = [
     ("none", "no index beside the memtable"),
 ];
 
-/// The name of the index that an engine uses unless told otherwise.
-pub const INDEX_DEFAULT: &str = "none";
+/// The name of the index that an engine uses unless told otherwise: YCSB B, C and D are 15 to 20 % quicker with it, and a load of
+/// puts alone 12 % slower with one writer and 25 to 35 % with two.
+pub const INDEX_DEFAULT: &str = "hash";
 
 /// A memtable that can be chosen by name.
 #[derive(Debug)]

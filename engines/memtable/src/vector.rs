@@ -8,7 +8,8 @@
 //! 4. Sealing merges all into one run.
 //!
 //! It is for replay and for loads that nobody reads before they are flushed. Beside the address stand
-//! the first eight bytes of the key, so that most comparisons need no look at the record. The first read
+//! the first sixteen bytes of the key, so that most comparisons need no look at the record: eight are often the name of a
+//! kind of record and a few digits. The first read
 //! after many inserts takes as long as the sort of them, and others wait for it.
 
 #![expect(unsafe_code, reason = "the vectors hold records of the arena beside them")]
@@ -51,21 +52,25 @@ struct State {
 /// Invariant: the record is of the arena beside it.
 #[derive(Clone, Copy)]
 struct Keyed {
-    prefix: u64,
+    prefix: Prefix,
     record: Record,
 }
 
-/// The first eight bytes as a number of the same order; a short key is filled up with zeros, so that of
-/// two different numbers the smaller one is of the smaller key, and equal ones tell nothing.
-fn prefix(key: &[u8]) -> u64 {
-    let mut bytes = [0; 8];
-    let len = key.len().min(8);
+/// Two words rather than one number of 128 bits, which would be aligned to 16 bytes.
+type Prefix = [u64; 2];
+
+/// The first sixteen bytes as numbers of the same order; a short key is filled up with zeros, so that of
+/// two different prefixes the smaller one is of the smaller key, and equal ones tell nothing.
+fn prefix(key: &[u8]) -> Prefix {
+    let mut bytes = [0; 16];
+    let len = key.len().min(16);
     bytes[..len].copy_from_slice(&key[..len]);
-    u64::from_be_bytes(bytes)
+    let both = u128::from_be_bytes(bytes);
+    [(both >> 64) as u64, both as u64]
 }
 
 impl Keyed {
-    fn cmp_position(&self, own: u64, key: &[u8], seqno: SeqNo) -> Ordering {
+    fn cmp_position(&self, own: Prefix, key: &[u8], seqno: SeqNo) -> Ordering {
         // SAFETY: the arena is in the same `State`.
         self.prefix.cmp(&own).then_with(|| unsafe { self.record.cmp_position(key, seqno) })
     }

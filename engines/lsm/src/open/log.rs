@@ -123,18 +123,38 @@ impl Log {
     }
 }
 
+/// What is copied at a time: it stays in the second-level cache, and no page has to be made for it.
+const COPY_BYTES: usize = 256 << 10;
+
 /// Puts a copy of segment `number` that is safe in its place.
 fn rewrite(fs: &dyn Fs, dir: &Path, number: u64) -> Result<()> {
     let (path, next) = (dir.join(segment_name(number)), dir.join(SEGMENT_NEXT));
-    let content = fs.read(&path).map_err(|e| Error::io("reading", &path, e))?;
-    let file = fs.open(&next, OpenMode::CreateNew).map_err(|e| Error::io("creating", &next, e))?;
-    // Zeros behind the last group take no room. The last byte makes the length what the header says it is.
-    let used = content.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1);
-    let last = content.len().saturating_sub(1);
-    file.write_at(&content[..used], 0)
-        .and_then(|()| file.write_at(&content[last..], last as u64))
-        .map_err(|e| Error::io("writing", &next, e))?;
-    sync_now(&*file, &next)?;
+    let open =
+        |path: &Path, mode, doing| fs.open(path, mode).map_err(|e| Error::io(doing, path, e));
+    let from = open(&path, OpenMode::Read, "opening")?;
+    let into = open(&next, OpenMode::CreateNew, "creating")?;
+    let len = from.len().map_err(|e| Error::io("reading", &path, e))?;
+    let write =
+        |bytes: &[u8], at| into.write_at(bytes, at).map_err(|e| Error::io("writing", &next, e));
+    let mut buffer = vec![0; COPY_BYTES];
+    let (mut at, mut written) = (0, 0);
+    while at < len {
+        let read = from.read_at(&mut buffer, at).map_err(|e| Error::io("reading", &path, e))?;
+        if read == 0 {
+            break;
+        }
+        // Zeros behind the last group take no room.
+        if let Some(last) = buffer[..read].iter().rposition(|byte| *byte != 0) {
+            write(&buffer[..=last], at)?;
+            written = at + last as u64 + 1;
+        }
+        at += read as u64;
+    }
+    if written < at {
+        // The last byte makes the length what the header says it is.
+        write(&[0], at - 1)?;
+    }
+    sync_now(&*into, &next)?;
     fs.rename(&next, &path).map_err(|e| Error::io("renaming", &next, e))
 }
 

@@ -36,7 +36,7 @@ const VALUE: [u8; 100] = [7; 100];
 const SHAPES: [(u64, &str); 2] = [(1, "groups of one put"), (32, "groups of 32 puts")];
 const TRIALS: u32 = 3;
 const GOAL_MB_PER_S: f64 = 500.0;
-const CHOICES: [(&str, &str); 1] = [("memtable", "vector")];
+const CHOICES: [(&str, &str); 2] = [("memtable", "vector"), ("memtable_index", "none")];
 
 fn measure(job: &mut Job<'_>) -> Result<()> {
     let bytes = job.count(LOG_BYTES);
