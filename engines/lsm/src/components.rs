@@ -95,7 +95,7 @@ const DEFAULTS: [&str; SEAMS.len()] = [
     "blocked-bloom",
     "uniform",
     nori_compaction::DEFAULT,
-    "lru",
+    "quick",
     "raw",
     "pread",
     "mmap",
