@@ -3,13 +3,13 @@
 use crate::parts::{factory, threaded};
 use nori_env::{
     Completion, Durability, FaultFs, FaultPlan, File, Fs, Lock, NameChange, OpenMode, PowerLoss,
-    Segment, SegmentKind,
+    Segment, SegmentKind, Waited,
 };
 use nori_kv::{Engine, EngineFactory, WriteBatch};
 use std::io;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Syncs of segments that have begun and whose end is held back; `None`: they end at once.
 type Held = Arc<Mutex<Option<Vec<(Completion, io::Result<()>)>>>>;
@@ -89,25 +89,27 @@ fn a_close_makes_safe_what_group_writers_were_promised_while_a_sync_was_slow() {
     let held: Held = Arc::default();
     let fs = SlowFs { inner: disk.clone(), held: Arc::clone(&held) };
     let (factory, dir) = (factory(&[]), Path::new("/store"));
-    let engine = factory.open(dir, threaded(fs)).unwrap();
+    let parts = threaded(fs);
+    let (tasks, clock) = (Arc::clone(&parts.tasks), Arc::clone(&parts.clock));
+    let later = |millis| tasks.alarm(clock.now().after(Duration::from_millis(millis)));
+    let engine = factory.open(dir, parts).unwrap();
     *held.lock().unwrap() = Some(Vec::new());
     put(&*engine, b"one");
-    let begun = Instant::now();
+    let begun = clock.now();
     while held.lock().unwrap().as_ref().unwrap().is_empty() {
-        assert!(begun.elapsed() < Duration::from_secs(20), "a group write is synced soon");
-        std::thread::yield_now();
+        assert!(clock.now().since(begun) < Duration::from_secs(20), "a group write is synced soon");
+        assert_eq!(tasks.wait(&later(1)), Waited::Fired);
     }
     // Its job takes the promise on, and then waits for the sync under way, which began before it.
     put(&*engine, b"two");
-    std::thread::sleep(Duration::from_millis(100));
-    let disk_again = std::thread::spawn(move || {
-        std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(tasks.wait(&later(100)), Waited::Fired);
+    let disk_again = later(100);
+    disk_again.on_fire(move || {
         let waiting = held.lock().unwrap().take().unwrap();
         waiting.into_iter().for_each(|(done, outcome)| done(outcome));
     });
     drop(engine);
     let after = disk.after_power_loss(PowerLoss::LosesAll);
-    disk_again.join().unwrap();
     let engine = factory.open(dir, threaded(after)).unwrap();
     assert!(engine.get(b"one").unwrap().is_some());
     assert!(engine.get(b"two").unwrap().is_some(), "acknowledged, closed, and lost");
