@@ -2,7 +2,7 @@
 //! the simulator, with several jobs running at once and ending in any order.
 
 use crate::simulate::Simulation;
-use crate::{PlanKind, Shape, Strategy};
+use crate::{LevelView, PlanKind, Shape, Strategy};
 use nori_kv::{KeyRange, Reason};
 
 /// Bytes of a simulated entry.
@@ -43,6 +43,7 @@ fn shape_of(random: &mut Random) -> Shape {
         table_bytes_target: (5 + random.below(20)) * ENTRY_BYTES,
         l0_runs_trigger: 2 + random.below(4) as usize,
         levels_max: 2 + random.below(5) as usize,
+        seek_bytes: random.below(3) * ENTRY_BYTES,
     }
 }
 
@@ -85,6 +86,7 @@ fn a_random_history_ends_well(make: Make, seed: u64) {
                 }
             }
             _ if random.below(3) == 0 => simulation.release_snapshots(),
+            _ if random.below(2) == 0 => seek_somewhere(&mut random, &simulation),
             _ => simulation.hold_snapshot(),
         }
         if step % 4 == 0 {
@@ -103,6 +105,15 @@ fn a_random_history_ends_well(make: Make, seed: u64) {
     assert_eq!(simulation.debt().brake, 0.0, "seed {seed}: at rest, and writers are held up");
     let check = simulation.check();
     assert!(check.is_ok(), "seed {seed}, settled: {check:?}");
+}
+
+/// Some seeks in one of the tables.
+fn seek_somewhere(random: &mut Random, simulation: &Simulation) {
+    let tables: Vec<_> = simulation.levels().iter().flat_map(LevelView::tables).collect();
+    if !tables.is_empty() {
+        let table = tables[random.below(tables.len() as u64) as usize];
+        table.seeks_sampled.add(1 + random.below(200));
+    }
 }
 
 fn a_brake_comes_with_a_cure(simulation: &mut Simulation, seed: u64) {

@@ -27,6 +27,7 @@ mod parts;
 mod plan;
 mod refusal;
 mod registry;
+mod seeks;
 mod shape;
 pub mod simulate;
 mod strategy;
@@ -48,10 +49,13 @@ pub use refusal::Refusal;
 pub use registry::{
     DEFAULT, Entry, lazy_leveling, leveled, one_leveling, strategies, strategy, tiered,
 };
-pub use shape::{BUFFER_BYTES, L0_RUNS_TRIGGER, LEVELS_MAX, SIZE_RATIO, Shape, TABLE_BYTES_TARGET};
+pub use seeks::SoughtTables;
+pub use shape::{
+    BUFFER_BYTES, L0_RUNS_TRIGGER, LEVELS_MAX, SEEK_BYTES, SIZE_RATIO, Shape, TABLE_BYTES_TARGET,
+};
 pub use strategy::{Debt, Strategy, TreeEvent};
 pub use trigger::{RunCountTrigger, SaturationTrigger};
 pub use validate::{older_beneath, validate, validate_install};
 pub use view::{
-    Busy, BusyJob, JobId, KeySpan, LevelView, RunId, RunView, TableId, TableStats, TreeView,
+    Busy, BusyJob, JobId, KeySpan, LevelView, RunId, RunView, Seeks, TableId, TableStats, TreeView,
 };

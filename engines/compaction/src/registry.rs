@@ -4,6 +4,7 @@ use crate::granularity::{IntoNextRun, LazyIntoNext, LevelIntoNewRun};
 use crate::layout::{FixedLayout, LazyLayout, LeveledLayout, TieredLayout};
 use crate::movement::{LeastOverlap, RoundRobin, WholeLevel};
 use crate::partition::BySize;
+use crate::seeks::SoughtTables;
 use crate::trigger::{RunCountTrigger, SaturationTrigger};
 use crate::{Composed, Granularity, Layout, Movement, Rule, Shape, Strategy, Trigger};
 
@@ -92,12 +93,14 @@ fn rule(
 }
 
 /// `leveled`: level 0 is tiered and goes down whole when it has enough runs; below, the table with the
-/// least overlap goes down when its level is over its target.
+/// least overlap goes down when its level is over its target. What cursors keep seeking in goes down before that.
 pub fn leveled(shape: &Shape) -> Composed {
     let shape = shape.clamped();
     let runs = rule(RunCountTrigger, IntoNextRun, WholeLevel);
     let bytes = rule(SaturationTrigger, IntoNextRun, LeastOverlap);
-    composed("leveled", &shape, LeveledLayout::new(shape), vec![runs, bytes])
+    let sought = SoughtTables { seek_bytes: shape.seek_bytes };
+    let seeks = rule(sought, IntoNextRun, sought);
+    composed("leveled", &shape, LeveledLayout::new(shape), vec![runs, bytes, seeks])
 }
 
 /// `tiered`: a level with enough runs becomes one run of the next level.

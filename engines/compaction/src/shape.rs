@@ -13,6 +13,8 @@ pub struct Shape {
     pub l0_runs_trigger: usize,
     /// The number of levels, level 0 included; at least 2.
     pub levels_max: usize,
+    /// The bytes whose merging costs as much as one seek of a cursor in one table; zero: reads start no compaction.
+    pub seek_bytes: u64,
 }
 
 /// 64 MiB: RocksDB's default write buffer.
@@ -26,6 +28,10 @@ pub const L0_RUNS_TRIGGER: usize = 4;
 /// 7: RocksDB's default number of levels; with a ratio of 10, enough for any disk.
 pub const LEVELS_MAX: usize = 7;
 
+/// 1 KiB: a seek in a block that is cached costs about as much processor time as merging half of that, and one that has to be
+/// fetched is a block of 4 KiB read. LevelDB, made for disks with arms, counts 16 KiB.
+pub const SEEK_BYTES: u64 = 1 << 10;
+
 impl Default for Shape {
     fn default() -> Self {
         Self {
@@ -34,12 +40,13 @@ impl Default for Shape {
             table_bytes_target: TABLE_BYTES_TARGET,
             l0_runs_trigger: L0_RUNS_TRIGGER,
             levels_max: LEVELS_MAX,
+            seek_bytes: SEEK_BYTES,
         }
     }
 }
 
 impl Shape {
-    /// The same with every number brought to its least possible value if it is below that.
+    /// The same with every number brought to its least possible value if it is below that. `seek_bytes` may be any.
     #[must_use]
     pub fn clamped(self) -> Self {
         Self {
@@ -48,6 +55,7 @@ impl Shape {
             table_bytes_target: self.table_bytes_target.max(1),
             l0_runs_trigger: self.l0_runs_trigger.max(2),
             levels_max: self.levels_max.clamp(2, 64),
+            seek_bytes: self.seek_bytes,
         }
     }
 }

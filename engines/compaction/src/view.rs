@@ -9,6 +9,7 @@ use nori_kv::{KeyRange, SeqNo, Tick};
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// Names a table for as long as the store lives; never used twice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -102,6 +103,35 @@ pub(crate) fn hull_of<'s>(spans: impl IntoIterator<Item = &'s KeySpan>) -> Optio
     })
 }
 
+/// How often cursors sought in a table since the store was opened, estimated from a sample. Not kept.
+///
+/// A number that readers add to: two looks during one plan may differ, and the second is not less.
+#[derive(Clone, Debug, Default)]
+pub struct Seeks(Arc<AtomicU64>);
+
+impl Seeks {
+    /// A view of the number that readers add to.
+    pub fn of(number: &Arc<AtomicU64>) -> Self {
+        Self(Arc::clone(number))
+    }
+
+    /// The number now.
+    pub fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    /// Adds to it.
+    pub fn add(&self, seeks: u64) {
+        self.0.fetch_add(seeks, Ordering::Relaxed);
+    }
+}
+
+impl PartialEq for Seeks {
+    fn eq(&self, other: &Self) -> bool {
+        self.count() == other.count()
+    }
+}
+
 /// What is known of a table without reading it. The engine keeps this in its manifest.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableStats {
@@ -129,8 +159,8 @@ pub struct TableStats {
     pub created: Tick,
     /// When its oldest tombstone was written; `None`: it has none. Survives compaction.
     pub tombstone_oldest: Option<Tick>,
-    /// A sample of the reads that reached it.
-    pub reads_sampled: u64,
+    /// The seeks of cursors that reached it.
+    pub seeks_sampled: Seeks,
 }
 
 impl TableStats {
@@ -149,7 +179,7 @@ impl TableStats {
             seqno_max: SeqNo::ZERO,
             created: Tick(0),
             tombstone_oldest: None,
-            reads_sampled: 0,
+            seeks_sampled: Seeks::default(),
         }
     }
 }

@@ -33,6 +33,15 @@ pub enum Reason {
         /// Its target.
         bytes_target: u64,
     },
+    /// Cursors had to seek in a level, or in one of its tables, so often that it cost as much as a merge into the next level.
+    Seeks {
+        /// The level.
+        level: u8,
+        /// The seeks.
+        seeks: u64,
+        /// The bytes of that merge.
+        bytes: u64,
+    },
     /// Neighbouring runs are of like size.
     SizeRatio {
         /// The level.
@@ -78,6 +87,7 @@ impl Reason {
             Self::Recovery => "recovery",
             Self::RunCount { .. } => "run_count",
             Self::LevelSaturation { .. } => "level_saturation",
+            Self::Seeks { .. } => "seeks",
             Self::SizeRatio { .. } => "size_ratio",
             Self::SpaceAmplification { .. } => "space_amplification",
             Self::TombstoneAge { .. } => "tombstone_age",
@@ -95,6 +105,9 @@ impl Reason {
             }
             Self::LevelSaturation { level, bytes, bytes_target } => {
                 vec![("level", level.into()), ("bytes", bytes), ("bytes_target", bytes_target)]
+            }
+            Self::Seeks { level, seeks, bytes } => {
+                vec![("level", level.into()), ("seeks", seeks), ("bytes", bytes)]
             }
             Self::SizeRatio { level, runs } => vec![("level", level.into()), ("runs", runs.into())],
             Self::SpaceAmplification { percent } => vec![("percent", percent.into())],

@@ -10,6 +10,7 @@ use crate::manifest::Manifest;
 use crate::mem::Mem;
 use crate::publish::Publisher;
 use crate::read::SuperVersion;
+use crate::sought::Sought;
 use crate::stall::Brake;
 use crate::version::Version;
 use crate::{Components, Settings};
@@ -48,6 +49,7 @@ pub(crate) struct Core {
     pub(crate) brake: Brake,
     /// Shared with jobs that must not keep the store open.
     pub(crate) jobs: Arc<Jobs>,
+    pub(crate) sought: Sought,
     /// Operators that wait for an idle tree. While it is not zero no compaction starts by itself.
     pub(crate) turns_wanted: AtomicUsize,
     /// Whether a flush job is under way.

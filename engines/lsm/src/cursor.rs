@@ -5,13 +5,14 @@
 //! * **Backward** the newest comes last: visible versions are remembered until the key changes, so the row is a copy, and
 //!   the merge stands on the entry before the key.
 
+use crate::core::Core;
 use crate::mem::Mem;
 use crate::merge::MergeCursor;
 use crate::run_cursor::RunCursor;
+use crate::sought;
 use crate::version::Run;
 use nori_kv::{Cursor, EntryCursor, EntryRef, KeyRange, Kind, Result, Row, SeqNo, Tick};
-use nori_observe::Counter;
-use nori_sstable::{ReadCounters, Tally};
+use nori_sstable::Tally;
 use std::sync::Arc;
 
 /// One of the sequences a store consists of.
@@ -80,9 +81,7 @@ pub(crate) type Keeper = Arc<dyn std::any::Any + Send + Sync>;
 
 /// What a row cursor counts, and what it keeps alive.
 pub(crate) struct Counted {
-    pub(crate) reads: ReadCounters,
-    pub(crate) entries: Counter,
-    pub(crate) bytes_out: Counter,
+    pub(crate) core: Arc<Core>,
     /// Keeps tables and memtables from going.
     pub(crate) _pin: Arc<crate::read::SuperVersion>,
     /// Keeps the store open, and its folder locked: tables that go late remove files by their names. Last, so that it is
@@ -102,6 +101,7 @@ pub(crate) struct RowCursor {
     /// The value of the row, when going backward.
     value: Vec<u8>,
     counted: Counted,
+    seeks: u64,
     entries_met: u64,
     bytes_out: u64,
 }
@@ -132,6 +132,7 @@ impl RowCursor {
             key: Vec::new(),
             value: Vec::new(),
             counted,
+            seeks: 0,
             entries_met: 0,
             bytes_out: 0,
         }
@@ -194,12 +195,14 @@ impl RowCursor {
 
     fn first(&mut self) -> Result<bool> {
         self.place = Place::Nowhere;
+        self.seeks += 1;
         self.merge.seek(&self.view.range.start, SeqNo::MAX)?;
         self.find_forward(false)
     }
 
     fn last(&mut self) -> Result<bool> {
         self.place = Place::Nowhere;
+        self.seeks += 1;
         match &self.view.range.end {
             Some(end) => self.merge.seek_before(end)?,
             None => self.merge.seek_last()?,
@@ -219,6 +222,7 @@ fn is_live(entry: &EntryRef<'_>, now: Tick) -> bool {
 impl Cursor for RowCursor {
     fn seek(&mut self, key: &[u8]) -> Result<bool> {
         self.place = Place::Nowhere;
+        self.seeks += 1;
         let from = key.max(self.view.range.start.as_slice());
         self.merge.seek(from, SeqNo::MAX)?;
         self.find_forward(false)
@@ -229,6 +233,7 @@ impl Cursor for RowCursor {
             return self.last();
         }
         self.place = Place::Nowhere;
+        self.seeks += 1;
         // Behind every version of the key: sequence number zero is never written.
         self.merge.seek(key, SeqNo::ZERO)?;
         self.merge.prev()?;
@@ -283,16 +288,22 @@ impl Cursor for RowCursor {
 
 impl Drop for RowCursor {
     fn drop(&mut self) {
+        let core = &self.counted.core;
         let mut tally = Tally::default();
+        let noted = core.sought.note(self.seeks);
         for source in self.merge.children_mut() {
             if let Source::Run(run) = source {
+                run.tell_seeks(noted.weight);
                 let met = run.take_tally();
                 tally.cache_hits += met.cache_hits;
                 tally.cache_misses += met.cache_misses;
             }
         }
-        self.counted.reads.add(&tally);
-        self.counted.entries.add(self.entries_met);
-        self.counted.bytes_out.add(self.bytes_out);
+        core.read_counters.add(&tally);
+        core.counters.scan_entries.add(self.entries_met);
+        core.counters.user_bytes_out.add(self.bytes_out);
+        if noted.is_look_due {
+            sought::look_soon(core);
+        }
     }
 }

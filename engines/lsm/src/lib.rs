@@ -33,6 +33,7 @@ mod read;
 mod run_cursor;
 mod scrub;
 mod settings;
+mod sought;
 mod stall;
 mod version;
 mod write;

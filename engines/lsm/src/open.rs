@@ -25,6 +25,7 @@ use crate::manifest::{self, CURRENT, Manifest, manifest_number};
 use crate::mem::Mem;
 use crate::publish::Publisher;
 use crate::read::SuperVersion;
+use crate::sought::Sought;
 use crate::stall::Brake;
 use crate::version::Version;
 use crate::write::NOT_DUE;
@@ -92,6 +93,7 @@ pub(crate) fn open(
         expiry_floor: AtomicU64::new(0),
         brake: Brake::default(),
         jobs: Arc::default(),
+        sought: Sought::default(),
         turns_wanted: AtomicUsize::new(0),
         is_flushing: AtomicBool::new(false),
         next_number: AtomicU64::new(numbers.next_number.unwrap_or(1)),

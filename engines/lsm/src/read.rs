@@ -98,7 +98,7 @@ impl Core {
 
     /// A cursor at `at`, or at the newest visible write. It keeps `store` from going.
     pub(crate) fn cursor_at(
-        &self,
+        self: &Arc<Self>,
         store: Keeper,
         range: &KeyRange,
         at: Option<SeqNo>,
@@ -126,13 +126,7 @@ impl Core {
         self.read_counters.add(&tally);
         let now = options.now.max(self.expiry_floor());
         let view = View { at: at.unwrap_or(visible), now, range: range.clone() };
-        let counted = Counted {
-            reads: self.read_counters.clone(),
-            entries: self.counters.scan_entries.clone(),
-            bytes_out: self.counters.user_bytes_out.clone(),
-            _pin: sv,
-            _store: store,
-        };
+        let counted = Counted { core: Arc::clone(self), _pin: sv, _store: store };
         Ok(Box::new(RowCursor::new(sources, covers, view, counted)))
     }
 

@@ -3,6 +3,7 @@
 use nori_kv::{EntryCursor, EntryRef, Result, SeqNo};
 use nori_sstable::{Fetch, Table, TableCursor, Tally};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A position in a sorted run.
 pub(crate) struct RunCursor {
@@ -12,6 +13,8 @@ pub(crate) struct RunCursor {
     place: Place,
     /// The cursor of the table of the position, kept over steps off the ends.
     open: Option<(usize, TableCursor)>,
+    /// Seeks in that table that it has not been told of.
+    seeks: u64,
     tally: Tally,
 }
 
@@ -25,7 +28,7 @@ enum Place {
 
 impl RunCursor {
     pub(crate) fn new(tables: Arc<[Arc<Table>]>, fetch: Fetch) -> Self {
-        Self { tables, fetch, place: Place::Nowhere, open: None, tally: Tally::default() }
+        Self { tables, fetch, place: Place::Nowhere, open: None, seeks: 0, tally: Tally::default() }
     }
 
     /// What it met since the last call.
@@ -42,9 +45,19 @@ impl RunCursor {
         }
     }
 
+    /// Tells the present table of the seeks in it, each as `weight` of them.
+    pub(crate) fn tell_seeks(&mut self, weight: u64) {
+        let seeks = std::mem::take(&mut self.seeks) * weight;
+        if let Some((n, _)) = self.open.as_ref().filter(|_| seeks > 0) {
+            self.tables[*n].seeks().fetch_add(seeks, Ordering::Relaxed);
+        }
+    }
+
     fn enter(&mut self, n: usize) -> &mut TableCursor {
         if self.open.as_ref().is_none_or(|(present, _)| *present != n) {
             self.bank();
+            // One that goes from table to table seeks so often that a sample is not needed.
+            self.tell_seeks(1);
             self.open = Some((n, self.tables[n].cursor(self.fetch)));
         }
         &mut self.open.as_mut().expect("it was just opened").1
@@ -72,6 +85,7 @@ impl RunCursor {
         for n in (0..=n).rev() {
             let cursor = self.tables[n].cursor(self.fetch);
             self.bank();
+            self.tell_seeks(1);
             self.open = Some((n, cursor));
             if self.enter(n).prev()? {
                 self.place = Place::On;
@@ -94,7 +108,9 @@ impl EntryCursor for RunCursor {
         if n == self.tables.len() {
             return Ok(self.off(Place::After));
         }
-        if self.enter(n).seek(key, seqno)? {
+        let is_on = self.enter(n).seek(key, seqno)?;
+        self.seeks += 1;
+        if is_on {
             self.place = Place::On;
             return Ok(true);
         }

@@ -32,6 +32,9 @@ pub struct Settings {
     pub l0_runs_trigger: usize,
     /// Levels, level 0 included.
     pub levels_max: usize,
+    /// The bytes whose merging costs as much as one seek of a cursor in a table: `leveled` merges down what was sought so often
+    /// that it cost as much as that merge. Zero: reads start no compaction.
+    pub seek_bytes: u64,
     /// Compactions that run at a time.
     pub compaction_jobs_max: usize,
 }
@@ -82,6 +85,7 @@ impl Settings {
                 .unwrap_or(usize::MAX)
                 .clamp(nori_compaction::L0_RUNS_TRIGGER, L0_RUNS_TRIGGER_MAX),
             levels_max: nori_compaction::LEVELS_MAX,
+            seek_bytes: nori_compaction::SEEK_BYTES,
             compaction_jobs_max: 1,
         }
     }
@@ -94,6 +98,7 @@ impl Settings {
             table_bytes_target: self.table_bytes,
             l0_runs_trigger: self.l0_runs_trigger,
             levels_max: self.levels_max,
+            seek_bytes: self.seek_bytes,
         }
         .clamped()
     }

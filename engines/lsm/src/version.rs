@@ -7,7 +7,7 @@
 //! probed first is the newer one.
 
 use crate::edit::{Edit, TableMeta};
-use nori_compaction::{KeySpan, LevelView, RunId, RunView, TableId, TableStats};
+use nori_compaction::{KeySpan, LevelView, RunId, RunView, Seeks, TableId, TableStats};
 use nori_kv::{KeyRange, LevelStats, SeqNo};
 use nori_sstable::{Table, Tally};
 use std::collections::BTreeMap;
@@ -222,5 +222,6 @@ pub(crate) fn stats_of(table: &Table) -> TableStats {
     stats.seqno_max = of.seqno_max;
     stats.created = of.created;
     stats.tombstone_oldest = of.tombstone_oldest;
+    stats.seeks_sampled = Seeks::of(table.seeks());
     stats
 }

@@ -17,7 +17,7 @@ use nori_kv::{EntryRef, Error, Fragments, KeyRange, Result, SeqNo};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 /// What the tables of a store share.
 #[derive(Clone)]
@@ -62,6 +62,8 @@ pub struct Table {
     ranges: Fragments,
     /// Set when no version of the tree will ever name it again: the last handle removes the file.
     is_obsolete: AtomicBool,
+    /// Of cursors, as their owner counts them; shared with whoever wants to look.
+    seeks: Arc<AtomicU64>,
 }
 
 impl Table {
@@ -131,6 +133,7 @@ impl Table {
             properties,
             ranges,
             is_obsolete: AtomicBool::new(false),
+            seeks: Arc::default(),
         };
         table.memory_of_all.fetch_add(table.memory_bytes(), Ordering::Relaxed);
         Ok(Arc::new(table))
@@ -159,6 +162,11 @@ impl Table {
     /// The memory its filter takes.
     pub fn filter_bytes(&self) -> usize {
         self.filter.as_ref().map_or(0, |filter| filter.bytes())
+    }
+
+    /// The seeks of cursors in it since it was opened, as far as whoever owns the cursors adds them here.
+    pub fn seeks(&self) -> &Arc<AtomicU64> {
+        &self.seeks
     }
 
     /// The memory its index takes, with a slot for each block.

@@ -116,3 +116,59 @@ fn a_level_that_is_behind_gets_room_before_it_gets_more() {
         assert!(pressed.stopped < 3.0, "{name}: {}", pressed.stopped);
     }
 }
+
+#[test]
+fn what_cursors_seek_in_goes_down_once_that_cost_as_much_and_not_before() {
+    let shape = Shape {
+        buffer_bytes: 500 * ENTRY_BYTES,
+        table_bytes_target: 500 * ENTRY_BYTES,
+        seek_bytes: ENTRY_BYTES,
+        ..Shape::default()
+    };
+    for (seek_bytes, is_due) in [(ENTRY_BYTES, true), (0, false)] {
+        let shape = Shape { seek_bytes, ..shape };
+        let mut simulation =
+            Simulation::new(strategy("leveled", &shape).unwrap(), &shape, ENTRY_BYTES);
+        for flush in 0..2 {
+            let writes: Vec<_> = (0..500).map(|n| (2 * n + flush, false)).collect();
+            simulation.flush(&writes);
+        }
+        let seek = |simulation: &Simulation, seeks: u64| {
+            let run = simulation.levels()[0].runs.first().unwrap();
+            run.tables[0].seeks_sampled.add(seeks);
+        };
+        // Two runs of 500 entries: a thousand seeks cost as much as merging them.
+        seek(&simulation, 999);
+        assert_eq!(simulation.settle(10), Some(0), "two runs are fewer than level 0 may hold");
+        seek(&simulation, 1);
+        assert_eq!(simulation.settle(10), Some(usize::from(is_due)));
+        assert_eq!(simulation.levels()[0].runs.is_empty(), is_due);
+    }
+}
+
+#[test]
+fn below_level_0_only_the_tables_that_are_sought_go_down() {
+    let shape = Shape {
+        buffer_bytes: 500 * ENTRY_BYTES,
+        table_bytes_target: 100 * ENTRY_BYTES,
+        l0_runs_trigger: 2,
+        seek_bytes: ENTRY_BYTES,
+        ..Shape::default()
+    };
+    let mut simulation = Simulation::new(strategy("leveled", &shape).unwrap(), &shape, ENTRY_BYTES);
+    for flush in 0..24 {
+        let writes: Vec<_> = (0..500).map(|n| (24 * n + flush, false)).collect();
+        simulation.flush(&writes);
+        assert!(simulation.settle(1_000).is_some());
+    }
+    let last = shape.levels_max - 1;
+    let is_deep = |level: &usize| !simulation.levels()[*level].runs.is_empty();
+    let upper = (1..last).find(is_deep).expect("the last level does not hold everything");
+    let tables = simulation.levels()[upper].runs[0].tables.clone();
+    tables[1].seeks_sampled.add(1_000);
+    assert!(simulation.settle(1_000).is_some());
+    let left: Vec<_> = simulation.levels()[upper].tables().map(|table| table.id).collect();
+    let expected: Vec<_> =
+        tables.iter().map(|table| table.id).filter(|id| *id != tables[1].id).collect();
+    assert_eq!(left, expected);
+}

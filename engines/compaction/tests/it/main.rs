@@ -41,16 +41,19 @@ enum Step {
     Abandon(usize),
     Hold,
     Release,
+    /// So many seeks in the table of that number.
+    Seek(usize, u64),
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
-    (1..30u64, 2..7u64, 1..30u64, 2..6usize, 2..7usize).prop_map(
-        |(buffer, size_ratio, table, l0_runs_trigger, levels_max)| Shape {
+    (1..30u64, 2..7u64, 1..30u64, 2..6usize, 2..7usize, 0..3u64).prop_map(
+        |(buffer, size_ratio, table, l0_runs_trigger, levels_max, seek_entries)| Shape {
             buffer_bytes: buffer * ENTRY_BYTES,
             size_ratio,
             table_bytes_target: table * ENTRY_BYTES,
             l0_runs_trigger,
             levels_max,
+            seek_bytes: seek_entries * ENTRY_BYTES,
         },
     )
 }
@@ -67,6 +70,7 @@ fn step() -> impl Strategy<Value = Step> {
         ),
         2 => (0..4usize).prop_map(Step::Finish),
         1 => (0..4usize).prop_map(Step::Abandon),
+        2 => (0..40usize, 1..300u64).prop_map(|(table, seeks)| Step::Seek(table, seeks)),
         1 => Just(Step::Hold),
         1 => Just(Step::Release),
     ]
@@ -123,6 +127,12 @@ fn grow(simulation: &mut Simulation, shape: &Shape, step: &Step) {
         }
         Step::Hold => simulation.hold_snapshot(),
         Step::Release => simulation.release_snapshots(),
+        Step::Seek(table, seeks) => {
+            let tables: Vec<_> = simulation.levels().iter().flat_map(LevelView::tables).collect();
+            if let Some(table) = tables.get(table % tables.len().max(1)) {
+                table.seeks_sampled.add(*seeks);
+            }
+        }
     }
 }
 
@@ -134,6 +144,10 @@ fn pressure(levels: &[LevelView], why: Reason) -> Option<(usize, u64)> {
         }
         Reason::LevelSaturation { level, .. } => {
             Some((usize::from(level), levels[usize::from(level)].bytes()))
+        }
+        Reason::Seeks { level, .. } => {
+            let tables = levels[usize::from(level)].tables();
+            Some((usize::from(level), tables.map(|table| table.seeks_sampled.count()).sum()))
         }
         _ => None,
     }

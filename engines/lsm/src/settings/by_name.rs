@@ -50,7 +50,7 @@ const MIB: u64 = 1 << 20;
 const TIB: u64 = 1 << 40;
 
 /// Every setting but the budget, in the order of lists.
-const LINES: [SettingLine; 11] = [
+const LINES: [SettingLine; 12] = [
     SettingLine {
         name: "memtable_bytes",
         about: "a memtable is sealed at this size",
@@ -110,6 +110,12 @@ const LINES: [SettingLine; 11] = [
         about: "levels, level 0 included",
         bounds: 2..=16,
         field: |s| Field::Count(&mut s.levels_max),
+    },
+    SettingLine {
+        name: "seek_bytes",
+        about: "`leveled` merges down what cursors seek in: a seek costs as much as merging so many bytes; 0: it does not",
+        bounds: 0..=MIB,
+        field: |s| Field::Bytes(&mut s.seek_bytes),
     },
     SettingLine {
         name: "compaction_jobs_max",

@@ -11,4 +11,5 @@ mod kill;
 mod matrix;
 mod parts;
 mod property;
+mod seeks;
 mod sim;
