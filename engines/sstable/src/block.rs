@@ -1,4 +1,8 @@
-//! A data block in memory: checked entry by entry when it is made, trusted from then on.
+//! A data block in memory.
+//!
+//! Its checksum has vouched for it, so that what it holds is what some writer meant. No look trusts it further: an entry that
+//! cannot be read is damage, found when it is looked at. Whoever passes on all entries checks all of them at once
+//! ([`Block::decode`]); a look-up, which needs a handful of them, does not ([`Block::open`]).
 //!
 //! A look-up strips the prefix all keys share, then searches the offset array by halves; there are no restart
 //! points, so every entry can be probed.
@@ -10,7 +14,7 @@ use nori_kv::{EntryRef, Kind, SeqNo, Tick};
 use std::cmp::Ordering;
 use std::ops::Range;
 
-/// A data block whose every entry can be read.
+/// A data block.
 #[derive(Debug)]
 pub(crate) struct Block {
     bytes: Bytes,
@@ -22,6 +26,9 @@ pub(crate) struct Block {
     entries: usize,
     is_wide: bool,
 }
+
+/// What is wrong with a block.
+pub(crate) type Damage = &'static str;
 
 /// An entry without its prefix, lent.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +52,15 @@ impl<'a> Suffixed<'a> {
 }
 
 impl Block {
-    /// Checks that every entry of `bytes` can be read, that keys ascend, and that nothing is left over.
-    pub(crate) fn decode(raw: impl Into<RawBlock>) -> Result<Self, &'static str> {
+    /// Checks that every entry can be read, that keys ascend, and that nothing is left over.
+    pub(crate) fn decode(raw: impl Into<RawBlock>) -> Result<Self, Damage> {
+        let block = Self::open(raw)?;
+        block.check_entries()?;
+        Ok(block)
+    }
+
+    /// Checks that prefix and offset array lie inside, and no entry.
+    pub(crate) fn open(raw: impl Into<RawBlock>) -> Result<Self, Damage> {
         let bytes = raw.into();
         let count_at = bytes.len().checked_sub(4).ok_or("shorter than its entry count")?;
         let count = u32_at(&bytes, count_at);
@@ -64,12 +78,10 @@ impl Block {
             return Err("no entries");
         }
         let bytes = bytes.bytes;
-        let block = Self { bytes, prefix_end, offsets_at, entries, is_wide };
-        block.check_entries()?;
-        Ok(block)
+        Ok(Self { bytes, prefix_end, offsets_at, entries, is_wide })
     }
 
-    fn check_entries(&self) -> Result<(), &'static str> {
+    fn check_entries(&self) -> Result<(), Damage> {
         let mut rest = &self.bytes[self.prefix_end..self.offsets_at];
         let mut last: Option<(&[u8], SeqNo)> = None;
         for n in 0..self.entries {
@@ -106,9 +118,9 @@ impl Block {
 
     /// The entry numbered `n < len()`.
     #[inline]
-    pub(crate) fn entry(&self, n: usize) -> Suffixed<'_> {
-        let mut rest = &self.bytes[self.offset(n)..self.offsets_at];
-        take_entry(&mut rest).expect("every entry was read when the block was made")
+    pub(crate) fn entry(&self, n: usize) -> Result<Suffixed<'_>, Damage> {
+        let mut rest = self.bytes.get(self.offset(n)..self.offsets_at).unwrap_or_default();
+        take_entry(&mut rest).ok_or("an entry cannot be read")
     }
 
     /// Where `value`, which an entry of this block lent, lies in it.
@@ -126,15 +138,15 @@ impl Block {
 
     /// The number of entries before `(key, seqno)` in internal order: the index of the first at or after it.
     #[inline]
-    pub(crate) fn lower_bound(&self, key: &[u8], seqno: SeqNo) -> usize {
+    pub(crate) fn lower_bound(&self, key: &[u8], seqno: SeqNo) -> Result<usize, Damage> {
         let prefix = self.prefix();
         let Some(suffix) = key.strip_prefix(prefix) else {
-            return if key < prefix { 0 } else { self.entries };
+            return Ok(if key < prefix { 0 } else { self.entries });
         };
         let (mut low, mut high) = (0, self.entries);
         while low < high {
             let middle = low + (high - low) / 2;
-            let entry = self.entry(middle);
+            let entry = self.entry(middle)?;
             let order = compare(entry.suffix, suffix).then_with(|| seqno.cmp(&entry.seqno));
             if order == Ordering::Less {
                 low = middle + 1;
@@ -142,7 +154,7 @@ impl Block {
                 high = middle;
             }
         }
-        low
+        Ok(low)
     }
 
     #[inline]
@@ -217,6 +229,18 @@ mod tests {
         })
     }
 
+    /// Whatever the bytes are, looking at them ends, well or with an error.
+    fn look_everywhere(bytes: Vec<u8>) {
+        if let Ok(block) = Block::open(bytes) {
+            (0..block.len().min(100)).for_each(|n| {
+                assert!(block.entry(n).map_or(true, |entry| entry.suffix.len() < 100))
+            });
+            for key in [&b""[..], b"a", b"abc", &[0xff; 9]] {
+                let _any_answer_will_do = block.lower_bound(key, SeqNo::MAX);
+            }
+        }
+    }
+
     proptest! {
         #[test]
         fn suffixes_compare_as_bytes_do(
@@ -238,20 +262,21 @@ mod tests {
             let block = Block::decode(build(&entries)).unwrap();
             prop_assert_eq!(block.len(), entries.len());
             for (n, (key, seqno, value)) in entries.iter().enumerate() {
-                let entry = block.entry(n);
+                let entry = block.entry(n).unwrap();
                 let whole = [block.prefix(), entry.suffix].concat();
                 prop_assert_eq!((&whole, entry.seqno.value(), entry.value), (key, *seqno, &value[..]));
                 prop_assert_eq!(entry.expires, (n % 3 == 0).then_some(Tick(n as u64)));
             }
             let before = entries.iter().filter(|(k, s, _)| (k, u64::MAX - s) < (&key, u64::MAX - seqno)).count();
-            prop_assert_eq!(block.lower_bound(&key, SeqNo::new(seqno).unwrap()), before);
+            prop_assert_eq!(block.lower_bound(&key, SeqNo::new(seqno).unwrap()), Ok(before));
         }
 
         #[test]
         fn no_bytes_make_decoding_panic(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
-            if let Ok(block) = Block::decode(bytes) {
+            if let Ok(block) = Block::decode(bytes.clone()) {
                 prop_assert!(block.len() >= 1);
             }
+            look_everywhere(bytes);
         }
 
         #[test]
@@ -259,9 +284,10 @@ mod tests {
             let mut bytes = build(&entries);
             let at = at.index(bytes.len());
             bytes[at] ^= mask;
-            if let Ok(block) = Block::decode(bytes) {
-                (0..block.len()).for_each(|n| { block.entry(n); });
+            if let Ok(block) = Block::decode(bytes.clone()) {
+                (0..block.len()).for_each(|n| { block.entry(n).unwrap(); });
             }
+            look_everywhere(bytes);
         }
     }
 
@@ -270,6 +296,6 @@ mod tests {
         let entries: Vec<_> = (0..3u8).map(|n| (vec![n], 1, vec![n; 40_000])).collect();
         let block = Block::decode(build(&entries)).unwrap();
         assert!(block.is_wide);
-        assert_eq!(block.entry(2).value, [2; 40_000]);
+        assert_eq!(block.entry(2).unwrap().value, [2; 40_000]);
     }
 }

@@ -107,11 +107,8 @@ impl TableCursor {
 
     fn read_ahead(&mut self, n: usize) -> Result<Arc<Frame>> {
         let handle = self.table.index().handle(n);
-        if let Some(block) = self.table.mapped(handle) {
-            self.tally.cache_misses += 1;
-            return block.map(Frame::new);
-        }
-        if self.ahead.slice(handle).is_none() {
+        let is_mapped = self.table.is_mapped();
+        if !is_mapped && self.ahead.slice(handle).is_none() {
             let mut bytes = handle.bytes as usize;
             for next in n + 1..self.blocks() {
                 let more = self.table.index().handle(next).bytes as usize;
@@ -125,23 +122,28 @@ impl TableCursor {
             self.ahead.bytes = read_bytes(file, place, handle.offset, bytes)?;
         }
         self.tally.cache_misses += 1;
-        let stored = self.ahead.slice(handle).unwrap_or_default();
-        let raw = unframe(stored, self.table.place(), handle)?;
+        let raw = if is_mapped {
+            self.table.read_raw(handle)?
+        } else {
+            let stored = self.ahead.slice(handle).unwrap_or_default();
+            unframe(stored, self.table.place(), handle)?
+        };
+        // A walk passes everything on, so everything has to be right.
         let block =
             Block::decode(raw).map_err(|what| self.table.place().corrupt(handle.offset, what))?;
         Ok(Frame::new(block))
     }
 
     /// Goes to entry `n` of the present block.
-    fn land(&mut self, n: usize) -> bool {
-        let (_, frame) = self.block.as_ref().expect("a position has its block");
-        let entry = frame.block.entry(n);
+    fn land(&mut self, n: usize) -> Result<bool> {
+        let (at, frame) = self.block.as_ref().expect("a position has its block");
+        let entry = frame.block.entry(n).map_err(|what| self.table.damaged(*at, what))?;
         self.key.truncate(self.prefix_bytes);
         self.key.extend_from_slice(entry.suffix);
         let Suffixed { seqno, kind, expires, value, .. } = entry;
         self.landed = Landed { seqno, kind, expires, value: frame.block.place_of(value) };
         self.place = Place::On(n);
-        true
+        Ok(true)
     }
 
     fn land_first_of(&mut self, n: usize) -> Result<bool> {
@@ -150,13 +152,13 @@ impl TableCursor {
             return Ok(false);
         }
         self.enter(n)?;
-        Ok(self.land(0))
+        self.land(0)
     }
 
     fn land_last_of(&mut self, n: usize) -> Result<bool> {
         self.enter(n)?;
         let last = self.present().len() - 1;
-        Ok(self.land(last))
+        self.land(last)
     }
 
     fn present(&self) -> &Block {
@@ -184,8 +186,9 @@ impl EntryCursor for TableCursor {
         for n in self.table.index().find(key)..self.blocks() {
             self.enter(n)?;
             let at = self.present().lower_bound(key, seqno);
+            let at = at.map_err(|what| self.table.damaged(n, what))?;
             if at < self.present().len() {
-                return Ok(self.land(at));
+                return self.land(at);
             }
         }
         self.place = Place::After;
@@ -195,7 +198,7 @@ impl EntryCursor for TableCursor {
     fn next(&mut self) -> Result<bool> {
         match std::mem::replace(&mut self.place, Place::Nowhere) {
             Place::Nowhere | Place::Before => self.land_first_of(0),
-            Place::On(n) if n + 1 < self.present().len() => Ok(self.land(n + 1)),
+            Place::On(n) if n + 1 < self.present().len() => self.land(n + 1),
             Place::On(_) => self.land_first_of(self.present_number() + 1),
             Place::After => {
                 self.place = Place::After;
@@ -220,7 +223,7 @@ impl EntryCursor for TableCursor {
                     Ok(false)
                 }
             },
-            Place::On(n) => Ok(self.land(n - 1)),
+            Place::On(n) => self.land(n - 1),
             Place::Before => {
                 self.place = Place::Before;
                 Ok(false)

@@ -215,7 +215,8 @@ impl Reading<'_> {
             self.dump.blocks_read += 1;
             let mut complaint = None;
             for n in 0..block.len() {
-                let suffixed = block.entry(n);
+                let suffixed =
+                    block.entry(n).map_err(|what| self.place.corrupt(handle.offset, what))?;
                 let key = [block.prefix(), suffixed.suffix].concat();
                 let entry = suffixed.with_key(&key);
                 complaint = complaint.or_else(|| self.complaint(&entry, last.as_ref(), filter));

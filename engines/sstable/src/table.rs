@@ -1,9 +1,9 @@
 //! Reads a table.
 
-use crate::block::Block;
+use crate::block::{Block, Damage};
 use crate::cache::{Cache, Frame, Slots};
 use crate::counters::Tally;
-use crate::format::{Footer, Handle, Place, read_block, unframe};
+use crate::format::{Footer, Handle, Place, RawBlock, read_block, unframe};
 use crate::index::Index;
 use crate::properties::Properties;
 use crate::range_block;
@@ -234,9 +234,10 @@ impl Table {
         for n in self.index.find(key)..self.index.len() {
             let held = self.frame(n, fetch, tally)?;
             let block = held.block();
-            let at = block.lower_bound(key, at);
+            let damaged = |what| self.damaged(n, what);
+            let at = block.lower_bound(key, at).map_err(damaged)?;
             if at < block.len() {
-                let entry = block.entry(at);
+                let entry = block.entry(at).map_err(damaged)?;
                 if key.strip_prefix(block.prefix()) == Some(entry.suffix) {
                     sink(entry.with_key(key));
                     return Ok(true);
@@ -314,33 +315,34 @@ impl Table {
         self.read_frame(n, fetch).map(Held::Read)
     }
 
-    /// A block through the mapping, if there is one.
-    pub(crate) fn mapped(&self, handle: Handle) -> Option<Result<Block>> {
-        let map = self.map.as_ref()?;
-        let corrupt = |what: &str| self.place().corrupt(handle.offset, what);
+    pub(crate) fn is_mapped(&self) -> bool {
+        self.map.is_some()
+    }
+
+    /// The bytes of a block from the file, verified.
+    pub(crate) fn read_raw(&self, handle: Handle) -> Result<RawBlock> {
+        let Some(map) = &self.map else { return read_block(&*self.file, self.place(), handle) };
         let start = usize::try_from(handle.offset).unwrap_or(usize::MAX);
         let end = start.saturating_add(handle.bytes as usize);
         if end > map.len() {
-            return Some(Err(corrupt("the file ends before the block does")));
+            return Err(self.place().corrupt(handle.offset, "the file ends before the block does"));
         }
         // A copy is what is verified and kept: the mapping's bytes may be others the next time their page is fetched.
         let mut buffer = Buffer::with_capacity(end - start);
         buffer.bytes_mut().extend_from_slice(&map[start..end]);
-        let raw = unframe(buffer.share(), self.place(), handle);
-        Some(raw.and_then(|raw| Block::decode(raw).map_err(corrupt)))
+        unframe(buffer.share(), self.place(), handle)
+    }
+
+    /// An error about block `n`.
+    #[cold]
+    pub(crate) fn damaged(&self, n: usize, what: Damage) -> Error {
+        self.place().corrupt(self.index.handle(n).offset, what)
     }
 
     #[cold]
     fn read_frame(&self, n: usize, fetch: Fetch) -> Result<Arc<Frame>> {
-        let handle = self.index.handle(n);
-        let block = match self.mapped(handle) {
-            Some(block) => block?,
-            None => {
-                let raw = read_block(&*self.file, self.place(), handle)?;
-                Block::decode(raw).map_err(|what| self.place().corrupt(handle.offset, what))?
-            }
-        };
-        let frame = Frame::new(block);
+        let raw = self.read_raw(self.index.handle(n))?;
+        let frame = Frame::new(Block::open(raw).map_err(|what| self.damaged(n, what))?);
         if fetch == Fetch::Fill {
             self.slots.cache().offer(&self.slots, n, &frame);
         }
