@@ -133,9 +133,8 @@ pub(crate) fn targets(
         let entry = engine(name)?;
         let mut fitting = Vec::new();
         for (choice, used) in choices.iter().zip(&mut used) {
-            let one = EngineRequest { memory_bytes, choices: std::slice::from_ref(choice) };
-            match entry.build(&one) {
-                Ok(_) => {
+            match entry.check(choice) {
+                Ok(()) => {
                     fitting.push(choice.clone());
                     *used = true;
                 }
@@ -148,6 +147,11 @@ pub(crate) fn targets(
     }
     if let (true, Some(refusal)) = (used.contains(&false), refusal) {
         return Err(usage(refusal.to_string()));
+    }
+    for target in &targets {
+        // Choices that each exist need not go together.
+        let request = EngineRequest { memory_bytes, choices: &target.choices };
+        engine(&target.engine)?.build(&request).map_err(|error| usage(error.to_string()))?;
     }
     if targets.is_empty() {
         return Err(usage("name an engine: --engine NAME (`norikv-bench list engine` shows them)"));
@@ -318,6 +322,20 @@ mod tests {
     fn an_engine_named_twice_runs_once() {
         let names = ["noop".to_owned(), "noop".to_owned()];
         assert_eq!(targets(&names, &[], 1 << 20).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn choices_that_do_not_go_together_are_refused_before_anything_is_touched() {
+        let own = |(name, part): (&str, &str)| (name.to_owned(), part.to_owned());
+        let refused = |choices: &[Choice]| targets(&["nori-lsm".into()], choices, 16 << 20);
+        for choices in [
+            vec![own(("cache", "none")), own(("cache_bytes", "8MiB"))],
+            vec![own(("memtable_bytes", "1GiB"))],
+        ] {
+            assert!(refused(&choices).unwrap_err().is::<Usage>(), "{choices:?}");
+        }
+        let both = [own(("memtable_bytes", "7MiB")), own(("memtables_sealed_max", "1"))];
+        assert_eq!(refused(&both).unwrap()[0].choices.len(), 2, "neither is judged alone");
     }
 
     #[test]
