@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use nori_workloads::{
     Arrival, BUILT_IN, Dialect, Overrides, PhaseKind, Workload, built_in, nearest,
 };
-use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MIN, Role, engine, engines};
+use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Role, engine, engines};
 use std::path::Path;
 
 /// The name that means: load once, then YCSB A to F.
@@ -224,7 +224,8 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         "KiB" | "K" | "k" => 1 << 10,
         "MiB" | "M" | "m" => 1 << 20,
         "GiB" | "G" | "g" => 1 << 30,
-        other => return Err(format!("`{other}` is no unit of bytes: KiB, MiB or GiB")),
+        "TiB" | "T" | "t" => 1 << 40,
+        other => return Err(format!("`{other}` is no unit of bytes: KiB, MiB, GiB or TiB")),
     };
     number.checked_mul(unit).ok_or_else(|| format!("`{text}` is too many bytes"))
 }
@@ -289,6 +290,9 @@ pub(crate) fn parse_memory(text: &str) -> Result<u64, String> {
             "`{text}` is too little: the smallest is {}MiB",
             MEMORY_BYTES_MIN >> 20
         ));
+    }
+    if bytes > MEMORY_BYTES_MAX {
+        return Err(format!("`{text}` is too much: the largest is {}TiB", MEMORY_BYTES_MAX >> 40));
     }
     Ok(bytes)
 }
@@ -371,7 +375,12 @@ mod tests {
     }
 
     #[test]
-    fn too_little_memory_is_refused_with_the_smallest_there_may_be() {
+    fn too_little_and_too_much_memory_are_refused_with_what_there_may_be() {
+        assert_eq!(parse_memory("1TiB"), Ok(1 << 40));
+        for text in ["2000GiB", "99999999GiB"] {
+            let why = parse_memory(text).unwrap_err();
+            assert_eq!(why, format!("`{text}` is too much: the largest is 1TiB"));
+        }
         assert_eq!(parse_memory("0").unwrap_err(), "`0` is too little: the smallest is 1MiB");
         assert!(parse_memory("1048575").is_err());
         assert_eq!(parse_memory("1MiB"), Ok(1 << 20));
