@@ -233,7 +233,14 @@ impl Run<'_> {
         }
         let (ops, errors) = (outcome.counts.ops_total(), outcome.counts.errors_total());
         tell(&Message::End { step: number, seconds: outcome.seconds, ops, errors });
-        failure(&outcome)
+        failure(&outcome)?;
+        ensure!(
+            ops > 0 || !step.is_recorded(),
+            "{}: the {} phase carried out no operation: nothing was measured",
+            step.label,
+            step.phase_name()
+        );
+        Ok(())
     }
 
     fn write_percentiles(&self, number: usize, step: &Step, outcome: &PhaseOutcome) -> Result<()> {
