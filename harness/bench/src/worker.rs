@@ -310,10 +310,12 @@ impl Run<'_> {
                 sa_peak = [sa_peak, space.amplification()].into_iter().flatten().reduce(f64::max);
                 let stats = self.engine.stats();
                 let series = &mut self.series;
-                written = logs
-                    .push(interval)
-                    .and_then(|()| series.interval(during, interval))
-                    .and_then(|()| series.sample(during, elapsed_s, &stats, space));
+                let measured = if interval.is_measured {
+                    logs.push(interval).and_then(|()| series.interval(during, interval))
+                } else {
+                    Ok(())
+                };
+                written = measured.and_then(|()| series.sample(during, elapsed_s, &stats, space));
             }
             tell(&Message::Tick { step: number, elapsed_s, ops: tick.ops });
         })?;

@@ -213,7 +213,15 @@ fn a_load_past_its_time_is_finished_in_batches_that_are_not_measured() {
     let mut w = workload("ycsb-c", 2_000, 2);
     w.keys.records = 200_000;
     w.phases[0].duration = Some(Span(Duration::from_millis(20)));
-    let (load, run) = load_and_run(MapEngine::default(), &w);
+    let mut intervals = Vec::new();
+    let (load, run) = load_and_watch(MapEngine::default(), &w, &mut |tick| {
+        intervals.extend(tick.interval.map(|one| (one.is_measured, one.start + one.length)));
+    });
+    let measured = intervals.iter().take_while(|(is_measured, _)| *is_measured).last().unwrap();
+    let until = measured.1.as_secs_f64();
+    assert!((until - load.seconds).abs() < 0.01, "{until} of {}", load.seconds);
+    let rest = &intervals[1..];
+    assert!(!rest[0].0 && rest[0].1 > measured.1, "the rest is there, and not measured: {rest:?}");
     let (ops, filled) = (load.counts.ops_total(), load.counts.filled);
     assert!(ops > 0 && filled > 0 && ops + filled == 200_000, "{ops} and {filled}");
     assert_eq!(load.latencies.total().len(), ops);

@@ -179,6 +179,40 @@ fn an_open_loop_at_a_share_of_the_maximum_measures_it_first_and_fills_its_column
 }
 
 #[test]
+fn a_phase_in_which_no_operation_came_due_has_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    // One in several minutes: what the maximum is, and so that this is too little, only the run itself finds out.
+    let phases = format!(
+        "[[phase]]\nkind = \"run\"\nduration = \"300ms\"{UPDATES}\
+         load = {{ model = \"open\", of_max = 1e-10, threads = 1 }}\n"
+    );
+    let plan = plan_of(dir.path(), "noop", &format!("{HEAD}{phases}"));
+    let error = carry_out(&plan, &mut |_| {}).unwrap_err().to_string();
+    assert_eq!(error, "w: the run phase carried out no operation: nothing was measured");
+}
+
+#[test]
+fn what_a_load_writes_in_batches_is_in_the_series_of_the_engine_and_not_in_that_of_operations() {
+    let dir = tempfile::tempdir().unwrap();
+    // The rest takes longer than it takes to notice that it began.
+    let head = HEAD.replace("20_000", "1_000_000");
+    let workload = format!("{head}duration = \"20ms\"\n");
+    let plan = plan_of(dir.path(), "nori-lsm", &workload);
+    carry_out(&plan, &mut |_| {}).unwrap();
+    let lines = |name: &str| {
+        let mut reader = csv::Reader::from_path(plan.dir.join(name)).unwrap();
+        let heading = reader.headers().unwrap().clone();
+        let ops = heading.iter().position(|column| column == "ops");
+        let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+        (rows.len(), ops.map(|at| rows.iter().map(|row| row[at].to_owned()).collect::<Vec<_>>()))
+    };
+    let (intervals, ops) = lines("intervals.csv");
+    assert_eq!(intervals, 2, "one of all operations, one of inserts");
+    assert!(ops.unwrap().iter().all(|ops| ops != "0"));
+    assert!(lines("engine.csv").0 >= 2, "it was watched to its end");
+}
+
+#[test]
 fn a_rate_that_the_clients_cannot_make_by_themselves_is_an_invalid_run() {
     let dir = tempfile::tempdir().unwrap();
     // Ten nanoseconds each: no client here makes an operation in that, and the engine does nothing.
