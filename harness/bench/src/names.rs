@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use nori_workloads::{
     Arrival, BUILT_IN, Dialect, Overrides, PhaseKind, Workload, built_in, nearest,
 };
-use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Role, engine, engines};
+use norikv_parts::{
+    Choice, EngineRequest, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Role, engine, engines,
+};
 use std::path::Path;
 
 /// The name that means: load once, then YCSB A to F.
@@ -111,7 +113,12 @@ pub(crate) fn targets(
         }
     }
     let mut wanted: Vec<&str> = Vec::new();
-    for name in names {
+    for (n, name) in names.iter().enumerate() {
+        if names[..n].contains(name) {
+            return Err(usage(format!(
+                "--engine {name} is given twice; `norikv-bench doctor` runs an engine against itself"
+            )));
+        }
         if name == "all" {
             let all = engines().into_iter();
             let real = all.filter(|entry| !matches!(entry.role, Role::Oracle | Role::Probe));
@@ -250,6 +257,14 @@ pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
     })
 }
 
+/// Of what there is at least one.
+pub(crate) fn parse_number(text: &str) -> Result<u64, String> {
+    match parse_count(text)? {
+        0 => Err(format!("`{text}` is not above 0")),
+        count => Ok(count),
+    }
+}
+
 /// A rate or a share; what a workload takes is checked with the workload.
 pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     let number = text.replace('_', "").parse::<f64>().ok().filter(|number| number.is_finite());
@@ -272,7 +287,7 @@ pub(crate) fn parse_arrival(text: &str) -> Result<Arrival, String> {
 
 /// A number of client threads; what a workload takes is checked with the workload.
 pub(crate) fn parse_threads(text: &str) -> Result<u32, String> {
-    parse_count(text)?.try_into().map_err(|_| format!("`{text}` is too large"))
+    parse_number(text)?.try_into().map_err(|_| format!("`{text}` is too large"))
 }
 
 /// A number of blocks.
@@ -323,9 +338,14 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_named_twice_runs_once() {
-        let names = ["noop".to_owned(), "noop".to_owned()];
-        assert_eq!(targets(&names, &[], 1 << 20).unwrap().len(), 1);
+    fn an_engine_named_twice_is_refused_and_one_that_is_among_all_runs_once() {
+        let named = |names: [&str; 2]| targets(&names.map(str::to_owned), &[], 16 << 20);
+        let error = named(["noop", "noop"]).unwrap_err();
+        assert!(
+            error.is::<Usage>() && error.to_string().starts_with("--engine noop is given twice")
+        );
+        let all = named(["all", "nori-lsm"]).unwrap();
+        assert_eq!(all.iter().filter(|target| target.engine == "nori-lsm").count(), 1);
     }
 
     #[test]

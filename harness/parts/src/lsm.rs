@@ -149,7 +149,9 @@ mod tests {
         assert!(error.contains("are 18 MiB") && error.ends_with(" or cache_bytes"), "{error}");
         assert!(settings(MIB, &[("memtable_bytes", "4GiB")]).is_err());
         assert!(settings(16 * MIB, &[("memtables_sealed_max", "8")]).is_err());
-        assert!(settings(18 * MIB, &[("memtable_bytes", "2MiB"), ("cache_bytes", "12MiB")]).is_ok());
+        assert!(
+            settings(18 * MIB, &[("memtable_bytes", "2MiB"), ("cache_bytes", "12MiB")]).is_ok()
+        );
         let both = [("memtable_bytes", "7MiB"), ("memtables_sealed_max", "1")];
         assert!(settings(16 * MIB, &both).is_ok(), "choices count together and not each alone");
     }

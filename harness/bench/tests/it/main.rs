@@ -138,6 +138,9 @@ fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
         ("plot latencyy o", "no plot is called `latencyy`; did you mean `latency`?"),
         ("plot levels-over-time nowhere", "nowhere/experiment.json"),
         ("plot latency", "DIRS... is missing"),
+        ("inspect tabel x", "`tabel` is not one of table, wal, manifest; did you mean `table`?"),
+        ("run --ycsb x --dialect foo", "--dialect: no dialect is called `foo`, only ycsb, go-ycsb"),
+        ("run --ycsb x --dialect goycsb", "did you mean `go-ycsb`?"),
         ("run ycsb --rate 5 --arrival poison", "did you mean `poisson`?"),
     ];
     assert_refused(dir.path(), &cases);
@@ -169,7 +172,21 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
             "run ycsb --engine noop --baseline nop",
             "`nop` is not among the targets noop; did you mean `noop`?",
         ),
-        ("run ycsb --threads 0", "threads must be 1 to"),
+        ("run ycsb --threads 0", "--threads: `0` is not above 0"),
+        ("run ycsb --records 0", "--records: `0` is not above 0"),
+        ("run ycsb --ops 0", "--ops: `0` is not above 0"),
+        (
+            "run ycsb --engine noop --engine noop",
+            "--engine noop is given twice; `norikv-bench doctor` runs an engine against itself",
+        ),
+        (
+            "run ycsb-a --rate 1e-9 --duration 300ms",
+            "a rate of 0.000000001 for a duration of 300ms is less than one operation",
+        ),
+        (
+            "run ycsb-a --rate 1e-9 --ops 5",
+            "5 ops at a rate of 0.000000001 take longer than a year",
+        ),
         ("run ycsb --rate 0", "--rate: `0` is not above 0"),
         ("run ycsb --rate fast", "--rate: `fast` is not a number"),
         ("run ycsb --rate 1e9", "rate must be above 0 and at most 100000000"),
