@@ -166,6 +166,7 @@ fn an_open_loop_at_a_share_of_the_maximum_measures_it_first_and_fills_its_column
     assert_eq!((row.model.as_str(), row.offered_rate), ("open", Some(calibrated.rate)));
     assert!(row.rsp_p50_us.unwrap() >= row.svc_p50_us.unwrap(), "{row:?}");
     assert!(row.rsp_max_us.is_some() && row.sched_lag_p99_us.is_some(), "{row:?}");
+    assert!(row.late_own_share.is_some_and(|own| (0.0..=1.0).contains(&own)), "{row:?}");
     assert!(events(&plan).iter().any(|event| event["kind"] == "calibrated"));
     for name in [
         "01-w-run.hlog",

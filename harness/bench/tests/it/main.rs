@@ -333,6 +333,10 @@ fn a_share_of_a_named_targets_maximum_offers_every_target_the_same() {
     assert!(matches!(output.status.code(), Some(0 | 5)), "{}", said(&output.stderr));
     let told = said(&output.stdout);
     assert_eq!(told.matches("ops/s in a closed loop").count(), 1, "measured once: {told}");
+    let short = "warning: w of noop: distrust the response p99 and above: ";
+    assert!(told.contains(short), "400 ms are few: {told}");
+    let page = fs::read_to_string(dir.path().join("o/report.html")).unwrap();
+    assert!(page.contains("<b>Warning:</b> w of noop: distrust the response p99"));
     let summary = fs::read_to_string(dir.path().join("o/summary.csv")).unwrap();
     let rates: Vec<&str> = summary
         .lines()
