@@ -15,9 +15,20 @@ pub(crate) const LSM: &str = "nori-lsm";
 const SHARE: u64 = 16;
 /// The part of a seam that is none.
 const NONE: &str = "none";
-/// Settings that say nothing where [`NONE`] stands behind the seam.
-const OF_SEAMS: [(&str, &str); 3] =
-    [("cache", CACHE), ("filter", "filter_bits_per_key"), ("filter", "filter_prefix_bytes")];
+/// Seam, part, and a setting that the part does not look at. Of the strategies `tiered` counts the same runs in every level, and
+/// the others are defined with a number of runs of their own.
+const IGNORED: [(&str, &str, &str); 9] = [
+    ("cache", NONE, CACHE),
+    ("filter", NONE, "filter_bits_per_key"),
+    ("filter", NONE, "filter_prefix_bytes"),
+    ("compaction", "tiered", "size_ratio"),
+    ("compaction", "full", L0_RUNS),
+    ("compaction", "lo1", L0_RUNS),
+    ("compaction", "rr", L0_RUNS),
+    ("compaction", "1-lvl", L0_RUNS),
+    ("compaction", "lazy-leveling", L0_RUNS),
+];
+const L0_RUNS: &str = "l0_runs_trigger";
 const CACHE: &str = "cache_bytes";
 
 /// The engine with the budget, the parts and the settings asked for.
@@ -29,8 +40,8 @@ pub(crate) fn build(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory
     }
     let is_given = |name: &str| request.choices.iter().any(|(given, _)| given == name);
     for (setting, _) in request.choices {
-        if let Some(seam) = silenced_by(request.choices, setting) {
-            let what = format!("{setting} says nothing with {seam}={NONE}: leave one of them out");
+        if let Some((seam, part)) = silenced_by(request.choices, setting) {
+            let what = format!("{setting} says nothing with {seam}={part}: leave one of them out");
             return Err(PartsError::Invalid(what));
         }
     }
@@ -46,11 +57,12 @@ pub(crate) fn build(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory
     Ok(Arc::new(LsmFactory { settings, components }))
 }
 
-/// The seam at which `choices` put nothing, so that the setting says nothing.
-pub fn silenced_by(choices: &[Choice], setting: &str) -> Option<&'static str> {
-    let is_none = |seam: &str| choices.iter().any(|(name, part)| name == seam && part == NONE);
-    let of_setting = OF_SEAMS.into_iter().filter(|(_, of)| *of == setting);
-    of_setting.map(|(seam, _)| seam).find(|seam| is_none(seam))
+/// The seam and the part among `choices` with which the setting says nothing.
+pub fn silenced_by(choices: &[Choice], setting: &str) -> Option<(&'static str, &'static str)> {
+    let is_chosen =
+        |seam: &str, part: &str| choices.iter().any(|(name, given)| name == seam && given == part);
+    let mut ignored = IGNORED.into_iter().filter(|(.., of)| *of == setting);
+    ignored.find(|(seam, part, _)| is_chosen(seam, part)).map(|(seam, part, _)| (seam, part))
 }
 
 /// Whether there is such a part or setting.
@@ -182,6 +194,22 @@ mod tests {
             let error = settings(16 * MIB, &[("filter", "none"), (setting, "8")]).unwrap_err();
             assert!(error.starts_with(setting) && error.contains("filter=none"), "{error}");
             assert!(settings(16 * MIB, &[("filter", "bloom"), (setting, "8")]).is_ok());
+        }
+        let parts = Components::list();
+        let exists = |(seam, part, _): (&str, &str, &str)| {
+            parts.iter().any(|line| line.seam == seam && line.name == part)
+        };
+        assert!(IGNORED.into_iter().all(exists), "each is a part that may be chosen");
+        for line in parts.iter().filter(|line| line.seam == "compaction") {
+            let ignored = match line.name {
+                "leveled" => None,
+                "tiered" => Some("size_ratio"),
+                _ => Some("l0_runs_trigger"),
+            };
+            for setting in ["size_ratio", "l0_runs_trigger"] {
+                let built = settings(16 * MIB, &[("compaction", line.name), (setting, "4")]);
+                assert_eq!(built.is_err(), ignored == Some(setting), "{}: {built:?}", line.name);
+            }
         }
         let without = settings(16 * MIB, &[("cache", "none")]).unwrap();
         assert_eq!(cache_of(&without), 0, "what is not there takes nothing");
