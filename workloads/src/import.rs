@@ -65,7 +65,8 @@ impl FromStr for Dialect {
         let named = Self::ALL.into_iter().find(|dialect| dialect.name() == text);
         named.ok_or_else(|| {
             let hint = nearest(text, Self::ALL.map(Self::name));
-            let hint = hint.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+            let known = || format!(", only {}", Self::ALL.map(Self::name).join(", "));
+            let hint = hint.map_or_else(known, |name| format!("; did you mean `{name}`?"));
             format!("no dialect is called `{text}`{hint}")
         })
     }

@@ -42,6 +42,6 @@ pub use components::{Components, PartLine, SEAMS, StrategyMaker, UnknownPart};
 pub use dump::{EditDump, ManifestDump, RunDump, dump_manifest};
 pub use engine::LsmFactory;
 pub use settings::{
-    BLOCK_BYTES, BadSetting, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MIN,
+    BLOCK_BYTES, BadSetting, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN,
     MEMTABLE_BYTES_MIN, MEMTABLES_SEALED_MAX, SettingLine, Settings,
 };

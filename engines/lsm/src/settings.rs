@@ -43,6 +43,8 @@ pub struct Settings {
 pub const MEMORY_BYTES: u64 = 256 << 20;
 /// The least memory the parts work in.
 pub const MEMORY_BYTES_MIN: u64 = 1 << 20;
+/// The most memory that may be asked for: no machine has it, so more is a slip of the pen.
+pub const MEMORY_BYTES_MAX: u64 = 1 << 40;
 /// 1 MiB: ten values of 100 kB. A flush of less costs more for its syncs than for its bytes.
 pub const MEMTABLE_BYTES_MIN: u64 = 1 << 20;
 /// 4 MiB: a table of less costs more for its sync and its name than for its bytes. Memory it takes only for index and filter.

@@ -8,8 +8,8 @@ use crate::experiment::{Experiment, finish};
 use crate::inspect::Inspect;
 use crate::names::{
     self, Target, baseline, imported_steps, parse_arrival, parse_blocks, parse_bytes, parse_choice,
-    parse_count, parse_memory, parse_minutes, parse_rate, parse_threads, references, steps,
-    targets, usage,
+    parse_count, parse_memory, parse_minutes, parse_number, parse_rate, parse_threads, references,
+    steps, targets, usage,
 };
 use crate::plan::Step;
 use crate::plot::{self, Kind};
@@ -116,7 +116,7 @@ enum Command {
 #[derive(Args)]
 struct QuickArgs {
     /// Records loaded
-    #[arg(long, value_parser = parse_count, allow_negative_numbers = true, default_value_t = QUICK_RECORDS)]
+    #[arg(long, value_parser = parse_number, allow_negative_numbers = true, default_value_t = QUICK_RECORDS)]
     records: u64,
     /// Length of each phase but the load, as in 500ms or 3s
     #[arg(long, default_value_t = Span(QUICK_PHASE))]
@@ -165,10 +165,10 @@ struct GenArgs {
     #[command(flatten)]
     source: Source,
     /// Operations of each run phase
-    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
+    #[arg(long, value_parser = parse_number, allow_negative_numbers = true)]
     ops: Option<u64>,
     /// Records loaded
-    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
+    #[arg(long, value_parser = parse_number, allow_negative_numbers = true)]
     records: Option<u64>,
     /// Client threads, which take turns
     #[arg(long, value_parser = parse_threads, allow_negative_numbers = true)]
@@ -213,8 +213,9 @@ struct RunArgs {
     /// An engine's name, or `all`; may be given more than once [default: our own]
     #[arg(long = "engine", value_name = "NAME")]
     engines: Vec<String>,
-    /// The part to put behind a seam; may be given more than once
-    #[arg(short = 's', value_name = "SEAM=NAME", value_parser = parse_choice)]
+    /// The part to put behind a seam (`-s cache=lru`), or a setting of our engine (`-s block_bytes=16KiB`); `norikv-bench
+    /// list` shows them; may be given more than once
+    #[arg(short = 's', value_name = "NAME=VALUE", value_parser = parse_choice)]
     choices: Vec<Choice>,
     /// Client threads
     #[arg(long, value_parser = parse_threads, allow_negative_numbers = true)]
@@ -229,10 +230,10 @@ struct RunArgs {
     #[arg(long, value_parser = parse_arrival)]
     arrival: Option<Arrival>,
     /// Records loaded
-    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
+    #[arg(long, value_parser = parse_number, allow_negative_numbers = true)]
     records: Option<u64>,
     /// Operations of each run phase
-    #[arg(long, value_parser = parse_count, allow_negative_numbers = true)]
+    #[arg(long, value_parser = parse_number, allow_negative_numbers = true)]
     ops: Option<u64>,
     /// Length of each run phase, in place of a number of operations, as in 500ms or 30s
     #[arg(long, conflicts_with = "ops")]

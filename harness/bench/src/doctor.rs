@@ -24,6 +24,10 @@ use std::path::PathBuf;
 const SCHEMA: &str = "norikv.checkup/1";
 /// No device that survives a loss of power has written and answered by then; memory has.
 const SYNC_MICROS_MIN: f64 = 20.0;
+/// A sync in a hundred that takes so many times the usual decides a p99 by chance.
+const SYNC_TAIL_MAX: f64 = 10.0;
+/// Probes minutes apart that differ by more make runs minutes apart differ as well.
+const SYNC_DRIFT_MAX: f64 = 2.0;
 
 #[derive(Args)]
 pub(crate) struct DoctorArgs {
@@ -60,6 +64,9 @@ struct Checkup {
     machine: Machine,
     conditions: Conditions,
     fsync_preallocated_us: Option<FsyncProbe>,
+    /// Both once more, after the engine ran; nothing where it did not.
+    fsync_after_us: Option<FsyncProbe>,
+    fsync_preallocated_after_us: Option<FsyncProbe>,
     clock: Clock,
     /// A row for each phase and metric; none where it could not be measured.
     noise: Vec<Noise>,
@@ -94,6 +101,8 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<()> {
         machine,
         conditions,
         fsync_preallocated_us: probe.ok(),
+        fsync_after_us: None,
+        fsync_preallocated_after_us: None,
         clock: Clock::measure(),
         noise: Vec::new(),
         findings,
@@ -113,6 +122,9 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<()> {
             ));
         }
         checkup.noise = noise::measure(&args.dir, args.blocks, &mut checkup.findings)?;
+        checkup.fsync_after_us = FsyncProbe::of(&args.dir, Written::Growing).ok();
+        checkup.fsync_preallocated_after_us = FsyncProbe::of(&args.dir, Written::Preallocated).ok();
+        checkup.note_drift();
     }
     checkup.verdict = match (&*checkup.findings.faults, &*checkup.findings.warnings) {
         ([], []) => Verdict::Fit,
@@ -139,8 +151,18 @@ impl Checkup {
                     probe.p50
                 ));
             }
+            self.findings.warnings.extend(probe.and_then(|probe| tail(what, probe)));
         }
         self.findings.warnings.extend(self.clock.warnings());
+    }
+
+    /// Warns where the disk is not what it was before the engine ran.
+    fn note_drift(&mut self) {
+        let after = [self.fsync_after_us, self.fsync_preallocated_after_us];
+        for ((what, before), after) in self.syncs().into_iter().zip(after) {
+            let drift = before.zip(after).and_then(|(before, after)| drift(what, before, after));
+            self.findings.warnings.extend(drift);
+        }
     }
 
     fn syncs(&self) -> [(&'static str, Option<FsyncProbe>); 2] {
@@ -205,7 +227,47 @@ impl Checkup {
     }
 }
 
+/// What to say of a probe with a long tail.
+fn tail(what: &str, probe: FsyncProbe) -> Option<String> {
+    (probe.p99 > SYNC_TAIL_MAX * probe.p50).then(|| {
+        format!(
+            "a sync of {what} takes {:.0} us, and one in a hundred {:.0} us: the p99 of `sync` and `group` is the disk's",
+            probe.p50, probe.p99
+        )
+    })
+}
+
+/// What to say of two probes that differ, the second after the engine ran.
+fn drift(what: &str, before: FsyncProbe, after: FsyncProbe) -> Option<String> {
+    let (least, most) = (before.p50.min(after.p50), before.p50.max(after.p50));
+    (most > SYNC_DRIFT_MAX * least).then(|| {
+        format!(
+            "a sync of {what} took {:.0} us before the engine ran and {:.0} us after it: the disk is not the same from one \
+             run to the next, so compare `sync` and `group` within interleaved blocks alone",
+            before.p50, after.p50
+        )
+    })
+}
+
 /// Bytes for people, where they are known.
 fn told_bytes(known: Option<u64>) -> String {
     known.map_or_else(|| "unknown".into(), bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_tail_and_a_disk_that_changes_are_warned_of_either_way() {
+        let probe = |p50, p99| FsyncProbe { p50, p99 };
+        assert_eq!(tail("a file", probe(100.0, 1_000.0)), None);
+        let told = tail("a file", probe(100.0, 1_100.0)).unwrap();
+        assert!(told.contains("takes 100 us") && told.contains("1100 us"), "{told}");
+        assert_eq!(drift("a file", probe(100.0, 9_999.0), probe(200.0, 200.0)), None);
+        for (before, after) in [(100.0, 210.0), (210.0, 100.0)] {
+            let told = drift("a file", probe(before, before), probe(after, after)).unwrap();
+            assert!(told.contains(&format!("took {before} us before")), "{told}");
+        }
+    }
 }

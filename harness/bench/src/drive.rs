@@ -100,6 +100,9 @@ pub(crate) struct Interval {
     pub(crate) errors: u64,
     /// In an open loop: operations that were due at its end and had not ended.
     pub(crate) backlog: Option<f64>,
+    /// Whether anything was measured in it: not while a load writes its rest in batches. What was not measured is not
+    /// zero, and has no place in series of operations.
+    pub(crate) is_measured: bool,
 }
 
 /// What a phase came to.
@@ -251,19 +254,28 @@ fn coordinate(
         }
         let elapsed = began.elapsed();
         next_tick = elapsed + PROGRESS_EVERY;
+        if collector.end_measuring(elapsed) {
+            on_tick(collector.tick(elapsed, true));
+            continue;
+        }
         let is_interval =
             elapsed >= collector.interval.start + collector.interval.length + INTERVAL;
         if is_interval {
-            slots.iter().for_each(Slot::ask);
-            while slots.iter().any(Slot::is_asked) && began.elapsed() < elapsed + ANSWER_MAX {
-                std::thread::sleep(ANSWER_LOOK);
+            // A client that writes the rest of a load has nothing to hand over.
+            if !collector.is_over {
+                slots.iter().for_each(Slot::ask);
+                while slots.iter().any(Slot::is_asked) && began.elapsed() < elapsed + ANSWER_MAX {
+                    std::thread::sleep(ANSWER_LOOK);
+                }
             }
             collector.collect(elapsed);
         }
         on_tick(collector.tick(elapsed, is_interval));
     }
     let elapsed = began.elapsed();
-    collector.collect(elapsed);
+    if !collector.end_measuring(elapsed) {
+        collector.collect(elapsed);
+    }
     on_tick(collector.tick(elapsed, true));
 }
 
@@ -282,6 +294,8 @@ struct Collector<'a> {
     spare: Recorded,
     /// Errors before the interval.
     errors_before: u64,
+    /// Whether all clients of a load have ended what is measured.
+    is_over: bool,
 }
 
 impl<'a> Collector<'a> {
@@ -292,17 +306,40 @@ impl<'a> Collector<'a> {
             slots,
             open_start,
             gap_nanos,
-            interval: Interval { start, length, recorded: empty(), errors: 0, backlog: None },
+            interval: Interval {
+                start,
+                length,
+                recorded: empty(),
+                errors: 0,
+                backlog: None,
+                is_measured: true,
+            },
             total: empty(),
             spare: empty(),
             errors_before: 0,
+            is_over: false,
         }
+    }
+
+    /// Once all clients of a load have ended what is measured: takes the last of it, as an interval that ends when they did
+    /// and not when this was noticed. Whether it did, which is once.
+    fn end_measuring(&mut self, elapsed: Duration) -> bool {
+        if self.is_over {
+            return false;
+        }
+        let ends: Option<Vec<Duration>> = self.slots.iter().map(Slot::measured).collect();
+        let Some(last) = ends.and_then(|ends| ends.into_iter().max()) else { return false };
+        let begun = self.interval.start + self.interval.length;
+        self.collect(last.clamp(begun, elapsed));
+        self.is_over = true;
+        true
     }
 
     fn collect(&mut self, elapsed: Duration) {
         let interval = &mut self.interval;
         interval.start += interval.length;
         interval.length = elapsed - interval.start;
+        interval.is_measured = !self.is_over;
         interval.recorded.clear();
         for slot in self.slots {
             slot.take(&mut interval.recorded, &mut self.spare);

@@ -8,7 +8,9 @@ use anyhow::{Context, Result};
 use nori_workloads::{
     Arrival, BUILT_IN, Dialect, Overrides, PhaseKind, Workload, built_in, nearest,
 };
-use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MIN, Role, engine, engines};
+use norikv_parts::{
+    Choice, EngineRequest, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Role, engine, engines,
+};
 use std::path::Path;
 
 /// The name that means: load once, then YCSB A to F.
@@ -111,7 +113,12 @@ pub(crate) fn targets(
         }
     }
     let mut wanted: Vec<&str> = Vec::new();
-    for name in names {
+    for (n, name) in names.iter().enumerate() {
+        if names[..n].contains(name) {
+            return Err(usage(format!(
+                "--engine {name} is given twice; `norikv-bench doctor` runs an engine against itself"
+            )));
+        }
         if name == "all" {
             let all = engines().into_iter();
             let real = all.filter(|entry| !matches!(entry.role, Role::Oracle | Role::Probe));
@@ -133,9 +140,8 @@ pub(crate) fn targets(
         let entry = engine(name)?;
         let mut fitting = Vec::new();
         for (choice, used) in choices.iter().zip(&mut used) {
-            let one = EngineRequest { memory_bytes, choices: std::slice::from_ref(choice) };
-            match entry.build(&one) {
-                Ok(_) => {
+            match entry.check(choice) {
+                Ok(()) => {
                     fitting.push(choice.clone());
                     *used = true;
                 }
@@ -148,6 +154,11 @@ pub(crate) fn targets(
     }
     if let (true, Some(refusal)) = (used.contains(&false), refusal) {
         return Err(usage(refusal.to_string()));
+    }
+    for target in &targets {
+        // Choices that each exist need not go together.
+        let request = EngineRequest { memory_bytes, choices: &target.choices };
+        engine(&target.engine)?.build(&request).map_err(|error| usage(error.to_string()))?;
     }
     if targets.is_empty() {
         return Err(usage("name an engine: --engine NAME (`norikv-bench list engine` shows them)"));
@@ -220,7 +231,8 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         "KiB" | "K" | "k" => 1 << 10,
         "MiB" | "M" | "m" => 1 << 20,
         "GiB" | "G" | "g" => 1 << 30,
-        other => return Err(format!("`{other}` is no unit of bytes: KiB, MiB or GiB")),
+        "TiB" | "T" | "t" => 1 << 40,
+        other => return Err(format!("`{other}` is no unit of bytes: KiB, MiB, GiB or TiB")),
     };
     number.checked_mul(unit).ok_or_else(|| format!("`{text}` is too many bytes"))
 }
@@ -245,6 +257,14 @@ pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
     })
 }
 
+/// Of what there is at least one.
+pub(crate) fn parse_number(text: &str) -> Result<u64, String> {
+    match parse_count(text)? {
+        0 => Err(format!("`{text}` is not above 0")),
+        count => Ok(count),
+    }
+}
+
 /// A rate or a share; what a workload takes is checked with the workload.
 pub(crate) fn parse_rate(text: &str) -> Result<f64, String> {
     let number = text.replace('_', "").parse::<f64>().ok().filter(|number| number.is_finite());
@@ -267,7 +287,7 @@ pub(crate) fn parse_arrival(text: &str) -> Result<Arrival, String> {
 
 /// A number of client threads; what a workload takes is checked with the workload.
 pub(crate) fn parse_threads(text: &str) -> Result<u32, String> {
-    parse_count(text)?.try_into().map_err(|_| format!("`{text}` is too large"))
+    parse_number(text)?.try_into().map_err(|_| format!("`{text}` is too large"))
 }
 
 /// A number of blocks.
@@ -285,6 +305,9 @@ pub(crate) fn parse_memory(text: &str) -> Result<u64, String> {
             "`{text}` is too little: the smallest is {}MiB",
             MEMORY_BYTES_MIN >> 20
         ));
+    }
+    if bytes > MEMORY_BYTES_MAX {
+        return Err(format!("`{text}` is too much: the largest is {}TiB", MEMORY_BYTES_MAX >> 40));
     }
     Ok(bytes)
 }
@@ -315,9 +338,28 @@ mod tests {
     }
 
     #[test]
-    fn an_engine_named_twice_runs_once() {
-        let names = ["noop".to_owned(), "noop".to_owned()];
-        assert_eq!(targets(&names, &[], 1 << 20).unwrap().len(), 1);
+    fn an_engine_named_twice_is_refused_and_one_that_is_among_all_runs_once() {
+        let named = |names: [&str; 2]| targets(&names.map(str::to_owned), &[], 16 << 20);
+        let error = named(["noop", "noop"]).unwrap_err();
+        assert!(
+            error.is::<Usage>() && error.to_string().starts_with("--engine noop is given twice")
+        );
+        let all = named(["all", "nori-lsm"]).unwrap();
+        assert_eq!(all.iter().filter(|target| target.engine == "nori-lsm").count(), 1);
+    }
+
+    #[test]
+    fn choices_that_do_not_go_together_are_refused_before_anything_is_touched() {
+        let own = |(name, part): (&str, &str)| (name.to_owned(), part.to_owned());
+        let refused = |choices: &[Choice]| targets(&["nori-lsm".into()], choices, 16 << 20);
+        for choices in [
+            vec![own(("cache", "none")), own(("cache_bytes", "8MiB"))],
+            vec![own(("memtable_bytes", "1GiB"))],
+        ] {
+            assert!(refused(&choices).unwrap_err().is::<Usage>(), "{choices:?}");
+        }
+        let both = [own(("memtable_bytes", "7MiB")), own(("memtables_sealed_max", "1"))];
+        assert_eq!(refused(&both).unwrap()[0].choices.len(), 2, "neither is judged alone");
     }
 
     #[test]
@@ -353,7 +395,12 @@ mod tests {
     }
 
     #[test]
-    fn too_little_memory_is_refused_with_the_smallest_there_may_be() {
+    fn too_little_and_too_much_memory_are_refused_with_what_there_may_be() {
+        assert_eq!(parse_memory("1TiB"), Ok(1 << 40));
+        for text in ["2000GiB", "99999999GiB"] {
+            let why = parse_memory(text).unwrap_err();
+            assert_eq!(why, format!("`{text}` is too much: the largest is 1TiB"));
+        }
         assert_eq!(parse_memory("0").unwrap_err(), "`0` is too little: the smallest is 1MiB");
         assert!(parse_memory("1048575").is_err());
         assert_eq!(parse_memory("1MiB"), Ok(1 << 20));

@@ -6,6 +6,7 @@
 
 mod compared;
 
+use crate::distrust;
 use crate::manifest::FAILED;
 use crate::plot::{Drawn, bytes, micros, short, thousands};
 use crate::ratios::Ratio;
@@ -158,6 +159,9 @@ fn failures(stored: &Stored) -> String {
     for (target, why) in stored.invalid() {
         let (target, why) = (escape(&target), escape(&why));
         let _ = write!(out, "<p class=\"failure\"><b>{target} is invalid:</b> {why}</p>");
+    }
+    for what in distrust::warnings(stored) {
+        let _ = write!(out, "<p class=\"failure\"><b>Warning:</b> {}</p>", escape(&what));
     }
     let failed = stored.runs.iter().filter(|run| run.manifest.status.state == FAILED);
     for run in failed {

@@ -53,6 +53,8 @@ pub(crate) struct Row {
     pub(crate) rsp_p9999_us: Option<f64>,
     pub(crate) rsp_max_us: Option<f64>,
     pub(crate) sched_lag_p99_us: Option<f64>,
+    /// Of the time in which operations of an open loop were overdue, the share that was not the engine's.
+    pub(crate) late_own_share: Option<f64>,
     pub(crate) stall_count: Option<u64>,
     pub(crate) stall_ms: Option<f64>,
     pub(crate) wa_stop: Option<f64>,
@@ -173,6 +175,7 @@ pub(crate) fn rows_of(
     if let Some(open) = &outcome.open {
         all.set_responses(&open.response().total());
         all.sched_lag_p99_us = quantile_us(open.lag(), 0.99);
+        all.late_own_share = Some(open.own_share());
     }
     let scans = counts.ops[OpKind::Scan as usize] > 0;
     engine_columns(&mut all, seen, counts.bytes_written, scans);

@@ -1,5 +1,6 @@
 //! The tables that are printed when an experiment has ended.
 
+use crate::distrust;
 use crate::effect::{SAME_WITHIN, Verdict};
 use crate::latency::{Latencies, quantile_us};
 use crate::out;
@@ -44,6 +45,7 @@ pub(crate) fn tables(stored: &Stored) -> Vec<String> {
     let open: Vec<Cell> = stored.cells().into_iter().filter(|cell| stored.is_open(cell)).collect();
     if !open.is_empty() {
         lines.extend(latencies(stored, &open, "response", Stored::responses));
+        lines.extend(distrust::warnings(stored).iter().map(|what| format!("warning: {what}")));
     }
     lines
 }

@@ -233,7 +233,14 @@ impl Run<'_> {
         }
         let (ops, errors) = (outcome.counts.ops_total(), outcome.counts.errors_total());
         tell(&Message::End { step: number, seconds: outcome.seconds, ops, errors });
-        failure(&outcome)
+        failure(&outcome)?;
+        ensure!(
+            ops > 0 || !step.is_recorded(),
+            "{}: the {} phase carried out no operation: nothing was measured",
+            step.label,
+            step.phase_name()
+        );
+        Ok(())
     }
 
     fn write_percentiles(&self, number: usize, step: &Step, outcome: &PhaseOutcome) -> Result<()> {
@@ -303,10 +310,12 @@ impl Run<'_> {
                 sa_peak = [sa_peak, space.amplification()].into_iter().flatten().reduce(f64::max);
                 let stats = self.engine.stats();
                 let series = &mut self.series;
-                written = logs
-                    .push(interval)
-                    .and_then(|()| series.interval(during, interval))
-                    .and_then(|()| series.sample(during, elapsed_s, &stats, space));
+                let measured = if interval.is_measured {
+                    logs.push(interval).and_then(|()| series.interval(during, interval))
+                } else {
+                    Ok(())
+                };
+                written = measured.and_then(|()| series.sample(during, elapsed_s, &stats, space));
             }
             tell(&Message::Tick { step: number, elapsed_s, ops: tick.ops });
         })?;

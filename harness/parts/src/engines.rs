@@ -1,8 +1,8 @@
 //! The registry of engines.
 
+use crate::lsm::{self, LSM};
 use crate::{NoopFactory, PartsError};
 use nori_kv::EngineFactory;
-use nori_lsm::{BadSetting, Components, LsmFactory, Settings, UnknownPart};
 use nori_model::ModelFactory;
 use std::sync::Arc;
 
@@ -28,10 +28,14 @@ pub type Choice = (String, String);
 /// engine has more than was said is none.
 pub const MEMORY_BYTES_MIN: u64 = nori_lsm::MEMORY_BYTES_MIN;
 
+/// No engine is built with more memory than this: no machine has it.
+pub const MEMORY_BYTES_MAX: u64 = nori_lsm::MEMORY_BYTES_MAX;
+
 /// What an engine is to be built with.
 #[derive(Clone, Debug)]
 pub struct EngineRequest<'a> {
-    /// Bytes for memtables, caches, filters and indexes together. `>= MEMORY_BYTES_MIN`.
+    /// Bytes for memtables, caches, filters and indexes together. From
+    /// `MEMORY_BYTES_MIN` to `MEMORY_BYTES_MAX`.
     pub memory_bytes: u64,
     /// Parts and settings that differ from the engine's own defaults.
     pub choices: &'a [Choice],
@@ -53,8 +57,9 @@ impl EngineEntry {
     ///
     /// # Errors
     ///
-    /// If the memory is below [`MEMORY_BYTES_MIN`], or a choice names a seam that the engine does not have or a part
-    /// that does not exist.
+    /// If the memory is not from [`MEMORY_BYTES_MIN`] to [`MEMORY_BYTES_MAX`], a choice names a seam that the engine does
+    /// not have or a part that does not exist, or the choices do not go together: they exceed the memory, or one says nothing
+    /// with another.
     pub fn build(&self, request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory>, PartsError> {
         let memory = request.memory_bytes;
         if memory < MEMORY_BYTES_MIN {
@@ -62,52 +67,35 @@ impl EngineEntry {
                 format!("{memory} bytes of memory are too few: the least is {MEMORY_BYTES_MIN}");
             return Err(PartsError::Invalid(what));
         }
-        match self.role {
-            Role::Ours => return lsm(request),
-            Role::Matched | Role::Shipped | Role::Oracle | Role::Probe => {}
+        if memory > MEMORY_BYTES_MAX {
+            let what =
+                format!("{memory} bytes of memory are too many: the most is {MEMORY_BYTES_MAX}");
+            return Err(PartsError::Invalid(what));
         }
-        if let Some((seam, _)) = request.choices.first() {
-            return Err(PartsError::no_choice(self.name, seam, []));
+        for choice in request.choices {
+            self.check(choice)?;
         }
         match self.role {
+            Role::Ours => lsm::build(request),
             Role::Oracle => Ok(Arc::new(ModelFactory::default())),
             Role::Probe => Ok(Arc::new(NoopFactory)),
             _ => nori_adapters::factory(self.name, request.memory_bytes)
                 .ok_or_else(|| PartsError::unknown("engine", self.name, [])),
         }
     }
-}
 
-/// Our engine with the budget and the parts asked for.
-fn lsm(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory>, PartsError> {
-    let mut components = Components::default();
-    let mut settings = Settings::for_memory(request.memory_bytes);
-    for (name, given) in request.choices {
-        match components.set(name, given) {
-            Ok(()) => {}
-            Err(UnknownPart::Part { seam, given }) => {
-                let known = Components::list().into_iter().filter(|line| line.seam == seam);
-                return Err(PartsError::unknown(seam, &given, known.map(|line| line.name)));
-            }
-            Err(UnknownPart::Seam { .. }) => settings.set(name, given).map_err(refused)?,
-        }
-    }
-    Ok(Arc::new(LsmFactory { settings, components }))
-}
-
-fn refused(bad: BadSetting) -> PartsError {
-    match bad {
-        BadSetting::Name { given } => {
-            let settings = Settings::lines().iter().map(|line| line.name);
-            PartsError::no_choice(LSM, &given, nori_lsm::SEAMS.into_iter().chain(settings))
-        }
-        BadSetting::Value { name, given, wanted } => {
-            PartsError::Invalid(format!("{name} cannot be `{given}`: give {wanted}"))
+    /// Whether the engine has what is chosen, whatever else may be: choices that each fit need not go together.
+    ///
+    /// # Errors
+    ///
+    /// If it has no such seam or setting, or there no such part or value.
+    pub fn check(&self, choice: &Choice) -> Result<(), PartsError> {
+        match self.role {
+            Role::Ours => lsm::check(choice),
+            _ => Err(PartsError::no_choice(self.name, &choice.0, [])),
         }
     }
 }
-
-const LSM: &str = "nori-lsm";
 
 /// Every engine, ours first.
 pub fn engines() -> Vec<EngineEntry> {
@@ -149,6 +137,7 @@ pub fn engine(name: &str) -> Result<EngineEntry, PartsError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use nori_lsm::Components;
     use std::collections::HashSet;
 
     #[test]
@@ -179,8 +168,11 @@ mod tests {
     }
 
     #[test]
-    fn too_little_memory_is_refused_and_not_raised() {
+    fn too_little_memory_is_refused_and_not_raised_and_so_is_too_much() {
         for entry in engines() {
+            let request = EngineRequest { memory_bytes: MEMORY_BYTES_MAX + 1, choices: &[] };
+            let error = entry.build(&request).err().unwrap().to_string();
+            assert!(error.ends_with("are too many: the most is 1099511627776"), "{error}");
             let request = EngineRequest { memory_bytes: MEMORY_BYTES_MIN - 1, choices: &[] };
             let error = entry.build(&request).err().unwrap().to_string();
             assert_eq!(error, "1048575 bytes of memory are too few: the least is 1048576");

@@ -11,10 +11,14 @@
 
 mod engines;
 mod error;
+mod lsm;
 mod noop;
 mod seams;
 
-pub use engines::{Choice, EngineEntry, EngineRequest, MEMORY_BYTES_MIN, Role, engine, engines};
+pub use engines::{
+    Choice, EngineEntry, EngineRequest, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Role, engine, engines,
+};
 pub use error::PartsError;
+pub use lsm::silenced_by;
 pub use noop::NoopFactory;
 pub use seams::{Part, Seam, seam, seams};

@@ -15,6 +15,8 @@ const RECORDS_MAX: u64 = 1 << 40;
 const THREADS_MAX: u32 = 1_024;
 /// Faster than any clock here can tell one operation from the next.
 const RATE_MAX: f64 = 1e8;
+/// The longest that a phase with a duration may take.
+const YEAR_S: f64 = 365.0 * 24.0 * 3600.0;
 /// Beyond this share of what it can do a store only falls behind.
 const OF_MAX_MAX: f64 = 2.0;
 const PREFIX_BYTES_MAX: usize = 64;
@@ -204,6 +206,7 @@ fn check_load(load: &Load) -> Result<(), Fault> {
 }
 
 fn check_run(phase: &Phase, keys: &Keys) -> Result<(), Fault> {
+    check_offered(phase)?;
     match (phase.ops, phase.duration) {
         (Some(ops), None) => require(ops > 0, "ops", "ops must be above 0")?,
         (None, Some(span)) => require(!span.0.is_zero(), "duration", "duration must be above 0")?,
@@ -231,6 +234,21 @@ fn check_run(phase: &Phase, keys: &Keys) -> Result<(), Fault> {
     )?;
     check_deletes(phase, keys)?;
     phase.pick.map_or(Ok(()), |pick| check_pick(pick, keys))
+}
+
+/// An open loop must send something, and come to its end.
+fn check_offered(phase: &Phase) -> Result<(), Fault> {
+    let Some(rate) = phase.load.rate else { return Ok(()) };
+    if let Some(span) = phase.duration {
+        let ops = rate * span.0.as_secs_f64();
+        let what = format!("a rate of {rate} for a duration of {span} is less than one operation");
+        require(ops >= 1.0, "load", what)?;
+    }
+    if let Some(ops) = phase.ops {
+        let what = format!("{ops} ops at a rate of {rate} take longer than a year");
+        require(ops as f64 / rate <= YEAR_S, "load", what)?;
+    }
+    Ok(())
 }
 
 fn check_lengths(word: &'static str, lengths: Option<Lengths>, max: u32) -> Result<(), Fault> {

@@ -134,6 +134,7 @@ fn open_loops_warm_ups_and_settling_are_read() {
     for (load, what) in [
         ("model = \"open\", rate = 0", "rate must be above 0"),
         ("model = \"open\", rate = nan", "rate must be above 0"),
+        ("model = \"open\", rate = 0.5", "for a duration of 1500ms is less than one operation"),
         ("model = \"open\", of_max = 2.5", "of_max must be above 0 and at most 2"),
         ("model = \"open\", rate = 5, of_max = 1", "either rate or of_max"),
         ("model = \"open\", rate = 5, of = \"x\"", "`of` names the target of an of_max"),

@@ -1,8 +1,8 @@
 //! Settings by name: what a command line or a file may say of each number, and within which bounds.
 //!
-//! Bytes may have a unit (`64KiB`, `8MiB`, `1GiB`). Nothing is clamped: what lies out of bounds is refused.
+//! Bytes may have a unit (`64KiB`, `8MiB`, `1GiB`, `1TiB`). Nothing is clamped: what lies out of bounds is refused.
 
-use super::Settings;
+use super::{MEMORY_BYTES_MAX, Settings};
 use nori_kv::Error;
 use std::ops::RangeInclusive;
 
@@ -171,8 +171,8 @@ impl Settings {
                 return Err(Error::Invalid { what });
             }
         }
-        if self.memory_bytes > TIB {
-            let what = format!("the setting memory_bytes cannot be above {TIB}");
+        if self.memory_bytes > MEMORY_BYTES_MAX {
+            let what = format!("the setting memory_bytes cannot be above {MEMORY_BYTES_MAX}");
             return Err(Error::Invalid { what });
         }
         Ok(())
@@ -203,6 +203,7 @@ fn bytes(text: &str) -> Option<u64> {
         "KiB" => KIB,
         "MiB" => MIB,
         "GiB" => 1 << 30,
+        "TiB" => TIB,
         _ => return None,
     };
     number.parse::<u64>().ok()?.checked_mul(scale)
@@ -235,7 +236,9 @@ mod tests {
         settings.set("memtable_bytes", "8MiB").unwrap();
         settings.set("block_bytes", "16KiB").unwrap();
         settings.set("filter_bits_per_key", "12.5").unwrap();
+        settings.set("cache_bytes", "1TiB").unwrap();
         assert_eq!((settings.memtable_bytes, settings.block_bytes), (8 << 20, 16 << 10));
+        assert_eq!(settings.cache_bytes, 1 << 40);
         assert_eq!(settings.filter_bits_per_key, 12.5);
     }
 }

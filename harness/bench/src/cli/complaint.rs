@@ -21,7 +21,8 @@ pub(super) fn complaint(error: &clap::Error, commands: &[&str]) -> String {
         ErrorKind::InvalidValue if given.is_empty() => format!("{option} needs a value"),
         ErrorKind::InvalidValue => {
             let valid = said(ContextKind::ValidValue);
-            format!("{option}: `{given}` is not one of {valid}")
+            let meant = hint(nearest(&given, valid.split(", ")));
+            format!("{option}: `{given}` is not one of {valid}{meant}")
         }
         ErrorKind::ValueValidation => {
             let why = std::error::Error::source(error).map(ToString::to_string);

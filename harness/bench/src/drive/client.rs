@@ -28,6 +28,8 @@ pub(super) struct Slot {
     bytes_inserted: AtomicU64,
     /// In an open loop, when the operation at hand was to be sent: nanoseconds since the client began.
     intended_nanos: AtomicU64,
+    /// In a load, nanoseconds from its beginning to the end of what the client measures; 0 until then.
+    measured_nanos: AtomicU64,
     /// Whether the coordinator wants the client's histograms.
     wanted: AtomicBool,
     handed_over: Mutex<HandedOver>,
@@ -47,6 +49,7 @@ impl Slot {
             errors: AtomicU64::new(0),
             bytes_inserted: AtomicU64::new(0),
             intended_nanos: AtomicU64::new(0),
+            measured_nanos: AtomicU64::new(0),
             wanted: AtomicBool::new(false),
             handed_over: Mutex::new(handed_over),
         }
@@ -70,6 +73,13 @@ impl Slot {
     /// Operations of an open loop that are due and have not ended, `elapsed` after its clients began.
     pub(super) fn backlog(&self, elapsed: Duration, gap_nanos: f64) -> f64 {
         backlog(elapsed, self.intended_nanos.load(Ordering::Relaxed), gap_nanos)
+    }
+
+    /// How long the client of a load measured, once it has ended that and handed it over.
+    pub(super) fn measured(&self) -> Option<Duration> {
+        // Acquire: with it everything that was handed over before is seen.
+        let nanos = self.measured_nanos.load(Ordering::Acquire);
+        (nanos > 0).then(|| Duration::from_nanos(nanos))
     }
 
     /// Asks the client for what it recorded.
@@ -280,8 +290,12 @@ impl Client {
         if self.stream.is_exhausted() {
             self.note(&NOTHING, Failure(Box::new(Why::Exhausted)));
         }
-        if self.is_load && errors == 0 {
-            self.fill(slot, ops);
+        if self.is_load {
+            let nanos = end.duration_since(began).as_nanos() as u64;
+            slot.measured_nanos.store(nanos.max(1), Ordering::Release);
+            if errors == 0 {
+                self.fill(slot, ops);
+            }
         }
         ClientOutcome { counts: self.counts, first_error: self.first_error, began, end, late }
     }

@@ -211,14 +211,22 @@ fn a_phase_with_a_time_ends_with_it_and_has_an_interval_a_second() {
 #[test]
 fn a_load_past_its_time_is_finished_in_batches_that_are_not_measured() {
     let mut w = workload("ycsb-c", 2_000, 2);
-    w.keys.records = 200_000;
+    w.keys.records = 400_000;
     w.phases[0].duration = Some(Span(Duration::from_millis(20)));
-    let (load, run) = load_and_run(MapEngine::default(), &w);
+    let mut intervals = Vec::new();
+    let (load, run) = load_and_watch(MapEngine::default(), &w, &mut |tick| {
+        intervals.extend(tick.interval.map(|one| (one.is_measured, one.start + one.length)));
+    });
+    let measured = intervals.iter().take_while(|(is_measured, _)| *is_measured).last().unwrap();
+    let until = measured.1.as_secs_f64();
+    assert!((until - load.seconds).abs() < 0.01, "{until} of {}", load.seconds);
+    let rest = &intervals[1..];
+    assert!(!rest[0].0 && rest[0].1 > measured.1, "the rest is there, and not measured: {rest:?}");
     let (ops, filled) = (load.counts.ops_total(), load.counts.filled);
-    assert!(ops > 0 && filled > 0 && ops + filled == 200_000, "{ops} and {filled}");
+    assert!(ops > 0 && filled > 0 && ops + filled == 400_000, "{ops} and {filled}");
     assert_eq!(load.latencies.total().len(), ops);
     assert!((0.02..0.2).contains(&load.seconds), "{}", load.seconds);
-    assert!(load.counts.bytes_inserted > 200_000 * 120, "all bytes count");
+    assert!(load.counts.bytes_inserted > 400_000 * 120, "all bytes count");
     assert_eq!(run.first_error, None);
 }
 

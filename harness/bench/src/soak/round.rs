@@ -2,7 +2,7 @@
 
 use nori_kv::EngineFactory;
 use nori_model::trial::{crash, damage, history, pairs};
-use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MIN, engine, seams};
+use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MIN, engine, seams, silenced_by};
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
@@ -108,7 +108,10 @@ impl Rounds {
         let mut lap = number / self.combinations.len() as u64;
         for (name, values) in SETTINGS {
             let count = values.len() as u64;
-            choices.push(own((name, values[(lap % count) as usize])));
+            // One that would say nothing is refused; its turn passes all the same.
+            if silenced_by(&choices, name).is_none() {
+                choices.push(own((name, values[(lap % count) as usize])));
+            }
             lap = lap / count + lap % count * number;
         }
         Round { choices, seed: self.seed.wrapping_mul(1_000_003).wrapping_add(number) }

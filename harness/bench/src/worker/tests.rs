@@ -166,6 +166,7 @@ fn an_open_loop_at_a_share_of_the_maximum_measures_it_first_and_fills_its_column
     assert_eq!((row.model.as_str(), row.offered_rate), ("open", Some(calibrated.rate)));
     assert!(row.rsp_p50_us.unwrap() >= row.svc_p50_us.unwrap(), "{row:?}");
     assert!(row.rsp_max_us.is_some() && row.sched_lag_p99_us.is_some(), "{row:?}");
+    assert!(row.late_own_share.is_some_and(|own| (0.0..=1.0).contains(&own)), "{row:?}");
     assert!(events(&plan).iter().any(|event| event["kind"] == "calibrated"));
     for name in [
         "01-w-run.hlog",
@@ -176,6 +177,40 @@ fn an_open_loop_at_a_share_of_the_maximum_measures_it_first_and_fills_its_column
     ] {
         assert!(plan.dir.join("latency").join(name).exists(), "{name} is missing");
     }
+}
+
+#[test]
+fn a_phase_in_which_no_operation_came_due_has_failed() {
+    let dir = tempfile::tempdir().unwrap();
+    // One in several minutes: what the maximum is, and so that this is too little, only the run itself finds out.
+    let phases = format!(
+        "[[phase]]\nkind = \"run\"\nduration = \"300ms\"{UPDATES}\
+         load = {{ model = \"open\", of_max = 1e-10, threads = 1 }}\n"
+    );
+    let plan = plan_of(dir.path(), "noop", &format!("{HEAD}{phases}"));
+    let error = carry_out(&plan, &mut |_| {}).unwrap_err().to_string();
+    assert_eq!(error, "w: the run phase carried out no operation: nothing was measured");
+}
+
+#[test]
+fn what_a_load_writes_in_batches_is_in_the_series_of_the_engine_and_not_in_that_of_operations() {
+    let dir = tempfile::tempdir().unwrap();
+    // The rest takes longer than it takes to notice that it began.
+    let head = HEAD.replace("20_000", "1_000_000");
+    let workload = format!("{head}duration = \"20ms\"\n");
+    let plan = plan_of(dir.path(), "nori-lsm", &workload);
+    carry_out(&plan, &mut |_| {}).unwrap();
+    let lines = |name: &str| {
+        let mut reader = csv::Reader::from_path(plan.dir.join(name)).unwrap();
+        let heading = reader.headers().unwrap().clone();
+        let ops = heading.iter().position(|column| column == "ops");
+        let rows: Vec<_> = reader.records().map(Result::unwrap).collect();
+        (rows.len(), ops.map(|at| rows.iter().map(|row| row[at].to_owned()).collect::<Vec<_>>()))
+    };
+    let (intervals, ops) = lines("intervals.csv");
+    assert_eq!(intervals, 2, "one of all operations, one of inserts");
+    assert!(ops.unwrap().iter().all(|ops| ops != "0"));
+    assert!(lines("engine.csv").0 >= 2, "it was watched to its end");
 }
 
 #[test]

@@ -40,6 +40,8 @@ fn the_engine_is_measured_against_itself_and_everything_is_told_in_one_object() 
     }
     assert!(found["machine"]["fsync_us"]["p50"].as_f64().unwrap() > 0.0);
     assert!(found["fsync_preallocated_us"]["p50"].as_f64().unwrap() > 0.0);
+    assert!(found["fsync_after_us"]["p50"].as_f64().unwrap() > 0.0, "probed again at the end");
+    assert!(found["fsync_preallocated_after_us"]["p50"].as_f64().unwrap() > 0.0);
     // What it says is made from an experiment that others can look at, and its stores are gone.
     let report = bench(&["report", "d/doctor"], dir.path());
     assert!(report.status.success(), "{}", said(&report.stderr));

@@ -167,10 +167,11 @@ fn a_run_whose_process_was_killed_has_failed_and_the_report_says_so() {
 fn a_log_that_was_cut_off_is_no_obstacle() {
     let dir = tempfile::tempdir().unwrap();
     let mut started = start(dir.path());
+    let log = started.plan.with_file_name("latency").join("01-ycsb-c-run.hlog");
+    wait_for("the run to begin", || log.exists().then_some(()));
     started.child.kill().unwrap();
     started.child.wait().unwrap();
     wait_for("the worker to end", || (!is_carried_out(&started.plan)).then_some(()));
-    let log = started.plan.with_file_name("latency").join("01-ycsb-c-run.hlog");
     let file = File::options().append(true).open(&log).unwrap();
     let whole = file.metadata().unwrap().len();
     (&file).write_all(b"Tag=read,0.000,1.0").unwrap();

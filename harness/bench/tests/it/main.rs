@@ -138,6 +138,9 @@ fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
         ("plot latencyy o", "no plot is called `latencyy`; did you mean `latency`?"),
         ("plot levels-over-time nowhere", "nowhere/experiment.json"),
         ("plot latency", "DIRS... is missing"),
+        ("inspect tabel x", "`tabel` is not one of table, wal, manifest; did you mean `table`?"),
+        ("run --ycsb x --dialect foo", "--dialect: no dialect is called `foo`, only ycsb, go-ycsb"),
+        ("run --ycsb x --dialect goycsb", "did you mean `go-ycsb`?"),
         ("run ycsb --rate 5 --arrival poison", "did you mean `poisson`?"),
     ];
     assert_refused(dir.path(), &cases);
@@ -157,7 +160,10 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
         ("run ycsb --duration 99999999999h", "is longer than a year (8760h)"),
         ("run ycsb --duration -5s", "no number here is negative"),
         ("run ycsb --memory 0", "--memory: `0` is too little: the smallest is 1MiB"),
-        ("run ycsb --memory 4KB", "`KB` is no unit of bytes: KiB, MiB or GiB"),
+        ("run ycsb --memory 4KB", "`KB` is no unit of bytes: KiB, MiB, GiB or TiB"),
+        ("run ycsb --memory 2000GiB", "--memory: `2000GiB` is too much: the largest is 1TiB"),
+        ("run ycsb -s memtable_bytes=1GiB", "are 3073 MiB, more than the memory of 16 MiB"),
+        ("run ycsb -s cache=none -s cache_bytes=8MiB", "cache_bytes says nothing with cache=none"),
         ("run ycsb --value-bytes 0", "values have 1 to"),
         ("run ycsb --blocks 0", "--blocks: `0` is not from 1 to 20"),
         ("run ycsb --blocks 21", "--blocks: `21` is not from 1 to 20"),
@@ -166,7 +172,21 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
             "run ycsb --engine noop --baseline nop",
             "`nop` is not among the targets noop; did you mean `noop`?",
         ),
-        ("run ycsb --threads 0", "threads must be 1 to"),
+        ("run ycsb --threads 0", "--threads: `0` is not above 0"),
+        ("run ycsb --records 0", "--records: `0` is not above 0"),
+        ("run ycsb --ops 0", "--ops: `0` is not above 0"),
+        (
+            "run ycsb --engine noop --engine noop",
+            "--engine noop is given twice; `norikv-bench doctor` runs an engine against itself",
+        ),
+        (
+            "run ycsb-a --rate 1e-9 --duration 300ms",
+            "a rate of 0.000000001 for a duration of 300ms is less than one operation",
+        ),
+        (
+            "run ycsb-a --rate 1e-9 --ops 5",
+            "5 ops at a rate of 0.000000001 take longer than a year",
+        ),
         ("run ycsb --rate 0", "--rate: `0` is not above 0"),
         ("run ycsb --rate fast", "--rate: `fast` is not a number"),
         ("run ycsb --rate 1e9", "rate must be above 0 and at most 100000000"),
@@ -313,6 +333,10 @@ fn a_share_of_a_named_targets_maximum_offers_every_target_the_same() {
     assert!(matches!(output.status.code(), Some(0 | 5)), "{}", said(&output.stderr));
     let told = said(&output.stdout);
     assert_eq!(told.matches("ops/s in a closed loop").count(), 1, "measured once: {told}");
+    let short = "warning: w of noop: distrust the response p99 and above: ";
+    assert!(told.contains(short), "400 ms are few: {told}");
+    let page = fs::read_to_string(dir.path().join("o/report.html")).unwrap();
+    assert!(page.contains("<b>Warning:</b> w of noop: distrust the response p99"));
     let summary = fs::read_to_string(dir.path().join("o/summary.csv")).unwrap();
     let rates: Vec<&str> = summary
         .lines()

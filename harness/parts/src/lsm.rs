@@ -1,0 +1,217 @@
+//! Our engine, from names. Promises, beside those of the registry:
+//!
+//! * Memtables and cache together are within the budget: a comparison at one budget would be none if a setting lifted it.
+//!   Memtables are counted as they are when all that may wait do. A cache that nobody gave a size gives way to memtables that somebody did.
+//! * A setting that the chosen part does not look at is refused: whoever varies it would measure nothing.
+
+use crate::{Choice, EngineRequest, PartsError};
+use nori_kv::EngineFactory;
+use nori_lsm::{BadSetting, Components, LsmFactory, Settings, UnknownPart};
+use std::sync::Arc;
+
+pub(crate) const LSM: &str = "nori-lsm";
+
+/// What buffers take of the budget, and the least that a cache gives way to: as the engine weighs its memory.
+const SHARE: u64 = 16;
+/// The part of a seam that is none.
+const NONE: &str = "none";
+/// Seam, part, and a setting that the part does not look at. Of the strategies `tiered` counts the same runs in every level, and
+/// the others are defined with a number of runs of their own.
+const IGNORED: [(&str, &str, &str); 9] = [
+    ("cache", NONE, CACHE),
+    ("filter", NONE, "filter_bits_per_key"),
+    ("filter", NONE, "filter_prefix_bytes"),
+    ("compaction", "tiered", "size_ratio"),
+    ("compaction", "full", L0_RUNS),
+    ("compaction", "lo1", L0_RUNS),
+    ("compaction", "rr", L0_RUNS),
+    ("compaction", "1-lvl", L0_RUNS),
+    ("compaction", "lazy-leveling", L0_RUNS),
+];
+const L0_RUNS: &str = "l0_runs_trigger";
+const CACHE: &str = "cache_bytes";
+
+/// The engine with the budget, the parts and the settings asked for.
+pub(crate) fn build(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory>, PartsError> {
+    let mut components = Components::default();
+    let mut settings = Settings::for_memory(request.memory_bytes);
+    for choice in request.choices {
+        choose(choice, &mut components, &mut settings)?;
+    }
+    let is_given = |name: &str| request.choices.iter().any(|(given, _)| given == name);
+    for (setting, _) in request.choices {
+        if let Some((seam, part)) = silenced_by(request.choices, setting) {
+            let what = format!("{setting} says nothing with {seam}={part}: leave one of them out");
+            return Err(PartsError::Invalid(what));
+        }
+    }
+    if silenced_by(request.choices, CACHE).is_some() {
+        settings.cache_bytes = 0;
+    } else if !is_given(CACHE) {
+        let share = settings.memory_bytes / SHARE;
+        let left = settings.memory_bytes.saturating_sub(memtables_bytes(&settings) + share);
+        let left = usize::try_from(left.max(share)).unwrap_or(usize::MAX);
+        settings.cache_bytes = settings.cache_bytes.min(left);
+    }
+    within_budget(&settings, is_given(CACHE))?;
+    Ok(Arc::new(LsmFactory { settings, components }))
+}
+
+/// The seam and the part among `choices` with which the setting says nothing.
+pub fn silenced_by(choices: &[Choice], setting: &str) -> Option<(&'static str, &'static str)> {
+    let is_chosen =
+        |seam: &str, part: &str| choices.iter().any(|(name, given)| name == seam && given == part);
+    let mut ignored = IGNORED.into_iter().filter(|(.., of)| *of == setting);
+    ignored.find(|(seam, part, _)| is_chosen(seam, part)).map(|(seam, part, _)| (seam, part))
+}
+
+/// Whether there is such a part or setting.
+pub(crate) fn check(choice: &Choice) -> Result<(), PartsError> {
+    choose(choice, &mut Components::default(), &mut Settings::default())
+}
+
+fn choose(
+    (name, given): &Choice,
+    components: &mut Components,
+    settings: &mut Settings,
+) -> Result<(), PartsError> {
+    match components.set(name, given) {
+        Ok(()) => Ok(()),
+        Err(UnknownPart::Part { seam, given }) => {
+            let known = Components::list().into_iter().filter(|line| line.seam == seam);
+            Err(PartsError::unknown(seam, &given, known.map(|line| line.name)))
+        }
+        Err(UnknownPart::Seam { .. }) => settings.set(name, given).map_err(refused),
+    }
+}
+
+fn refused(bad: BadSetting) -> PartsError {
+    match bad {
+        BadSetting::Name { given } => {
+            let settings = Settings::lines().iter().map(|line| line.name);
+            PartsError::no_choice(LSM, &given, nori_lsm::SEAMS.into_iter().chain(settings))
+        }
+        BadSetting::Value { name, given, wanted } => {
+            PartsError::Invalid(format!("{name} cannot be `{given}`: give {wanted}"))
+        }
+    }
+}
+
+/// Of the memtable that takes writes and all that may wait for their flush.
+fn memtables_bytes(settings: &Settings) -> u64 {
+    settings.memtable_bytes.saturating_mul(1 + settings.memtables_sealed_max as u64)
+}
+
+fn within_budget(settings: &Settings, is_cache_given: bool) -> Result<(), PartsError> {
+    let (budget, memtables) = (settings.memory_bytes, memtables_bytes(settings));
+    let cache = settings.cache_bytes as u64;
+    let sum = memtables.saturating_add(cache);
+    if sum <= budget {
+        return Ok(());
+    }
+    let or_cache = if is_cache_given { " or cache_bytes" } else { "" };
+    Err(PartsError::Invalid(format!(
+        "{} memtables of {} and a cache of {} are {}, more than the memory of {}: raise --memory, or lower memtable_bytes, \
+         memtables_sealed_max{or_cache}",
+        1 + settings.memtables_sealed_max,
+        shown(settings.memtable_bytes),
+        shown(cache),
+        shown(sum),
+        shown(budget),
+    )))
+}
+
+/// Bytes as they may be given: in the largest unit that divides them.
+fn shown(bytes: u64) -> String {
+    let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
+    let fits = |(shift, _): &(u32, &str)| bytes > 0 && bytes.trailing_zeros() >= *shift;
+    units.into_iter().find(fits).map_or_else(
+        || format!("{bytes} bytes"),
+        |(shift, unit)| format!("{} {unit}", bytes >> shift),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::engine;
+
+    const MIB: u64 = 1 << 20;
+
+    fn settings(memory_bytes: u64, choices: &[(&str, &str)]) -> Result<Vec<Choice>, String> {
+        let owned = |(name, given): &(&str, &str)| ((*name).to_owned(), (*given).to_owned());
+        let choices: Vec<Choice> = choices.iter().map(owned).collect();
+        let request = EngineRequest { memory_bytes, choices: &choices };
+        let built = engine(LSM).unwrap().build(&request);
+        built.map(|factory| factory.settings()).map_err(|error| error.to_string())
+    }
+
+    fn cache_of(settings: &[Choice]) -> u64 {
+        settings.iter().find(|(name, _)| name == CACHE).unwrap().1.parse().unwrap()
+    }
+
+    #[test]
+    fn settings_that_exceed_the_budget_together_are_refused_with_their_sum() {
+        assert_eq!(
+            settings(16 * MIB, &[("memtable_bytes", "1GiB")]).unwrap_err(),
+            "3 memtables of 1 GiB and a cache of 1 MiB are 3073 MiB, more than the memory of 16 MiB: raise --memory, or lower \
+             memtable_bytes, memtables_sealed_max"
+        );
+        let error = settings(16 * MIB, &[("cache_bytes", "12MiB")]).unwrap_err();
+        assert!(error.contains("are 18 MiB") && error.ends_with(" or cache_bytes"), "{error}");
+        assert!(settings(MIB, &[("memtable_bytes", "4GiB")]).is_err());
+        assert!(settings(16 * MIB, &[("memtables_sealed_max", "8")]).is_err());
+        assert!(
+            settings(18 * MIB, &[("memtable_bytes", "2MiB"), ("cache_bytes", "12MiB")]).is_ok()
+        );
+        let both = [("memtable_bytes", "7MiB"), ("memtables_sealed_max", "1")];
+        assert!(settings(16 * MIB, &both).is_ok(), "choices count together and not each alone");
+    }
+
+    #[test]
+    fn a_cache_of_no_given_size_gives_way_to_memtables_down_to_a_share() {
+        let usual = cache_of(&settings(16 * MIB, &[]).unwrap());
+        assert_eq!(usual, 6 * MIB);
+        assert_eq!(cache_of(&settings(16 * MIB, &[("memtable_bytes", "3MiB")]).unwrap()), 6 * MIB);
+        assert_eq!(cache_of(&settings(16 * MIB, &[("memtable_bytes", "4MiB")]).unwrap()), 3 * MIB);
+        assert_eq!(cache_of(&settings(16 * MIB, &[("memtable_bytes", "5MiB")]).unwrap()), MIB);
+        assert!(settings(16 * MIB, &[("memtable_bytes", "6MiB")]).is_err());
+        assert_eq!(cache_of(&settings(16 * MIB, &[("memtable_bytes", "1MiB")]).unwrap()), usual);
+    }
+
+    #[test]
+    fn a_setting_that_the_chosen_part_ignores_is_refused_in_any_order() {
+        for choices in [
+            [("cache", "none"), ("cache_bytes", "2MiB")],
+            [("cache_bytes", "2MiB"), ("cache", "none")],
+        ] {
+            assert_eq!(
+                settings(16 * MIB, &choices).unwrap_err(),
+                "cache_bytes says nothing with cache=none: leave one of them out"
+            );
+        }
+        for setting in ["filter_bits_per_key", "filter_prefix_bytes"] {
+            let error = settings(16 * MIB, &[("filter", "none"), (setting, "8")]).unwrap_err();
+            assert!(error.starts_with(setting) && error.contains("filter=none"), "{error}");
+            assert!(settings(16 * MIB, &[("filter", "bloom"), (setting, "8")]).is_ok());
+        }
+        let parts = Components::list();
+        let exists = |(seam, part, _): (&str, &str, &str)| {
+            parts.iter().any(|line| line.seam == seam && line.name == part)
+        };
+        assert!(IGNORED.into_iter().all(exists), "each is a part that may be chosen");
+        for line in parts.iter().filter(|line| line.seam == "compaction") {
+            let ignored = match line.name {
+                "leveled" => None,
+                "tiered" => Some("size_ratio"),
+                _ => Some("l0_runs_trigger"),
+            };
+            for setting in ["size_ratio", "l0_runs_trigger"] {
+                let built = settings(16 * MIB, &[("compaction", line.name), (setting, "4")]);
+                assert_eq!(built.is_err(), ignored == Some(setting), "{}: {built:?}", line.name);
+            }
+        }
+        let without = settings(16 * MIB, &[("cache", "none")]).unwrap();
+        assert_eq!(cache_of(&without), 0, "what is not there takes nothing");
+    }
+}
