@@ -16,18 +16,25 @@ const SHARE: u64 = 16;
 /// The part of a seam that is none.
 const NONE: &str = "none";
 /// Seam, part, and a setting that the part does not look at. Of the strategies `tiered` counts the same runs in every level, and
-/// the others are defined with a number of runs of their own.
-const IGNORED: [(&str, &str, &str); 9] = [
+/// the others but `leveled` are defined with a number of runs of their own, and without compaction on reads.
+const IGNORED: [(&str, &str, &str); 15] = [
     ("cache", NONE, CACHE),
     ("filter", NONE, "filter_bits_per_key"),
     ("filter", NONE, "filter_prefix_bytes"),
     ("compaction", "tiered", "size_ratio"),
+    ("compaction", "tiered", SEEK),
     ("compaction", "full", L0_RUNS),
+    ("compaction", "full", SEEK),
     ("compaction", "lo1", L0_RUNS),
+    ("compaction", "lo1", SEEK),
     ("compaction", "rr", L0_RUNS),
+    ("compaction", "rr", SEEK),
     ("compaction", "1-lvl", L0_RUNS),
+    ("compaction", "1-lvl", SEEK),
     ("compaction", "lazy-leveling", L0_RUNS),
+    ("compaction", "lazy-leveling", SEEK),
 ];
+const SEEK: &str = "seek_bytes";
 const L0_RUNS: &str = "l0_runs_trigger";
 const CACHE: &str = "cache_bytes";
 

@@ -21,7 +21,7 @@ const FLIPS: u64 = 60;
 const ENGINE: &str = "nori-lsm";
 
 /// Settings under which a memtable holds some dozens of entries, and what else they may be.
-const SETTINGS: [(&str, &[&str]); 8] = [
+const SETTINGS: [(&str, &[&str]); 9] = [
     ("memtable_bytes", &["8KiB", "4KiB", "24KiB"]),
     ("cache_bytes", &["8KiB", "0", "64KiB"]),
     ("block_bytes", &["256", "1KiB", "4KiB"]),
@@ -30,6 +30,8 @@ const SETTINGS: [(&str, &[&str]); 8] = [
     ("levels_max", &["5", "3", "7"]),
     ("filter_prefix_bytes", &["0", "6"]),
     ("compaction_jobs_max", &["1", "3"]),
+    // What was sought once goes down, at the largest.
+    ("seek_bytes", &["1KiB", "1MiB", "0"]),
 ];
 
 /// Every round there is.
