@@ -22,7 +22,7 @@ use crate::ratios::write_ratios;
 use crate::rows::{Row, write_rows};
 use crate::stored::Stored;
 use crate::worker::Message;
-use crate::{Ended, blocks, first_error, plot, ratios, report};
+use crate::{Ended, Usage, blocks, first_error, plot, ratios, report};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -252,7 +252,10 @@ fn keep(dir: &Path, wanted: &Note) -> Result<Stored> {
     let cannot = |why: String| {
         usage(format!("--resume: {} holds {why}; leave --resume out to begin anew", dir.display()))
     };
-    let note = Note::read(dir).map_err(|error| cannot(format!("no experiment: {error:#}")))?;
+    let note = Note::read(dir).map_err(|error| match error.is::<Usage>() {
+        true => error,
+        false => cannot(format!("no experiment: {error:#}")),
+    })?;
     if let Some(how) = note.difference(wanted) {
         return Err(cannot(format!("another experiment ({how})")));
     }
@@ -282,7 +285,11 @@ fn keep(dir: &Path, wanted: &Note) -> Result<Stored> {
 /// Removes what an earlier experiment left in the directory, and nothing else.
 fn clear(dir: &Path) -> Result<()> {
     // Names like `runs` and `data` are anybody's: only our own note says that they are ours. It goes last.
-    let is_ours = Note::read(dir).is_ok_and(|note| note.schema == SCHEMA);
+    let is_ours = match Note::read(dir) {
+        Ok(_) => true,
+        Err(error) if error.is::<Usage>() => return Err(error),
+        Err(_) => false,
+    };
     for name in LEFT_BEHIND {
         let path = dir.join(name);
         if !path.exists() {

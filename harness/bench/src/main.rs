@@ -11,7 +11,7 @@
 //! | `guard`, `interrupt` | one bench to a directory, no child without its bench; Ctrl-C |
 //! | `generate` | the operations of a workload, without an engine |
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
-//! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
+//! | `latency`, `rows`, `series`, `events`, `manifest`, `schema`, `machine`, `process` | what a run leaves |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
 //! | `soak`, `inspect` | trials of the engine, its files; no measuring |
 //! | `doctor` | whether the machine is fit to measure on |
@@ -49,6 +49,7 @@ mod progress;
 mod ratios;
 mod report;
 mod rows;
+mod schema;
 mod series;
 mod soak;
 mod stored;
