@@ -64,15 +64,15 @@ impl Strategy for Composed {
         self.name
     }
 
-    fn plan(&mut self, view: &TreeView<'_>) -> Vec<Plan> {
+    fn plan(&mut self, view: &TreeView<'_>, plans_max: usize) -> Vec<Plan> {
         let targets = self.layout.targets(view);
         let mut busy = view.busy.clone();
         let mut plans = Vec::new();
         let mut unserved = Vec::new();
-        while let Some((rule, pressure)) =
-            self.most_urgent(&TreeView { busy: &busy, ..*view }, &targets, &unserved)
-        {
-            match self.serve(rule, &TreeView { busy: &busy, ..*view }, &pressure, &targets) {
+        while plans.len() < plans_max {
+            let now = TreeView { busy: &busy, ..*view };
+            let Some((rule, pressure)) = self.most_urgent(&now, &targets, &unserved) else { break };
+            match self.serve(rule, &now, &pressure, &targets) {
                 Some(plan) => {
                     begin(&mut busy, &plan, view, plans.len());
                     plans.push(plan);

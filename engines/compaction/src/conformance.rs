@@ -111,7 +111,7 @@ fn a_brake_comes_with_a_cure(simulation: &mut Simulation, seed: u64) {
         debt.brake.is_finite() && debt.brake >= 0.0 && (debt.brake > 0.0) == debt.why.is_some()
     );
     if debt.brake > 0.0 && simulation.running().is_empty() {
-        let plans = simulation.with_view(|strategy, view| strategy.plan(view));
+        let plans = simulation.with_view(|strategy, view| strategy.plan(view, usize::MAX));
         assert!(!plans.is_empty(), "seed {seed}: writers wait, and nobody works");
     }
 }
@@ -122,9 +122,10 @@ fn decisions_survive_a_restart(make: Make, simulation: &mut Simulation, shape: &
     let (mut one, mut two) = (make(shape), make(shape));
     one.restore(&state);
     two.restore(&state);
-    let plans = simulation.with_view(|_, view| (one.plan(view), two.plan(view)));
+    let plans =
+        simulation.with_view(|_, view| (one.plan(view, usize::MAX), two.plan(view, usize::MAX)));
     assert_eq!(plans.0, plans.1, "a pure function");
-    let plan = simulation.with_view(|strategy, view| strategy.plan(view));
+    let plan = simulation.with_view(|strategy, view| strategy.plan(view, usize::MAX));
     assert_eq!(plan, plans.0, "the saved state is the whole state");
     for plan in &plan {
         let parts = simulation.with_view(|strategy, view| strategy.split(view, plan, 4));

@@ -174,9 +174,10 @@ impl Simulation {
         if self.busy.len() >= jobs_max {
             return 0;
         }
-        let plans = self.with_view(|strategy, view| strategy.plan(view));
+        let plans_max = jobs_max - self.busy.len();
+        let plans = self.with_view(|strategy, view| strategy.plan(view, plans_max));
         let mut started = 0;
-        for plan in plans.into_iter().take(jobs_max - self.busy.len()) {
+        for plan in plans {
             started += usize::from(self.begin(&plan).is_ok());
         }
         started

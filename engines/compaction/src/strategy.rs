@@ -77,8 +77,9 @@ pub trait Strategy: Send {
     /// The name it is chosen by.
     fn name(&self) -> &str;
 
-    /// What should run now beside what already runs, most urgent first.
-    fn plan(&mut self, view: &TreeView<'_>) -> Vec<Plan>;
+    /// What should run now beside what already runs, most urgent first: at most `plans_max` plans, which is what whoever asks
+    /// can start. Fewer only if there are no more.
+    fn plan(&mut self, view: &TreeView<'_>, plans_max: usize) -> Vec<Plan>;
 
     /// How far the tree is from its shape.
     fn debt(&self, view: &TreeView<'_>) -> Debt;

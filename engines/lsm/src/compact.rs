@@ -44,7 +44,8 @@ fn schedule_locked(core: &Arc<Core>, tree: &mut Tree) -> Result<()> {
             // Somebody waits for an idle tree to start something, and would wait for ever.
             break;
         }
-        let plans = core.with_view(tree, |strategy, view| strategy.plan(view));
+        // One at a time: a move is installed at once, and what comes next is planned for the tree it left.
+        let plans = core.with_view(tree, |strategy, view| strategy.plan(view, 1));
         let Some(plan) = plans.into_iter().next() else { break };
         if !start(core, tree, plan)? {
             break;

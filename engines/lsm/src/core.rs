@@ -62,6 +62,8 @@ pub(crate) struct Core {
     pub(crate) debt_bytes: AtomicU64,
     /// When the earliest group write has to be synced, in nanoseconds of the clock; `NOT_DUE`: no one waits.
     pub(crate) group_due: AtomicU64,
+    /// The position behind the newest write of class `group`: what a close has to make safe, whoever was to do it.
+    pub(crate) group_promised: AtomicU64,
     pub(crate) _lock: Box<dyn Lock>,
 }
 

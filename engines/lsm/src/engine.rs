@@ -1,7 +1,7 @@
 //! The engine as its callers see it.
 
 use crate::core::Core;
-use crate::write::{self, NOT_DUE};
+use crate::write;
 use crate::{Components, Settings, maintain, open, scrub};
 use nori_env::Durability;
 use nori_kv::{
@@ -78,13 +78,13 @@ impl Drop for Store {
     fn drop(&mut self) {
         let core = &self.core;
         core.jobs.close(&*core.parts.tasks);
-        if core.group_due.load(Ordering::SeqCst) != NOT_DUE
+        let promised = core.group_promised.load(Ordering::SeqCst);
+        if promised > 0
             && let Ok(wal) = core.wal()
         {
-            // Writers were promised a sync soon, and its job dies with the store. A failure has no one left to tell but
-            // the event.
-            let (_, position) = wal.tail();
-            if let Err(error) = wal.sync(position) {
+            // Writers were promised a sync soon, and the job that was to do it may just have died with the store, even after
+            // it took the promise on. A failure has no one left to tell but the event.
+            if let Err(error) = wal.sync(promised) {
                 core.log_failed(error);
             }
         }

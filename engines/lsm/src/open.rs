@@ -99,6 +99,7 @@ pub(crate) fn open(
         poison: OnceLock::new(),
         debt_bytes: AtomicU64::new(0),
         group_due: AtomicU64::new(NOT_DUE),
+        group_promised: AtomicU64::new(0),
         _lock: lock,
         parts,
         settings,

@@ -50,7 +50,10 @@ pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability
     insert(&taken, batch);
     match durability {
         Durability::None | Durability::Os => {}
-        Durability::Group { max_age } => sync_soon(core, max_age),
+        Durability::Group { max_age } => {
+            core.group_promised.fetch_max(taken.position, Ordering::SeqCst);
+            sync_soon(core, max_age);
+        }
         Durability::Sync => {
             core.wal()?.sync(taken.position).map_err(|error| core.log_failed(error))?;
         }

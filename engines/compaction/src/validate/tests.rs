@@ -190,7 +190,7 @@ impl Strategy for Idle {
         "idle"
     }
 
-    fn plan(&mut self, _view: &TreeView<'_>) -> Vec<Plan> {
+    fn plan(&mut self, _view: &TreeView<'_>, _plans_max: usize) -> Vec<Plan> {
         Vec::new()
     }
 

@@ -141,7 +141,7 @@ fn pressure(levels: &[LevelView], why: Reason) -> Option<(usize, u64)> {
 
 /// Runs the plans of one answer, in order: all begin, and each by itself relieves what it was made for.
 fn run_an_answer(simulation: &mut Simulation, name: &str) -> Result<usize, TestCaseError> {
-    let plans = simulation.with_view(|strategy, view| strategy.plan(view));
+    let plans = simulation.with_view(|strategy, view| strategy.plan(view, usize::MAX));
     let mut jobs = Vec::new();
     for plan in &plans {
         let begun = simulation.begin(plan);

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
 
+mod closing;
 mod crash;
 mod damage;
 mod exhaustive;
