@@ -131,8 +131,10 @@ fn read_works(path: &Path) -> Result<Vec<Work>> {
     }
     let text =
         std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    // The last line of a run that was killed may be cut off; of one that ended it has been looked at.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = Vec::new();
-    for (number, line) in text.lines().enumerate() {
+    for (number, line) in whole.lines().enumerate() {
         let line: Line = serde_json::from_str(line)
             .with_context(|| format!("{}:{}", path.display(), number + 1))?;
         lines.push(line);

@@ -1,5 +1,8 @@
 //! An experiment read back from its directory. Tables, plots and the report are made from this and from
-//! nothing else, so they can be made again from stored results alone.
+//! nothing else, so they can be made again from stored results alone. What is damaged, missing or another
+//! experiment's is refused by name ([`whole`]).
+
+mod whole;
 
 use crate::latency::{Latencies, Measure, read_log};
 use crate::manifest::{FAILED, INVALID, Manifest, OK};
@@ -7,7 +10,7 @@ use crate::note::Note;
 use crate::plan::WARMUP;
 use crate::rows::{ALL, Row, read_rows};
 use anyhow::{Context, Result, ensure};
-use nori_workloads::PhaseKind;
+use nori_workloads::{LoadModel, PhaseKind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -78,10 +81,16 @@ impl Stored {
         };
         let mut stored = Self::of(note, Vec::new());
         for entry in entries.with_context(|| format!("reading {}", path.display()))? {
-            if Manifest::exists(&entry.path()) {
-                let run = StoredRun::read(&entry.path())?;
-                stored.merge_latencies(&run, &entry.path())?;
+            let dir = entry.path();
+            if Manifest::exists(&dir) {
+                let run = StoredRun::read(&dir)?;
+                whole::check(&run, &stored.note)?;
+                stored.merge_latencies(&run, &dir)?;
                 stored.runs.push(run);
+            } else {
+                // A run has its manifest before any result.
+                let has_result = dir.join("summary.csv").exists();
+                ensure!(!has_result, "{} is missing", dir.join("manifest.json").display());
             }
         }
         let is_empty = stored.runs.is_empty() && stored.note.runs.is_empty();
@@ -106,19 +115,25 @@ impl Stored {
             for (measure, all) in
                 [(Measure::Service, &mut self.latencies), (Measure::Response, &mut self.responses)]
             {
-                let path = dir.join("latency").join(measure.log_name(&stem));
-                if path.exists() {
-                    let read = read_log(&path)?;
-                    let held = read.total().len();
-                    // Every operation is in the log when its phase has a row.
-                    ensure!(
-                        held == row.ops,
-                        "{} holds {held} of {} operations: it is damaged",
-                        path.display(),
-                        row.ops
-                    );
-                    all.entry(of.clone()).or_insert_with(Latencies::new).add(&read);
+                let is_kept = match measure {
+                    Measure::Service => row.phase != PhaseKind::Settle.name(),
+                    Measure::Response => row.model == LoadModel::Open.name(),
+                };
+                if !is_kept {
+                    continue;
                 }
+                let path = dir.join("latency").join(measure.log_name(&stem));
+                ensure!(path.exists(), "{} is missing", path.display());
+                let read = read_log(&path)?;
+                let held = read.total().len();
+                // Every operation is in the log when its phase has a row.
+                ensure!(
+                    held == row.ops,
+                    "{} holds {held} of {} operations: it is damaged",
+                    path.display(),
+                    row.ops
+                );
+                all.entry(of.clone()).or_insert_with(Latencies::new).add(&read);
             }
         }
         Ok(())
@@ -187,8 +202,7 @@ impl Stored {
 
     /// How many runs came to their end without an error.
     pub(crate) fn finished(&self) -> usize {
-        let is_over = |run: &&StoredRun| matches!(run.manifest.status.state.as_str(), OK | INVALID);
-        self.runs.iter().filter(is_over).count()
+        self.runs.iter().filter(|run| run.is_over()).count()
     }
 
     /// What stands in the place of a result that `target` does not have.
@@ -291,16 +305,16 @@ impl StoredRun {
         let manifest = Manifest::read(dir)?;
         let summary = dir.join("summary.csv");
         // A run that failed before its first phase ended has no summary. It stays in, as nothing.
+        let is_over = matches!(manifest.status.state.as_str(), OK | INVALID);
+        ensure!(summary.exists() || !is_over, "{} is missing", summary.display());
         let rows = if summary.exists() { read_rows(&summary)? } else { Vec::new() };
-        let has_result = manifest.status.state == OK
-            && manifest.workloads.iter().any(|note| note.phase == "load" || note.phase == "run");
-        ensure!(
-            !has_result || !rows.is_empty(),
-            "{} of a run that finished has no row",
-            summary.display()
-        );
         let phases_ended = phases_ended(&manifest, &rows);
         Ok(Self { dir: dir.to_owned(), manifest, rows, phases_ended })
+    }
+
+    /// Whether it came to its end without an error.
+    fn is_over(&self) -> bool {
+        matches!(self.manifest.status.state.as_str(), OK | INVALID)
     }
 
     /// Whether its numbers are not to be believed.

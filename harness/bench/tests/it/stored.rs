@@ -53,8 +53,7 @@ fn results_of_another_schema_are_refused_by_every_command_with_file_and_schemas(
     ] {
         fs::write(&note, other).unwrap();
         for args in readers.into_iter().chain([RUN]) {
-            let words =
-                ["experiment.json", "norikv.experiment/99", "`norikv.experiment-result/1`"];
+            let words = ["experiment.json", "norikv.experiment/99", "`norikv.experiment-result/1`"];
             assert_refused(dir.path(), args, &words);
         }
     }
