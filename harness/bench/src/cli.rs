@@ -488,6 +488,9 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
     ));
     if experiment.is_resumed {
         progress.line(&format!("resumed: {} done before", many(prepared.done(), "run")));
+        for why in prepared.again() {
+            progress.line(&format!("done again, for it failed: {why}"));
+        }
     }
     let outcome = experiment::run(experiment, prepared, &mut progress)?;
     if is_json {

@@ -122,6 +122,12 @@ impl Manifest {
         manifest.write(dir)
     }
 
+    /// The sentence of a run that failed in an experiment of so many blocks.
+    pub(crate) fn failure(&self, blocks: u32) -> String {
+        let block = if blocks > 1 { format!(", block {}", self.block) } else { String::new() };
+        format!("{}{block}: {}", self.engine.target, self.status.reasons.join("; "))
+    }
+
     pub(crate) fn read(dir: &Path) -> Result<Self> {
         schema::read(&dir.join("manifest.json"), SCHEMA)
     }

@@ -127,9 +127,9 @@ fn verdicts(stored: &Stored) -> String {
     let mut headings = vec!["workload".to_owned()];
     headings.extend(targets.iter().cloned());
     let row = |cell: crate::stored::Cell| {
-        let rates: Vec<Option<f64>> =
-            targets.iter().map(|target| stored.ops_per_s(&cell, target)).collect();
-        let best = rates.iter().flatten().copied().fold(0.0, f64::max);
+        let sound: Vec<Option<f64>> =
+            targets.iter().map(|target| stored.sound_ops_per_s(&cell, target)).collect();
+        let best = sound.iter().flatten().copied().fold(0.0, f64::max);
         let show = |(rate, target): (&Option<f64>, &String)| match rate {
             Some(rate) if *rate >= best => Value {
                 class: "number best",
@@ -139,13 +139,24 @@ fn verdicts(stored: &Stored) -> String {
                 let text = format!("{} ({:.2}x)", short(*rate), rate / best);
                 Value::number(text, *rate)
             }
-            None => Value { text: stored.lack(target).into(), sort: None, class: "number none" },
+            None => match stored.ops_per_s(&cell, target) {
+                Some(rate) => with_errors(rate, stored.errors(&cell, target)),
+                None => {
+                    Value { text: stored.lack(target).into(), sort: None, class: "number none" }
+                }
+            },
         };
-        let shown = rates.iter().zip(&targets).map(show);
+        let shown = sound.iter().zip(&targets).map(show);
         std::iter::once(Value::text(cell.name())).chain(shown).collect()
     };
     let rows = stored.cells().into_iter().map(row).collect();
     Table { headings, rows }.html("verdicts")
+}
+
+/// A rate that is not one of work done.
+fn with_errors(rate: f64, errors: u64) -> Value {
+    let text = format!("{} ({} failed)", short(rate), thousands(errors));
+    Value { class: "number bad", ..Value::number(text, rate) }
 }
 
 /// What went wrong or did not come to its end, if anything did.
@@ -225,7 +236,11 @@ fn details(stored: &Stored) -> String {
             Value::text(row.op.clone()),
             Value::text(row.target.clone()),
             Value::number(row.block.to_string(), row.block.into()),
-            Value::number(short(row.ops_per_s), row.ops_per_s),
+            if row.errors > 0 {
+                with_errors(row.ops_per_s, row.errors)
+            } else {
+                Value::number(short(row.ops_per_s), row.ops_per_s)
+            },
             Value::maybe(row.offered_rate, short),
             Value::number(thousands(row.ops), row.ops as f64),
             if row.errors > 0 { Value { class: "number bad", ..errors } } else { errors },

@@ -177,11 +177,7 @@ impl Stored {
     /// A sentence for each run that failed.
     pub(crate) fn failures(&self) -> Vec<String> {
         let failed = self.runs.iter().filter(|run| run.manifest.status.state == FAILED);
-        let sentence = |run: &StoredRun| {
-            let of = self.in_block(&run.manifest.engine.target, run.manifest.block);
-            format!("{of}: {}", run.manifest.status.reasons.join("; "))
-        };
-        failed.map(sentence).collect()
+        failed.map(|run| run.manifest.failure(self.blocks())).collect()
     }
 
     /// Each run that is not to be believed, and why.
@@ -261,6 +257,16 @@ impl Stored {
         (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64)
     }
 
+    /// How many operations of a cell and target failed. Where any did, a rate is not one of work done.
+    pub(crate) fn errors(&self, cell: &Cell, target: &str) -> u64 {
+        self.rows_of(cell, target, ALL).map(|row| row.errors).sum()
+    }
+
+    /// Mean throughput of a cell and target, if nothing in it failed: only such rates can be the best.
+    pub(crate) fn sound_ops_per_s(&self, cell: &Cell, target: &str) -> Option<f64> {
+        self.ops_per_s(cell, target).filter(|_| self.errors(cell, target) == 0)
+    }
+
     /// All latencies of a cell and target, blocks merged.
     pub(crate) fn latencies(&self, cell: &Cell, target: &str) -> Latencies {
         let of = (cell.clone(), target.to_owned());
@@ -305,11 +311,11 @@ impl StoredRun {
         let manifest = Manifest::read(dir)?;
         let summary = dir.join("summary.csv");
         // A run that failed before its first phase ended has no summary. It stays in, as nothing.
-        let is_over = matches!(manifest.status.state.as_str(), OK | INVALID);
-        ensure!(summary.exists() || !is_over, "{} is missing", summary.display());
         let rows = if summary.exists() { read_rows(&summary)? } else { Vec::new() };
         let phases_ended = phases_ended(&manifest, &rows);
-        Ok(Self { dir: dir.to_owned(), manifest, rows, phases_ended })
+        let run = Self { dir: dir.to_owned(), manifest, rows, phases_ended };
+        ensure!(summary.exists() || !run.is_over(), "{} is missing", summary.display());
+        Ok(run)
     }
 
     /// Whether it came to its end without an error.

@@ -54,15 +54,20 @@ pub(super) fn check(run: &StoredRun, note: &Note) -> Result<()> {
         let rows =
             run.rows.iter().filter(|row| row.op == ALL && (&row.workload, &row.phase) == name);
         let ops: u64 = rows.map(|row| row.ops).sum();
-        let of_phase = seconds.iter().filter(|s| s.op == ALL && (&s.workload, &s.phase) == name);
-        let held: u64 = of_phase.map(|second| second.ops).sum();
-        ensure!(
-            held == ops,
-            "{} holds {held} of {ops} operations of {} {}: it is damaged",
-            path.display(),
-            phase.workload,
-            phase.phase
-        );
+        // All kinds together stand in one row of each second, and each kind in one.
+        for is_all in [true, false] {
+            let of_phase = seconds.iter().filter(|second| {
+                (second.op == ALL) == is_all && (&second.workload, &second.phase) == name
+            });
+            let held: u64 = of_phase.map(|second| second.ops).sum();
+            ensure!(
+                held == ops,
+                "{} holds {held} of {ops} operations of {} {}: it is damaged",
+                path.display(),
+                phase.workload,
+                phase.phase
+            );
+        }
     }
     Ok(())
 }

@@ -59,3 +59,122 @@ fn results_of_another_schema_are_refused_by_every_command_with_file_and_schemas(
     }
     assert!(manifest.exists(), "nothing was removed");
 }
+
+#[test]
+fn a_run_file_that_is_missing_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = ended(dir.path());
+    for name in [
+        "manifest.json",
+        "summary.csv",
+        "intervals.csv",
+        "engine.csv",
+        "events.jsonl",
+        "latency/00-ycsb-c-load.hlog",
+        "latency/01-ycsb-c-run.hlog",
+    ] {
+        let (path, aside) = (run.join(name), dir.path().join("aside"));
+        fs::rename(&path, &aside).unwrap();
+        for args in [&["report", "o"], &["plot", "latency", "o"][..]] {
+            assert_refused(dir.path(), args, &[name, "is missing"]);
+        }
+        fs::rename(&aside, &path).unwrap();
+    }
+    assert!(bench(&["report", "o"], dir.path()).status.success());
+}
+
+#[test]
+fn a_run_file_that_lost_its_end_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = ended(dir.path());
+    for name in ["manifest.json", "summary.csv", "intervals.csv", "engine.csv", "events.jsonl"] {
+        let path = run.join(name);
+        let whole = fs::read(&path).unwrap();
+        let last_line =
+            whole[..whole.len() - 1].iter().rposition(|byte| *byte == b'\n').unwrap() + 1;
+        let cuts = match name {
+            "manifest.json" => vec![whole.len() / 2],
+            // A second more or less of samples is not seen.
+            "engine.csv" => vec![(last_line + whole.len()) / 2],
+            _ => vec![last_line, (last_line + whole.len()) / 2, whole.len() - 1],
+        };
+        for cut in cuts {
+            fs::write(&path, &whole[..cut]).unwrap();
+            assert_refused(dir.path(), &["report", "o"], &[name]);
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    assert!(bench(&["report", "o"], dir.path()).status.success());
+}
+
+#[test]
+fn a_run_that_contradicts_its_experiment_is_named_with_how() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = ended(dir.path());
+    let id = run.file_name().unwrap().to_string_lossy().into_owned();
+    let resumed: Vec<&str> = RUN.iter().copied().chain(["--resume"]).collect();
+    for (file, from, to, words) in [
+        ("manifest.json", "\"target\": \"noop\"", "\"target\": \"other\"", "other"),
+        ("manifest.json", "\"seed\": 42", "\"seed\": 43", "the seed 43, the experiment 42"),
+        ("manifest.json", "\"block\": 1", "\"block\": 2", "manifest.json"),
+        ("manifest.json", &*format!("\"run_id\": \"{id}\""), "\"run_id\": \"1-x\"", "1-x"),
+        ("manifest.json", "\"experiment\": \"ycsb-c\"", "\"experiment\": \"ycsb-d\"", "ycsb-d"),
+        ("manifest.json", "\"label\": \"ycsb-c\"", "\"label\": \"ycsb-d\"", "summary.csv"),
+        ("summary.csv", ",noop,", ",other,", "summary.csv"),
+        ("summary.csv", &*id, "1-x", "1-x"),
+        ("../../experiment.json", &*id, "1-x", "does not name"),
+    ] {
+        let path = run.join(file);
+        let whole = fs::read(&path).unwrap();
+        replace(&path, from, to);
+        assert_refused(dir.path(), &["report", "o"], &[words]);
+        assert_refused(dir.path(), &resumed, &["--resume"]);
+        fs::write(&path, whole).unwrap();
+    }
+    assert!(bench(&["report", "o"], dir.path()).status.success());
+}
+
+/// Makes a run one that failed, one operation of its last phase with it.
+fn fail(run: &Path) {
+    replace(&run.join("manifest.json"), "\"ok\"", "\"failed\"");
+    replace(&run.join("manifest.json"), "\"reasons\": []", "\"reasons\": [\"the disk hums\"]");
+    replace(&run.join("summary.csv"), ",2000,0,", ",2000,7,");
+}
+
+#[test]
+fn a_failed_run_tells_its_reason_and_its_rates_are_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let args: Vec<&str> =
+        RUN.iter().copied().chain(["--engine", "nori-model", "--durability", "none"]).collect();
+    assert!(bench(&args, dir.path()).status.success());
+    let failed = fs::read_dir(dir.path().join("o/runs")).unwrap().flatten().map(|run| run.path());
+    fail(&failed.into_iter().find(|run| run.to_string_lossy().contains("1-noop")).unwrap());
+    let output = bench(&["report", "o"], dir.path());
+    let told = said(&output.stdout);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("FAILED  noop: the disk hums"), "{told}");
+    assert!(told.contains("! operations failed"), "{told}");
+    let rates = told.lines().find(|line| line.starts_with("ycsb-c ")).unwrap();
+    let rates: Vec<&str> = rates.split_whitespace().rev().collect();
+    assert!(
+        rates[1].ends_with('!') && rates[0].ends_with('*'),
+        "only the other is the best: {told}"
+    );
+    let page = fs::read_to_string(dir.path().join("o/report.html")).unwrap();
+    assert!(page.contains("(7 failed)") && page.contains("noop failed:</b> the disk hums"));
+}
+
+#[test]
+fn a_failed_run_is_done_again_when_its_experiment_is_resumed() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = ended(dir.path());
+    fail(&run);
+    let resumed: Vec<&str> = RUN.iter().copied().chain(["--resume"]).collect();
+    let output = bench(&resumed, dir.path());
+    let told = said(&output.stdout);
+    assert!(output.status.success(), "{told}{}", said(&output.stderr));
+    assert!(told.contains("resumed: 0 runs done before"), "{told}");
+    assert!(told.contains("done again, for it failed: noop: the disk hums"), "{told}");
+    let manifest = fs::read_to_string(run.join("manifest.json")).unwrap();
+    assert!(manifest.contains("\"ok\"") && !manifest.contains("hums"), "{manifest}");
+}
