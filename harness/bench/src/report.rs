@@ -5,6 +5,7 @@
 //! with them, and the command that makes them again stands beside.
 
 mod compared;
+mod peers;
 
 use crate::manifest::FAILED;
 use crate::plot::{Drawn, bytes, micros, short, thousands};
@@ -36,6 +37,7 @@ pub(crate) fn write(stored: &Stored, plots: &[Drawn], ratios: &[Ratio], dir: &Pa
         ("plots", figures(plots)),
         ("details", details(stored)),
         ("counters", counters(stored)),
+        ("checkout", checkout(stored).into()),
         ("command", escape(&note.command())),
         ("again", escape(&format!("cargo run --release -- report {}", dir.display()))),
         ("limits", limits(stored)),
@@ -405,11 +407,23 @@ fn limits(stored: &Stored) -> String {
             slow.join(", ")
         ));
     }
-    all.push("Peers run with the same memory budget, filter bits and no compression (\"matched\"), not as tuned by their authors.".into());
+    all.extend(peers::sentences(stored));
     if stored.runs.iter().any(|run| run.manifest.build.profile != "release") {
         all.push("This was not a release build: no time in it means anything.".into());
     }
     all.iter().map(|limit| format!("<li>{}</li>", escape(limit))).collect()
+}
+
+/// Where the command is to be given.
+fn checkout(stored: &Stored) -> &'static str {
+    let build = stored.runs.first().map(|run| &run.manifest.build);
+    match build.map(|build| (&build.git_commit, build.git_dirty)) {
+        Some((Some(_), Some(false))) => "In a checkout of the commit below.",
+        Some((Some(_), _)) => {
+            "In a checkout of the commit below; the program was built with changes to it, which are not kept."
+        }
+        _ => "In a checkout; which commit the program was built from is not known.",
+    }
 }
 
 fn machine(stored: &Stored) -> String {

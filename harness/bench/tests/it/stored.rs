@@ -178,3 +178,24 @@ fn a_failed_run_is_done_again_when_its_experiment_is_resumed() {
     let manifest = fs::read_to_string(run.join("manifest.json")).unwrap();
     assert!(manifest.contains("\"ok\"") && !manifest.contains("hums"), "{manifest}");
 }
+
+#[test]
+fn a_run_tells_the_commit_it_was_built_from_wherever_it_is_started() {
+    let head = std::process::Command::new("git")
+        .args(["rev-parse", "HEAD"])
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .expect("git can be asked");
+    let dir = tempfile::tempdir().unwrap();
+    let manifest = fs::read_to_string(ended(dir.path()).join("manifest.json")).unwrap();
+    let page = fs::read_to_string(dir.path().join("o/report.html")).unwrap();
+    // A copy of the sources that is no repository has no commit.
+    if head.status.success() {
+        let head = said(&head.stdout);
+        assert!(manifest.contains(&format!("\"git_commit\": \"{}\"", head.trim())), "{manifest}");
+        assert!(page.contains(&format!("<dt>commit</dt><dd>{}", &head[..12])));
+        assert!(page.contains("In a checkout of the commit below"));
+    } else {
+        assert!(manifest.contains("\"git_commit\": null") && page.contains("is not known"));
+    }
+}
