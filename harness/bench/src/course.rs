@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Fewer seconds are no course.
-const SECONDS_MIN: usize = 5;
+pub(crate) const SECONDS_MIN: usize = 5;
 
 /// A phase over time.
 pub(crate) struct Course {

@@ -8,7 +8,7 @@ mod compared;
 mod peers;
 
 use crate::manifest::FAILED;
-use crate::plot::{Drawn, bytes, micros, short, thousands};
+use crate::plot::{Drawn, Kind, bytes, micros, short, thousands, too_short};
 use crate::ratios::Ratio;
 use crate::rows::{ALL, Row};
 use crate::stored::Stored;
@@ -34,7 +34,7 @@ pub(crate) fn write(stored: &Stored, plots: &[Drawn], ratios: &[Ratio], dir: &Pa
         ("ratios", compared::section(ratios)),
         ("verdicts", verdicts(stored)),
         ("failures", failures(stored)),
-        ("plots", figures(plots)),
+        ("plots", figures(plots) + &no_course(stored)),
         ("details", details(stored)),
         ("counters", counters(stored)),
         ("checkout", checkout(stored).into()),
@@ -203,6 +203,17 @@ fn figures(plots: &[Drawn]) -> String {
         );
     }
     out
+}
+
+/// Why nothing is shown over time, where phases were too short.
+fn no_course(stored: &Stored) -> String {
+    match too_short(stored) {
+        short if short.is_empty() => short,
+        short => {
+            let needs = escape(Kind::LatencyOverTime.needs());
+            format!("<p>A plot over time needs {needs}: {}.</p>", escape(&short))
+        }
+    }
 }
 
 /// Latencies, one row for each workload, kind of operation and target.

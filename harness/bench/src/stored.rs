@@ -267,6 +267,12 @@ impl Stored {
         self.ops_per_s(cell, target).filter(|_| self.errors(cell, target) == 0)
     }
 
+    /// How long the longest phase with operations took.
+    pub(crate) fn longest_s(&self) -> f64 {
+        let has_ops = |row: &&Row| row.phase != PhaseKind::Settle.name();
+        self.rows().filter(has_ops).map(|row| row.seconds).fold(0.0, f64::max)
+    }
+
     /// All latencies of a cell and target, blocks merged.
     pub(crate) fn latencies(&self, cell: &Cell, target: &str) -> Latencies {
         let of = (cell.clone(), target.to_owned());

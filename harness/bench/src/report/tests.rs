@@ -37,6 +37,7 @@ fn the_page_is_whole_and_asks_nothing_of_the_network() {
         "ycsb-a",
         "p99.9",
         "Each target ran once.",
+        "A plot over time needs a phase of at least five seconds: the longest took 0.",
     ] {
         assert!(page.contains(words), "the page does not say `{words}`");
     }

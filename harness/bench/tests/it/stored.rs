@@ -199,3 +199,16 @@ fn a_run_tells_the_commit_it_was_built_from_wherever_it_is_started() {
         assert!(manifest.contains("\"git_commit\": null") && page.contains("is not known"));
     }
 }
+
+#[test]
+fn a_plot_over_time_says_how_long_a_phase_it_needs_and_how_long_there_was() {
+    let dir = tempfile::tempdir().unwrap();
+    ended(dir.path());
+    let words = ["a phase of at least five seconds", "the longest took 0.", "`--duration 5s`"];
+    for kind in ["latency-over-time", "throughput-over-time", "levels-over-time"] {
+        assert_refused(dir.path(), &["plot", kind, "o"], &words);
+    }
+    let help = said(&bench(&["plot", "--help"], dir.path()).stdout);
+    let line = help.lines().find(|line| line.trim_start().starts_with("latency-over-time "));
+    assert!(line.is_some_and(|line| line.contains("5 s and more")), "{help}");
+}
