@@ -230,4 +230,15 @@ mod tests {
     fn without_both_clocks_nothing_is_placed() {
         assert!(read(&EVENTS.replace(",\"t_s\":1.0", "").replace(",\"t_s\":4.0", "")).is_empty());
     }
+
+    #[test]
+    fn a_last_line_that_was_cut_off_is_left_out_and_any_other_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        std::fs::write(&path, EVENTS.to_owned() + "\n{\"t_us\":8100000,\"kind\":\"flu").unwrap();
+        assert_eq!(read_works(&path).unwrap(), read(EVENTS));
+        std::fs::write(&path, EVENTS.replacen("\"job\":3,", "\"job\":", 1) + "\n").unwrap();
+        let error = format!("{:#}", read_works(&path).unwrap_err());
+        assert!(error.contains("events.jsonl:2"), "{error}");
+    }
 }

@@ -300,7 +300,9 @@ fn clear(dir: &Path) -> Result<()> {
     // Names like `runs` and `data` are anybody's: only our own note says that they are ours. It goes last.
     let is_ours = match Note::read(dir) {
         Ok(_) => true,
-        Err(error) if error.is::<Usage>() => return Err(error),
+        Err(error) if error.is::<Usage>() => {
+            return Err(usage(format!("{error:#}; remove it or choose another directory")));
+        }
         Err(_) => false,
     };
     for name in LEFT_BEHIND {

@@ -77,8 +77,10 @@ fn parts_are_put_in_once() {
     assert_eq!(fill("x {{a}} y {{c}}", &parts), "x {{b}} y ");
 }
 
+type Settings = [(&'static str, &'static str)];
+
 /// What is said of an experiment whose runs are of these engines, each with its settings and its memory.
-fn limits_of(engines: &[(&str, &[(&str, &str)], u64)]) -> String {
+fn limits_of(engines: &[(&str, &Settings, u64)]) -> String {
     let dir = tempfile::tempdir().unwrap();
     crate::testing::small_experiment(dir.path(), 1);
     let mut stored = Stored::read(dir.path()).unwrap();
@@ -95,7 +97,7 @@ fn limits_of(engines: &[(&str, &[(&str, &str)], u64)]) -> String {
 
 #[test]
 fn a_memory_budget_is_the_same_only_where_it_is() {
-    const CACHE: &[(&str, &str)] = &[("cache_bytes", "1048576")];
+    const CACHE: &Settings = &[("cache_bytes", "1048576")];
     const MIB: u64 = 1 << 20;
     let same = limits_of(&[("nori-lsm", CACHE, MIB), ("fjall", CACHE, MIB)]);
     assert!(same.contains("same memory budget, 1 MiB, was given to nori-lsm, fjall."), "{same}");

@@ -57,7 +57,16 @@ fn results_of_another_schema_are_refused_by_every_command_with_file_and_schemas(
             assert_refused(dir.path(), args, &words);
         }
     }
+    assert_refused(dir.path(), RUN, &["remove it or choose another directory"]);
     assert!(manifest.exists(), "nothing was removed");
+    // What `doctor` measures is kept as an experiment, too.
+    let kept = dir.path().join("d/doctor");
+    fs::create_dir_all(&kept).unwrap();
+    fs::copy(&note, kept.join("experiment.json")).unwrap();
+    let output = bench(&["doctor", "--dir", "d"], dir.path());
+    let told = said(&output.stdout) + &said(&output.stderr);
+    assert!(!output.status.success() && told.contains("norikv.experiment/99"), "{told}");
+    assert!(kept.join("experiment.json").exists(), "{told}");
 }
 
 #[test]
@@ -81,6 +90,22 @@ fn a_run_file_that_is_missing_is_named() {
         fs::rename(&aside, &path).unwrap();
     }
     assert!(bench(&["report", "o"], dir.path()).status.success());
+}
+
+#[test]
+fn what_only_an_engine_with_levels_or_an_open_loop_leaves_is_missed_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let line = "run ycsb-c --engine nori-lsm --records 2000 --ops 2000 --rate 10000 --out o";
+    let args: Vec<&str> = line.split(' ').collect();
+    // On a busy machine it is invalid; its files are as whole as any.
+    assert_ne!(bench(&args, dir.path()).status.code(), Some(2));
+    let run = fs::read_dir(dir.path().join("o/runs")).unwrap().flatten().next().unwrap().path();
+    for name in ["levels.csv", "latency/01-ycsb-c-run.response.hlog"] {
+        fs::rename(run.join(name), dir.path().join("aside")).unwrap();
+        assert_refused(dir.path(), &["report", "o"], &[name, "is missing"]);
+        fs::rename(dir.path().join("aside"), run.join(name)).unwrap();
+    }
+    assert_ne!(bench(&["report", "o"], dir.path()).status.code(), Some(2));
 }
 
 #[test]
