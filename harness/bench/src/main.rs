@@ -11,12 +11,12 @@
 //! | `guard`, `interrupt` | one bench to a directory, no child without its bench; Ctrl-C |
 //! | `generate` | the operations of a workload, without an engine |
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
-//! | `latency`, `rows`, `series`, `events`, `manifest`, `schema`, `machine`, `process` | what a run leaves |
+//! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
 //! | `soak`, `inspect` | trials of the engine, its files; no measuring |
 //! | `doctor` | whether the machine is fit to measure on |
 //! | `limits` | parts alone, beside what the machine could do |
-//! | `stored`, `course`, `table`, `plot`, `report` | what people see, from files alone |
+//! | `stored`, `schema`, `course`, `table`, `plot`, `report` | what people see, from files alone |
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish or are invalid (3 and 4 belong to claims, which come later);
 //! 128 + n after signal n.
