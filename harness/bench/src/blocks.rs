@@ -43,7 +43,7 @@ pub(crate) fn reference(
 }
 
 /// The seed of a block's operations and order.
-fn block_seed(seed: u64, block: u32) -> u64 {
+pub(crate) fn block_seed(seed: u64, block: u32) -> u64 {
     if block == 1 {
         return seed;
     }

@@ -489,6 +489,9 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
     ));
     if experiment.is_resumed {
         progress.line(&format!("resumed: {} done before", many(prepared.done(), "run")));
+        for why in prepared.again() {
+            progress.line(&format!("done again, for it failed: {why}"));
+        }
     }
     let outcome = experiment::run(experiment, prepared, &mut progress)?;
     if is_json {
@@ -560,7 +563,13 @@ fn plot(name: &str, dirs: &[PathBuf]) -> Result<()> {
         let stored = stored(dir)?;
         let drawn = plot::draw_kind(&stored, dir, kind)?;
         if drawn.is_empty() {
-            return Err(usage(format!("{}: {name} needs {}", dir.display(), kind.needs())));
+            let short = plot::too_short(&stored);
+            let short = match kind.is_over_time() && !short.is_empty() {
+                true => format!(": {short}"),
+                false => String::new(),
+            };
+            let (dir, needs) = (dir.display(), kind.needs());
+            return Err(usage(format!("{dir}: {name} needs {needs}{short}")));
         }
         for one in drawn {
             out::line(&dir.join("plots").join(one.stem + ".png").display().to_string());

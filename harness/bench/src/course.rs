@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Fewer seconds are no course.
-const SECONDS_MIN: usize = 5;
+pub(crate) const SECONDS_MIN: usize = 5;
 
 /// A phase over time.
 pub(crate) struct Course {
@@ -131,8 +131,10 @@ fn read_works(path: &Path) -> Result<Vec<Work>> {
     }
     let text =
         std::fs::read_to_string(path).with_context(|| format!("reading {}", path.display()))?;
+    // The last line of a run that was killed may be cut off; of one that ended it has been looked at.
+    let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     let mut lines = Vec::new();
-    for (number, line) in text.lines().enumerate() {
+    for (number, line) in whole.lines().enumerate() {
         let line: Line = serde_json::from_str(line)
             .with_context(|| format!("{}:{}", path.display(), number + 1))?;
         lines.push(line);
@@ -227,5 +229,16 @@ mod tests {
     #[test]
     fn without_both_clocks_nothing_is_placed() {
         assert!(read(&EVENTS.replace(",\"t_s\":1.0", "").replace(",\"t_s\":4.0", "")).is_empty());
+    }
+
+    #[test]
+    fn a_last_line_that_was_cut_off_is_left_out_and_any_other_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events.jsonl");
+        std::fs::write(&path, EVENTS.to_owned() + "\n{\"t_us\":8100000,\"kind\":\"flu").unwrap();
+        assert_eq!(read_works(&path).unwrap(), read(EVENTS));
+        std::fs::write(&path, EVENTS.replacen("\"job\":3,", "\"job\":", 1) + "\n").unwrap();
+        let error = format!("{:#}", read_works(&path).unwrap_err());
+        assert!(error.contains("events.jsonl:2"), "{error}");
     }
 }

@@ -22,7 +22,7 @@ use crate::ratios::write_ratios;
 use crate::rows::{Row, write_rows};
 use crate::stored::Stored;
 use crate::worker::Message;
-use crate::{Ended, blocks, first_error, plot, ratios, report};
+use crate::{Ended, Usage, blocks, first_error, plot, ratios, report};
 use anyhow::{Context, Result, anyhow, bail};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -79,8 +79,8 @@ pub(crate) struct Prepared {
     plans: Vec<RunPlan>,
     /// Runs that an earlier bench brought to their end, by name.
     done: BTreeSet<String>,
-    /// A sentence for each of them that failed.
-    failures: Vec<String>,
+    /// A sentence for each run that failed before and is to be done again.
+    again: Vec<String>,
     _lock: DirLock,
 }
 
@@ -88,6 +88,11 @@ impl Prepared {
     /// How many runs need not be done again.
     pub(crate) fn done(&self) -> usize {
         self.done.len()
+    }
+
+    /// Why runs failed that are done again: a sentence for each.
+    pub(crate) fn again(&self) -> &[String] {
+        &self.again
     }
 }
 
@@ -114,17 +119,16 @@ pub(crate) fn prepare(experiment: &Experiment) -> Result<Prepared> {
         harness: Overhead::default(),
         runs: plans.iter().map(Planned::of).collect(),
     };
-    let (mut done, mut failures) = (BTreeSet::new(), Vec::new());
+    let (mut done, mut again) = (BTreeSet::new(), Vec::new());
     if experiment.is_resumed && Note::exists(&experiment.dir) {
-        let kept = keep(&experiment.dir, &note)?;
+        let kept = keep(&experiment.dir, &note, &mut again)?;
         done.extend(kept.runs.iter().map(|run| run.manifest.run_id.clone()));
-        failures = kept.failures();
         // The note stays as it was; what it is compared with is asked anew each time.
         note = Note { baseline: note.baseline, ..kept.note };
     } else {
         clear(&experiment.dir)?;
     }
-    Ok(Prepared { note, plans, done, failures, _lock: lock })
+    Ok(Prepared { note, plans, done, again, _lock: lock })
 }
 
 /// Runs everything that is not done.
@@ -139,7 +143,7 @@ pub(crate) fn run(
     }
     offer(experiment, &mut prepared, progress, &interrupts)?;
     prepared.note.write(&experiment.dir)?;
-    let mut failures = prepared.failures;
+    let mut failures = Vec::new();
     for plan in &prepared.plans {
         if interrupts.exit_code().is_some() {
             break;
@@ -246,43 +250,61 @@ pub(crate) fn finish(stored: &Stored, dir: &Path) -> Result<()> {
     report::write(stored, &plots, &ratios, dir)
 }
 
-/// What an interrupted experiment left that is at its end, if it is the one that `wanted` describes; the rest is
-/// removed. Runs that failed are at their end.
-fn keep(dir: &Path, wanted: &Note) -> Result<Stored> {
+/// What an interrupted experiment left that is at its end without an error, if it is the one that `wanted` describes; the
+/// rest is removed. Why runs had failed that are removed is added to `again`.
+fn keep(dir: &Path, wanted: &Note, again: &mut Vec<String>) -> Result<Stored> {
     let cannot = |why: String| {
         usage(format!("--resume: {} holds {why}; leave --resume out to begin anew", dir.display()))
     };
-    let note = Note::read(dir).map_err(|error| cannot(format!("no experiment: {error:#}")))?;
+    let explained = |what: &str, error: anyhow::Error| match error.is::<Usage>() {
+        true => error,
+        false => cannot(format!("{what}: {error:#}")),
+    };
+    let note = Note::read(dir).map_err(|error| explained("no experiment", error))?;
     if let Some(how) = note.difference(wanted) {
         return Err(cannot(format!("another experiment ({how})")));
     }
-    let runs = dir.join("runs");
-    let entries = fs::read_dir(&runs).into_iter().flatten().flatten();
-    let dirs: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    let is_done = |manifest: &Manifest| matches!(manifest.status.state.as_str(), OK | FAILED);
     let build = Build::look();
-    for run in &dirs {
+    let mut unfit = Vec::new();
+    for entry in fs::read_dir(dir.join("runs")).into_iter().flatten().flatten() {
+        let run = entry.path();
         guard::await_plan_end(&run.join(PLAN))?;
-        let manifest = Manifest::exists(run).then(|| Manifest::read(run)).transpose()?;
-        if manifest.as_ref().is_some_and(|manifest| is_done(manifest) && manifest.build != build) {
-            return Err(cannot(
-                "runs of another build, which cannot be compared with this one's".into(),
-            ));
+        if !Manifest::exists(&run) {
+            unfit.push(run);
+            continue;
+        }
+        let manifest = Manifest::read(&run).map_err(|error| explained("a damaged run", error))?;
+        match manifest.status.state.as_str() {
+            OK if manifest.build == build => {}
+            OK => {
+                let why = "runs of another build, which cannot be compared with this one's";
+                return Err(cannot(why.into()));
+            }
+            state => {
+                if state == FAILED {
+                    again.push(manifest.failure(note.blocks));
+                }
+                unfit.push(run);
+            }
         }
     }
-    for run in &dirs {
-        if !(Manifest::exists(run) && is_done(&Manifest::read(run)?)) {
-            fs::remove_dir_all(run).with_context(|| format!("removing {}", run.display()))?;
-        }
+    for run in unfit {
+        fs::remove_dir_all(&run).with_context(|| format!("removing {}", run.display()))?;
     }
     let _ = fs::remove_dir_all(dir.join("data"));
-    Stored::read(dir)
+    Stored::read(dir).map_err(|error| explained("a damaged run", error))
 }
 
 /// Removes what an earlier experiment left in the directory, and nothing else.
 fn clear(dir: &Path) -> Result<()> {
     // Names like `runs` and `data` are anybody's: only our own note says that they are ours. It goes last.
-    let is_ours = Note::read(dir).is_ok_and(|note| note.schema == SCHEMA);
+    let is_ours = match Note::read(dir) {
+        Ok(_) => true,
+        Err(error) if error.is::<Usage>() => {
+            return Err(usage(format!("{error:#}; remove it or choose another directory")));
+        }
+        Err(_) => false,
+    };
     for name in LEFT_BEHIND {
         let path = dir.join(name);
         if !path.exists() {

@@ -6,7 +6,6 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io::{Seek, Write};
 use std::path::Path;
-use std::process::Command;
 use std::time::Instant;
 
 /// Syncs of the probe: enough for a p99 that is not the maximum.
@@ -141,26 +140,21 @@ pub(crate) struct Build {
     pub(crate) version: String,
     pub(crate) profile: String,
     pub(crate) rustc: String,
-    /// The commit of the folder the bench was started in; absent outside a repository.
+    /// The commit that the program was built from; absent if it was not built in its repository.
     pub(crate) git_commit: Option<String>,
+    /// Whether the sources differed from it.
     pub(crate) git_dirty: Option<bool>,
 }
 
 impl Build {
     pub(crate) fn look() -> Self {
-        let git = |args: &[&str]| {
-            let output = Command::new("git").args(args).output().ok()?;
-            output
-                .status
-                .success()
-                .then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-        };
+        let commit = env!("NORIKV_COMMIT");
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             profile: if cfg!(debug_assertions) { "debug" } else { "release" }.to_owned(),
             rustc: env!("NORIKV_RUSTC").to_owned(),
-            git_commit: git(&["rev-parse", "HEAD"]),
-            git_dirty: git(&["status", "--porcelain"]).map(|changes| !changes.is_empty()),
+            git_commit: (!commit.is_empty()).then(|| commit.to_owned()),
+            git_dirty: env!("NORIKV_DIRTY").parse().ok(),
         }
     }
 }

@@ -17,7 +17,7 @@
 //! | `soak`, `inspect` | trials of the engine, its files; no measuring |
 //! | `doctor` | whether the machine is fit to measure on |
 //! | `limits` | parts alone, beside what the machine could do |
-//! | `stored`, `course`, `table`, `plot`, `report` | what people see, from files alone |
+//! | `stored`, `schema`, `course`, `table`, `plot`, `report` | what people see, from files alone |
 //!
 //! Exit codes: 0 done, 1 failed, 2 usage, 5 runs that did not finish or are invalid (3 and 4 belong to claims, which come later);
 //! 128 + n after signal n.
@@ -51,6 +51,7 @@ mod progress;
 mod ratios;
 mod report;
 mod rows;
+mod schema;
 mod series;
 mod soak;
 mod stored;

@@ -3,7 +3,8 @@
 use crate::machine::{Build, Machine};
 use crate::out;
 use crate::plan::RunPlan;
-use anyhow::{Context, Result};
+use crate::schema;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -121,10 +122,14 @@ impl Manifest {
         manifest.write(dir)
     }
 
+    /// The sentence of a run that failed in an experiment of so many blocks.
+    pub(crate) fn failure(&self, blocks: u32) -> String {
+        let block = if blocks > 1 { format!(", block {}", self.block) } else { String::new() };
+        format!("{}{block}: {}", self.engine.target, self.status.reasons.join("; "))
+    }
+
     pub(crate) fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join("manifest.json");
-        let text = std::fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+        schema::read(&dir.join("manifest.json"), SCHEMA)
     }
 }
 

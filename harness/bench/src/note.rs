@@ -3,10 +3,10 @@
 use crate::out;
 use crate::overhead::Overhead;
 use crate::plan::RunPlan;
-use anyhow::{Context, Result};
+use crate::schema;
+use anyhow::Result;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 /// The note.
@@ -68,9 +68,7 @@ impl Note {
     }
 
     pub(crate) fn read(dir: &Path) -> Result<Self> {
-        let path = dir.join("experiment.json");
-        let text = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
-        serde_json::from_slice(&text).with_context(|| path.display().to_string())
+        schema::read(&dir.join("experiment.json"), SCHEMA)
     }
 
     pub(crate) fn write(&self, dir: &Path) -> Result<()> {
@@ -99,8 +97,7 @@ impl Note {
             (here != there).then(|| format!("{what} {here}, not {there}"))
         };
         let differs = |_| "other settings or another number of records or operations".to_owned();
-        told("schema", &self.schema, &other.schema)
-            .or_else(|| told("the workload", &self.name, &other.name))
+        told("the workload", &self.name, &other.name)
             .or_else(|| told("seed", &self.seed.to_string(), &other.seed.to_string()))
             .or_else(|| told("blocks", &self.blocks.to_string(), &other.blocks.to_string()))
             .or_else(|| told("targets", &self.targets.join(", "), &other.targets.join(", ")))

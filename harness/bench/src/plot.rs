@@ -16,7 +16,7 @@ mod style;
 
 pub(crate) use style::{bytes, micros, short, thousands};
 
-use crate::course::Course;
+use crate::course::{Course, SECONDS_MIN};
 use crate::plan::file_name;
 use crate::stored::{Cell, Stored};
 use anyhow::{Context, Result, anyhow};
@@ -90,12 +90,19 @@ impl Kind {
             Self::Throughput => "throughput of a workload, as bars with the blocks as dots",
             Self::Latency => "latency by percentile",
             Self::LatencyOverTime => {
-                "p50, p99 and maximum of each second, with flushes, compactions and stalls"
+                "p50, p99 and maximum of each second, with flushes, compactions and stalls (phases of 5 s and more)"
             }
-            Self::ThroughputOverTime => "operations of each second, beside what was offered",
-            Self::LevelsOverTime => "bytes of each level",
+            Self::ThroughputOverTime => {
+                "operations of each second, beside what was offered (5 s and more)"
+            }
+            Self::LevelsOverTime => "bytes of each level (5 s and more)",
             Self::Amplification => "bytes written against blocks read, the bubble is space",
         }
+    }
+
+    /// Whether it is of a phase's seconds, of which there must be some.
+    pub(crate) fn is_over_time(self) -> bool {
+        matches!(self, Self::LatencyOverTime | Self::ThroughputOverTime | Self::LevelsOverTime)
     }
 
     /// What draws it lacks, where it cannot be drawn.
@@ -112,6 +119,19 @@ impl Kind {
             }
         }
     }
+}
+
+/// Why there is no plot over time, where phases were too short for one; empty where they were not.
+pub(crate) fn too_short(stored: &Stored) -> String {
+    let longest_s = stored.longest_s();
+    if longest_s >= SECONDS_MIN as f64 {
+        return String::new();
+    }
+    // Rounded down: what is too short must not look long enough.
+    let longest_s = (longest_s * 10.0).floor() / 10.0;
+    format!(
+        "the longest took {longest_s:.1} s; `--duration {SECONDS_MIN}s` makes run phases long enough"
+    )
 }
 
 /// Draws every plot of an experiment into `<dir>/plots`.

@@ -5,10 +5,11 @@
 //! with them, and the command that makes them again stands beside.
 
 mod compared;
+mod peers;
 
 use crate::distrust;
 use crate::manifest::FAILED;
-use crate::plot::{Drawn, bytes, micros, short, thousands};
+use crate::plot::{Drawn, Kind, bytes, micros, short, thousands, too_short};
 use crate::ratios::Ratio;
 use crate::rows::{ALL, Row};
 use crate::stored::Stored;
@@ -34,9 +35,10 @@ pub(crate) fn write(stored: &Stored, plots: &[Drawn], ratios: &[Ratio], dir: &Pa
         ("ratios", compared::section(ratios)),
         ("verdicts", verdicts(stored)),
         ("failures", failures(stored)),
-        ("plots", figures(plots)),
+        ("plots", figures(plots) + &no_course(stored)),
         ("details", details(stored)),
         ("counters", counters(stored)),
+        ("checkout", checkout(stored).into()),
         ("command", escape(&note.command())),
         ("again", escape(&format!("cargo run --release -- report {}", dir.display()))),
         ("limits", limits(stored)),
@@ -128,9 +130,9 @@ fn verdicts(stored: &Stored) -> String {
     let mut headings = vec!["workload".to_owned()];
     headings.extend(targets.iter().cloned());
     let row = |cell: crate::stored::Cell| {
-        let rates: Vec<Option<f64>> =
-            targets.iter().map(|target| stored.ops_per_s(&cell, target)).collect();
-        let best = rates.iter().flatten().copied().fold(0.0, f64::max);
+        let sound: Vec<Option<f64>> =
+            targets.iter().map(|target| stored.sound_ops_per_s(&cell, target)).collect();
+        let best = sound.iter().flatten().copied().fold(0.0, f64::max);
         let show = |(rate, target): (&Option<f64>, &String)| match rate {
             Some(rate) if *rate >= best => Value {
                 class: "number best",
@@ -140,13 +142,24 @@ fn verdicts(stored: &Stored) -> String {
                 let text = format!("{} ({:.2}x)", short(*rate), rate / best);
                 Value::number(text, *rate)
             }
-            None => Value { text: stored.lack(target).into(), sort: None, class: "number none" },
+            None => match stored.ops_per_s(&cell, target) {
+                Some(rate) => with_errors(rate, stored.errors(&cell, target)),
+                None => {
+                    Value { text: stored.lack(target).into(), sort: None, class: "number none" }
+                }
+            },
         };
-        let shown = rates.iter().zip(&targets).map(show);
+        let shown = sound.iter().zip(&targets).map(show);
         std::iter::once(Value::text(cell.name())).chain(shown).collect()
     };
     let rows = stored.cells().into_iter().map(row).collect();
     Table { headings, rows }.html("verdicts")
+}
+
+/// A rate that is not one of work done.
+fn with_errors(rate: f64, errors: u64) -> Value {
+    let text = format!("{} ({} failed)", short(rate), thousands(errors));
+    Value { class: "number bad", ..Value::number(text, rate) }
 }
 
 /// What went wrong or did not come to its end, if anything did.
@@ -196,6 +209,17 @@ fn figures(plots: &[Drawn]) -> String {
     out
 }
 
+/// Why nothing is shown over time, where phases were too short.
+fn no_course(stored: &Stored) -> String {
+    match too_short(stored) {
+        short if short.is_empty() => short,
+        short => {
+            let needs = escape(Kind::LatencyOverTime.needs());
+            format!("<p>A plot over time needs {needs}: {}.</p>", escape(&short))
+        }
+    }
+}
+
 /// Latencies, one row for each workload, kind of operation and target.
 fn details(stored: &Stored) -> String {
     let headings = [
@@ -229,7 +253,11 @@ fn details(stored: &Stored) -> String {
             Value::text(row.op.clone()),
             Value::text(row.target.clone()),
             Value::number(row.block.to_string(), row.block.into()),
-            Value::number(short(row.ops_per_s), row.ops_per_s),
+            if row.errors > 0 {
+                with_errors(row.ops_per_s, row.errors)
+            } else {
+                Value::number(short(row.ops_per_s), row.ops_per_s)
+            },
             Value::maybe(row.offered_rate, short),
             Value::number(thousands(row.ops), row.ops as f64),
             if row.errors > 0 { Value { class: "number bad", ..errors } } else { errors },
@@ -394,11 +422,23 @@ fn limits(stored: &Stored) -> String {
             slow.join(", ")
         ));
     }
-    all.push("Peers run with the same memory budget, filter bits and no compression (\"matched\"), not as tuned by their authors.".into());
+    all.extend(peers::sentences(stored));
     if stored.runs.iter().any(|run| run.manifest.build.profile != "release") {
         all.push("This was not a release build: no time in it means anything.".into());
     }
     all.iter().map(|limit| format!("<li>{}</li>", escape(limit))).collect()
+}
+
+/// Where the command is to be given.
+fn checkout(stored: &Stored) -> &'static str {
+    let build = stored.runs.first().map(|run| &run.manifest.build);
+    match build.map(|build| (&build.git_commit, build.git_dirty)) {
+        Some((Some(_), Some(false))) => "In a checkout of the commit below.",
+        Some((Some(_), _)) => {
+            "In a checkout of the commit below; the program was built with changes to it, which are not kept."
+        }
+        _ => "In a checkout; which commit the program was built from is not known.",
+    }
 }
 
 fn machine(stored: &Stored) -> String {

@@ -1,5 +1,8 @@
 //! An experiment read back from its directory. Tables, plots and the report are made from this and from
-//! nothing else, so they can be made again from stored results alone.
+//! nothing else, so they can be made again from stored results alone. What is damaged, missing or another
+//! experiment's is refused by name ([`whole`]).
+
+mod whole;
 
 use crate::latency::{Latencies, Measure, read_log};
 use crate::manifest::{FAILED, INVALID, Manifest, OK};
@@ -7,7 +10,7 @@ use crate::note::Note;
 use crate::plan::WARMUP;
 use crate::rows::{ALL, Row, read_rows};
 use anyhow::{Context, Result, ensure};
-use nori_workloads::PhaseKind;
+use nori_workloads::{LoadModel, PhaseKind};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -78,10 +81,16 @@ impl Stored {
         };
         let mut stored = Self::of(note, Vec::new());
         for entry in entries.with_context(|| format!("reading {}", path.display()))? {
-            if Manifest::exists(&entry.path()) {
-                let run = StoredRun::read(&entry.path())?;
-                stored.merge_latencies(&run, &entry.path())?;
+            let dir = entry.path();
+            if Manifest::exists(&dir) {
+                let run = StoredRun::read(&dir)?;
+                whole::check(&run, &stored.note)?;
+                stored.merge_latencies(&run, &dir)?;
                 stored.runs.push(run);
+            } else {
+                // A run has its manifest before any result.
+                let has_result = dir.join("summary.csv").exists();
+                ensure!(!has_result, "{} is missing", dir.join("manifest.json").display());
             }
         }
         let is_empty = stored.runs.is_empty() && stored.note.runs.is_empty();
@@ -106,19 +115,25 @@ impl Stored {
             for (measure, all) in
                 [(Measure::Service, &mut self.latencies), (Measure::Response, &mut self.responses)]
             {
-                let path = dir.join("latency").join(measure.log_name(&stem));
-                if path.exists() {
-                    let read = read_log(&path)?;
-                    let held = read.total().len();
-                    // Every operation is in the log when its phase has a row.
-                    ensure!(
-                        held == row.ops,
-                        "{} holds {held} of {} operations: it is damaged",
-                        path.display(),
-                        row.ops
-                    );
-                    all.entry(of.clone()).or_insert_with(Latencies::new).add(&read);
+                let is_kept = match measure {
+                    Measure::Service => row.phase != PhaseKind::Settle.name(),
+                    Measure::Response => row.model == LoadModel::Open.name(),
+                };
+                if !is_kept {
+                    continue;
                 }
+                let path = dir.join("latency").join(measure.log_name(&stem));
+                ensure!(path.exists(), "{} is missing", path.display());
+                let read = read_log(&path)?;
+                let held = read.total().len();
+                // Every operation is in the log when its phase has a row.
+                ensure!(
+                    held == row.ops,
+                    "{} holds {held} of {} operations: it is damaged",
+                    path.display(),
+                    row.ops
+                );
+                all.entry(of.clone()).or_insert_with(Latencies::new).add(&read);
             }
         }
         Ok(())
@@ -162,11 +177,7 @@ impl Stored {
     /// A sentence for each run that failed.
     pub(crate) fn failures(&self) -> Vec<String> {
         let failed = self.runs.iter().filter(|run| run.manifest.status.state == FAILED);
-        let sentence = |run: &StoredRun| {
-            let of = self.in_block(&run.manifest.engine.target, run.manifest.block);
-            format!("{of}: {}", run.manifest.status.reasons.join("; "))
-        };
-        failed.map(sentence).collect()
+        failed.map(|run| run.manifest.failure(self.blocks())).collect()
     }
 
     /// Each run that is not to be believed, and why.
@@ -187,8 +198,7 @@ impl Stored {
 
     /// How many runs came to their end without an error.
     pub(crate) fn finished(&self) -> usize {
-        let is_over = |run: &&StoredRun| matches!(run.manifest.status.state.as_str(), OK | INVALID);
-        self.runs.iter().filter(is_over).count()
+        self.runs.iter().filter(|run| run.is_over()).count()
     }
 
     /// What stands in the place of a result that `target` does not have.
@@ -247,6 +257,22 @@ impl Stored {
         (!rates.is_empty()).then(|| rates.iter().sum::<f64>() / rates.len() as f64)
     }
 
+    /// How many operations of a cell and target failed. Where any did, a rate is not one of work done.
+    pub(crate) fn errors(&self, cell: &Cell, target: &str) -> u64 {
+        self.rows_of(cell, target, ALL).map(|row| row.errors).sum()
+    }
+
+    /// Mean throughput of a cell and target, if nothing in it failed: only such rates can be the best.
+    pub(crate) fn sound_ops_per_s(&self, cell: &Cell, target: &str) -> Option<f64> {
+        self.ops_per_s(cell, target).filter(|_| self.errors(cell, target) == 0)
+    }
+
+    /// How long the longest phase with operations took.
+    pub(crate) fn longest_s(&self) -> f64 {
+        let has_ops = |row: &&Row| row.phase != PhaseKind::Settle.name();
+        self.rows().filter(has_ops).map(|row| row.seconds).fold(0.0, f64::max)
+    }
+
     /// All latencies of a cell and target, blocks merged.
     pub(crate) fn latencies(&self, cell: &Cell, target: &str) -> Latencies {
         let of = (cell.clone(), target.to_owned());
@@ -292,15 +318,15 @@ impl StoredRun {
         let summary = dir.join("summary.csv");
         // A run that failed before its first phase ended has no summary. It stays in, as nothing.
         let rows = if summary.exists() { read_rows(&summary)? } else { Vec::new() };
-        let has_result = manifest.status.state == OK
-            && manifest.workloads.iter().any(|note| note.phase == "load" || note.phase == "run");
-        ensure!(
-            !has_result || !rows.is_empty(),
-            "{} of a run that finished has no row",
-            summary.display()
-        );
         let phases_ended = phases_ended(&manifest, &rows);
-        Ok(Self { dir: dir.to_owned(), manifest, rows, phases_ended })
+        let run = Self { dir: dir.to_owned(), manifest, rows, phases_ended };
+        ensure!(summary.exists() || !run.is_over(), "{} is missing", summary.display());
+        Ok(run)
+    }
+
+    /// Whether it came to its end without an error.
+    fn is_over(&self) -> bool {
+        matches!(self.manifest.status.state.as_str(), OK | INVALID)
     }
 
     /// Whether its numbers are not to be believed.

@@ -30,16 +30,27 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
 /// Throughput, then latencies: a row for each workload, a column for each target.
 pub(crate) fn tables(stored: &Stored) -> Vec<String> {
     let mut lines = vec!["operations a second (higher is better, * is the best)".to_owned()];
-    lines.extend(aligned(&matrix(stored, &stored.cells(), |cell, targets| {
-        let rates: Vec<Option<f64>> =
-            targets.iter().map(|target| stored.ops_per_s(cell, target)).collect();
-        let best = rates.iter().flatten().copied().fold(0.0, f64::max);
-        let show = |(rate, target): (&Option<f64>, &String)| match rate {
-            Some(rate) if *rate == best && rates.len() > 1 => format!("{}*", short(*rate)),
-            Some(rate) => format!("{} ", short(*rate)),
-            None => format!("{} ", stored.lack(target)),
+    let cells = stored.cells();
+    let has_errors = |cell: &Cell| stored.targets().iter().any(|t| stored.errors(cell, t) > 0);
+    if cells.iter().any(has_errors) {
+        lines.push("! operations failed: the rate is not one of work done".into());
+    }
+    lines.extend(aligned(&matrix(stored, &cells, |cell, targets| {
+        let sound: Vec<Option<f64>> =
+            targets.iter().map(|target| stored.sound_ops_per_s(cell, target)).collect();
+        let best = sound.iter().flatten().copied().fold(0.0, f64::max);
+        let show = |(sound, target): (&Option<f64>, &String)| match (
+            sound,
+            stored.ops_per_s(cell, target),
+        ) {
+            (Some(rate), _) if *rate == best && targets.len() > 1 => {
+                format!("{}*", short(*rate))
+            }
+            (Some(rate), _) => format!("{} ", short(*rate)),
+            (None, Some(rate)) => format!("{}!", short(rate)),
+            (None, None) => format!("{} ", stored.lack(target)),
         };
-        rates.iter().zip(targets).map(show).collect()
+        sound.iter().zip(targets).map(show).collect()
     })));
     lines.extend(latencies(stored, &stored.cells(), "service", Stored::latencies));
     let open: Vec<Cell> = stored.cells().into_iter().filter(|cell| stored.is_open(cell)).collect();
@@ -170,6 +181,7 @@ pub(crate) fn interval(ratio: &Ratio) -> String {
 pub(crate) fn show(stored: &Stored, dir: &Path) {
     if stored.rows().next().is_none() {
         out::line("no phase ended");
+        stored.failures().iter().for_each(|why| out::line(&format!("FAILED  {why}")));
         return;
     }
     let ratios = ratios(stored);
@@ -195,6 +207,9 @@ pub(crate) fn show(stored: &Stored, dir: &Path) {
     });
     for run in unfinished {
         out::line(&format!("NOT FINISHED  {}: {}", run.target, run.how_far));
+    }
+    for why in stored.failures() {
+        out::line(&format!("FAILED  {why}"));
     }
     for (run, why) in stored.invalid() {
         out::line(&format!("INVALID  {run}: {why}"));

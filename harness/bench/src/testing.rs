@@ -1,5 +1,6 @@
 //! A small experiment for tests, made in this process on the engine that does nothing.
 
+use crate::blocks::block_seed;
 use crate::names::steps;
 use crate::note::{Note, Planned};
 use crate::overhead::Overhead;
@@ -60,7 +61,7 @@ pub(crate) fn small_plan(dir: &Path, block: u32, position: u32, target: &str) ->
         choices: Vec::new(),
         memory_bytes: 1 << 20,
         durability: "os".into(),
-        seed: 1,
+        seed: block_seed(1, block),
         steps: suite,
         offered: BTreeMap::new(),
         is_reference: false,

@@ -234,3 +234,81 @@ fn times_have_a_unit_and_an_end() {
     assert!(millis("h").unwrap_err().contains("no time"));
     assert!(millis("5").unwrap_err().contains("no unit"));
 }
+
+/// The names that the parser knows at a place of the sample, by what it says of one that it does not know.
+fn known(from: &str, to: &str) -> Vec<String> {
+    assert!(GOOD.contains(from), "the sample has no `{from}`");
+    let error = toml::from_str::<Workload>(&GOOD.replacen(from, to, 1)).expect_err(to);
+    let (head, names) = error.message().split_once(", expected").expect("it tells what it knows");
+    assert!(head.contains("`zz`"), "{head}");
+    names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+}
+
+/// The section of a heading.
+fn section<'a>(document: &'a str, heading: &str) -> &'a str {
+    let (_, section) = document.split_once(&format!("\n{heading}\n")).expect(heading);
+    section.split("\n#").next().unwrap_or_default()
+}
+
+/// The words of a text that are marked as names.
+fn marked(text: &str) -> Vec<String> {
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let spans = text.split('`').skip(1).step_by(2);
+    spans.flat_map(|span| span.split(|c| !is_word(c))).map(str::to_owned).collect()
+}
+
+#[test]
+fn every_name_that_the_parser_knows_is_in_the_document() {
+    let document = include_str!("../../../docs/workloads.md");
+    let tables = [
+        ("## The file", "name = \"t\"", "name = \"t\"\nzz = 1"),
+        ("### `[keys]`", "records = 1000", "zz = 1"),
+        ("### `[values]`", "check_every = 1", "zz = 1"),
+        ("### `[[phase]]`", "kind = \"load\"", "zz = 1"),
+        ("### `load`", "threads = 2", "zz = 2"),
+        ("### Operations of a mix", "scan = 0.5", "zz = 0.5"),
+        ("### Distributions of a pick", "\"zipfian\"", "\"zz\""),
+    ];
+    for (heading, from, to) in tables {
+        let rows = section(document, heading).lines().filter(|line| line.starts_with('|'));
+        let heads: Vec<String> =
+            rows.filter_map(|row| row.split('|').nth(1)).flat_map(marked).collect();
+        for name in known(from, to) {
+            assert!(heads.contains(&name), "{heading} of docs/workloads.md has no row `{name}`");
+        }
+    }
+    let others = [
+        ("### `[keys]`", "records = 1000", "records = 1\norder = \"zz\""),
+        ("### `[keys]`", "records = 1000", "records = 1\nhash = \"zz\""),
+        ("### `[keys]`", "records = 1000", "records = 1\nformat = { kind = \"zz\" }"),
+        ("### `[keys]`", "records = 1000", "records = 1\nformat = { kind = \"ycsb\", zz = 1 }"),
+        ("### `[values]`", "\"blob\"", "\"zz\""),
+        ("### `[values]`", "bytes = 10", "zz = 10"),
+        ("### `[values]`", "\"constant\"", "\"zz\""),
+        ("### `[[phase]]`", "\"load\"", "\"zz\""),
+        ("### `[[phase]]`", "{ min = 1,", "{ zz = 1,"),
+        ("### `load`", "\"closed\"", "\"zz\""),
+        ("### `load`", "threads = 2", "threads = 2, arrival = \"zz\""),
+        ("### Distributions of a pick", "theta = 1.2", "zz = 1.2"),
+    ];
+    for (heading, from, to) in others {
+        let marked = marked(section(document, heading));
+        for name in known(from, to) {
+            assert!(marked.contains(&name), "{heading} of docs/workloads.md lacks `{name}`");
+        }
+    }
+}
+
+#[test]
+fn the_example_of_the_document_is_a_workload() {
+    let document = include_str!("../../../docs/workloads.md");
+    let (_, example) = document.split_once("debts paid in the end:\n").unwrap();
+    let is_of_it = |line: &&str| line.is_empty() || line.starts_with("    ");
+    let phases: String =
+        example.lines().take_while(is_of_it).map(|line| line.to_owned() + "\n").collect();
+    let workload = Workload::parse("docs", &(GOOD.to_owned() + &phases)).unwrap();
+    let [.., warm_up, open, settle] = &*workload.phases else { panic!("three more phases") };
+    assert!(!warm_up.record && warm_up.kind == PhaseKind::Run);
+    assert_eq!((open.load.model, open.load.of_max), (LoadModel::Open, Some(0.8)));
+    assert_eq!((settle.kind, settle.timeout.unwrap().0.as_secs()), (PhaseKind::Settle, 300));
+}

@@ -37,6 +37,7 @@ fn the_page_is_whole_and_asks_nothing_of_the_network() {
         "ycsb-a",
         "p99.9",
         "Each target ran once.",
+        "A plot over time needs a phase of at least five seconds: the longest took 0.",
     ] {
         assert!(page.contains(words), "the page does not say `{words}`");
     }
@@ -74,4 +75,58 @@ fn a_name_with_markup_stays_a_name() {
 fn parts_are_put_in_once() {
     let parts = [("a", "{{b}}".to_owned()), ("b", "no".to_owned())];
     assert_eq!(fill("x {{a}} y {{c}}", &parts), "x {{b}} y ");
+}
+
+type Settings = [(&'static str, &'static str)];
+
+/// What is said of an experiment whose runs are of these engines, each with its settings and its memory.
+fn limits_of(engines: &[(&str, &Settings, u64)]) -> String {
+    let dir = tempfile::tempdir().unwrap();
+    crate::testing::small_experiment(dir.path(), 1);
+    let mut stored = Stored::read(dir.path()).unwrap();
+    (stored.note.runs, stored.note.targets) = (Vec::new(), Vec::new());
+    for (run, (name, settings, memory_bytes)) in stored.runs.iter_mut().zip(engines) {
+        let engine = &mut run.manifest.engine;
+        (engine.name, engine.target) = ((*name).into(), (*name).into());
+        engine.memory_bytes = *memory_bytes;
+        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        engine.settings = settings.iter().map(owned).collect();
+    }
+    limits(&stored)
+}
+
+#[test]
+fn a_memory_budget_is_the_same_only_where_it_is() {
+    const CACHE: &Settings = &[("cache_bytes", "1048576")];
+    const MIB: u64 = 1 << 20;
+    let same = limits_of(&[("nori-lsm", CACHE, MIB), ("fjall", CACHE, MIB)]);
+    assert!(same.contains("same memory budget, 1 MiB, was given to nori-lsm, fjall."), "{same}");
+    assert!(same.contains("Set to match") && !same.contains("Without a memory budget"), "{same}");
+    for other in [
+        limits_of(&[("nori-lsm", CACHE, MIB), ("fjall", CACHE, 2 * MIB)]),
+        limits_of(&[("nori-lsm", CACHE, MIB), ("noop", &[], MIB)]),
+        limits_of(&[("nori-lsm", CACHE, MIB), ("lmdb", &[("cache", "no budget")], MIB)]),
+        limits_of(&[("nori-lsm", CACHE, MIB), ("redb:default", CACHE, MIB)]),
+    ] {
+        assert!(!other.contains("same memory budget"), "{other}");
+    }
+    let lmdb = limits_of(&[("nori-lsm", CACHE, MIB), ("lmdb", &[], MIB)]);
+    assert!(lmdb.contains("Without a memory budget, with all of the page cache: lmdb."), "{lmdb}");
+    let shipped = limits_of(&[("nori-lsm", CACHE, MIB), ("redb:default", CACHE, MIB)]);
+    assert!(shipped.contains("As shipped") && !shipped.contains("Set to match"), "{shipped}");
+}
+
+#[test]
+fn a_checkout_of_a_commit_is_asked_for_only_where_the_commit_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    crate::testing::small_experiment(dir.path(), 1);
+    let mut stored = Stored::read(dir.path()).unwrap();
+    let mut told = |commit: Option<&str>, dirty| {
+        let build = &mut stored.runs[0].manifest.build;
+        (build.git_commit, build.git_dirty) = (commit.map(str::to_owned), dirty);
+        checkout(&stored)
+    };
+    assert_eq!(told(Some("0123"), Some(false)), "In a checkout of the commit below.");
+    assert!(told(Some("0123"), Some(true)).contains("with changes"));
+    assert!(told(None, None).contains("not known"));
 }

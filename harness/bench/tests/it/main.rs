@@ -6,6 +6,7 @@ mod ends;
 mod inspect;
 mod limits;
 mod read_only;
+mod stored;
 mod workloads;
 
 use std::fs;
