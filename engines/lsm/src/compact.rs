@@ -8,7 +8,7 @@
 
 use crate::core::{Core, Tree};
 use crate::edit::{AddedRun, Edit, TableMeta};
-use crate::gc::Sieve;
+use crate::gc::{Others, Sieve};
 use crate::install::{SyncFiles, install, open_finished, set_brake};
 use crate::jobs::Token;
 use crate::merge::MergeCursor;
@@ -252,7 +252,8 @@ impl Compaction {
             }
         }
         let ranges = ranges.fragments();
-        let sieve = Sieve::new(core.boundaries(), core.expiry_floor(), ranges, others);
+        let sieve =
+            Sieve::new(core.boundaries(), core.expiry_floor(), ranges, Others::Runs(others));
         let target = plan.cuts.table_bytes_target.max(1);
         // A filter is sized for one table, not for the job.
         let per_table = entries / bytes.div_ceil(target).max(1);

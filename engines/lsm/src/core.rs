@@ -24,7 +24,7 @@ use nori_wal::{Wal, WalError};
 use parking_lot::Mutex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 
 /// One open store.
@@ -52,8 +52,8 @@ pub(crate) struct Core {
     pub(crate) sought: Sought,
     /// Operators that wait for an idle tree. While it is not zero no compaction starts by itself.
     pub(crate) turns_wanted: AtomicUsize,
-    /// Whether a flush job is under way.
-    pub(crate) is_flushing: AtomicBool,
+    /// The flush jobs under way; whoever holds it may start another.
+    pub(crate) flushes: Mutex<usize>,
     /// The next number for a table, a run or a manifest.
     pub(crate) next_number: AtomicU64,
     /// Logical time: flushes so far.

@@ -1,14 +1,17 @@
 //! Flushes: a sealed memtable becomes the newest run of level 0.
 //!
-//! 1. One flush runs at a time, of the oldest sealed memtable, so that runs of level 0 keep their order.
+//! 1. Each flush takes the oldest sealed memtable that no other has taken. Up to [`FLUSHES_MAX`] run: while one waits for the disk
+//!    another builds.
 //! 2. It waits until the memtable's last sequence number is visible: from then on nobody inserts into it.
-//! 3. It merges through the sieve into tables, a block per step.
-//! 4. It syncs files and folder, then installs: manifest first, then the super-version, then the log's segments go.
+//! 3. It merges through the sieve into tables, a block per step. If an older memtable is not in the tree yet, tombstones all
+//!    stay: what they hide may be in it.
+//! 4. It syncs files and folder, and waits until all older memtables are in the tree, so that runs of level 0 keep their order.
+//! 5. It installs: manifest first, then the super-version, then the log's segments go.
 
 use crate::compact;
 use crate::core::{Core, from_wal};
 use crate::edit::{AddedRun, Edit, TableMeta};
-use crate::gc::Sieve;
+use crate::gc::{Others, Sieve};
 use crate::install::{SyncFiles, install, open_finished};
 use crate::jobs::Token;
 use crate::mem::Sealed;
@@ -20,28 +23,36 @@ use nori_kv::{EngineEvent, EntryCursor, Result};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Starts a flush if a sealed memtable waits for one and none runs.
+/// One that builds and one that waits for the disk. More would take memory and processors from those who write.
+const FLUSHES_MAX: usize = 2;
+
+/// Starts flushes of the sealed memtables that wait for one, as many as may run.
 pub(crate) fn schedule(core: &Arc<Core>) {
-    if core.jobs.is_closing()
-        || core.poison.get().is_some()
-        || core.super_version.load().sealed.is_empty()
-        || core.is_flushing.swap(true, Ordering::SeqCst)
-    {
+    let mut running = core.flushes.lock();
+    if core.jobs.is_closing() || core.poison.get().is_some() {
         return;
     }
-    let token = Some(core.jobs.begin());
-    let job = Flush { core: Arc::clone(core), state: State::Start, _token: token };
-    core.parts.tasks.submit(Class::Flush, Box::new(job));
+    let sv = core.super_version.load_full();
+    let mut waiting = sv.sealed.iter().rev().filter(|sealed| !sealed.is_taken());
+    while *running < FLUSHES_MAX
+        && let Some(sealed) = waiting.next()
+    {
+        sealed.take();
+        *running += 1;
+        let state = State::Start(Arc::clone(sealed));
+        let job = Flush { core: Arc::clone(core), state, _token: core.jobs.begin() };
+        core.parts.tasks.submit(Class::Flush, Box::new(job));
+    }
 }
 
 struct Flush {
     core: Arc<Core>,
     state: State,
-    _token: Option<Token>,
+    _token: Token,
 }
 
 enum State {
-    Start,
+    Start(Arc<Sealed>),
     Building(Box<Building>),
     Syncing(Box<Syncing>),
     Ended,
@@ -64,29 +75,32 @@ struct Syncing {
 impl Flush {
     fn try_step(&mut self, slice: &Slice) -> Result<Step> {
         match std::mem::replace(&mut self.state, State::Ended) {
-            State::Start => self.start(),
+            State::Start(sealed) => self.start(sealed),
             State::Building(building) => self.build(building, slice),
             State::Syncing(syncing) => self.sync(syncing),
             State::Ended => Ok(Step::Done),
         }
     }
 
-    fn start(&mut self) -> Result<Step> {
+    fn start(&mut self, sealed: Arc<Sealed>) -> Result<Step> {
         let core = &self.core;
-        let Some(sealed) = core.super_version.load().sealed.last().cloned() else {
-            return Ok(self.end());
-        };
         let reached = core.publisher.reached(sealed.last);
         if !reached.is_fired() {
-            self.state = State::Start;
+            self.state = State::Start(sealed);
             return Ok(Step::Wait(reached));
         }
         core.check_poison()?;
         let memtable = &sealed.mem.memtable;
         memtable.seal();
         core.tell(&EngineEvent::FlushBegin { why: sealed.why, bytes_in: sealed.mem.bytes() });
-        let version = Arc::clone(&core.super_version.load().version);
-        let others = version.levels.iter().flat_map(|level| level.runs.iter().cloned()).collect();
+        // Of one moment: what goes from the memtables comes into the version.
+        let sv = core.super_version.load_full();
+        let runs = sv.version.levels.iter().flat_map(|level| &level.runs);
+        let others = if is_oldest(&sv, &sealed) {
+            Others::Runs(runs.cloned().collect())
+        } else {
+            Others::Unknown
+        };
         let entries = memtable.len() as u64;
         let sieve = Sieve::new(core.boundaries(), core.expiry_floor(), sealed.mem.ranges(), others);
         let ranges = sieve.ranges_kept();
@@ -125,6 +139,16 @@ impl Flush {
             self.state = State::Syncing(syncing);
             return Ok(Step::Wait(signal));
         }
+        let progress = self.core.jobs.progress();
+        self.core.check_poison()?;
+        if self.core.jobs.is_closing() {
+            // The older one may have gone without a word to wait for.
+            return Ok(Step::Done);
+        }
+        if !is_oldest(&self.core.super_version.load(), &syncing.sealed) {
+            self.state = State::Syncing(syncing);
+            return Ok(Step::Wait(progress));
+        }
         let finished = syncing.files.take();
         install_flush(&self.core, &syncing.sealed, &finished, syncing.begun)?;
         Ok(self.end())
@@ -132,11 +156,16 @@ impl Flush {
 
     /// Makes way for the next flush and for what the new run asks for.
     fn end(&mut self) -> Step {
-        self.core.is_flushing.store(false, Ordering::SeqCst);
+        *self.core.flushes.lock() -= 1;
         compact::schedule(&self.core);
         schedule(&self.core);
         Step::Done
     }
+}
+
+/// Whether all older memtables are in the tree.
+fn is_oldest(sv: &SuperVersion, sealed: &Arc<Sealed>) -> bool {
+    sv.sealed.last().is_some_and(|oldest| Arc::ptr_eq(oldest, sealed))
 }
 
 impl Job for Flush {

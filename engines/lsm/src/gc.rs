@@ -14,6 +14,14 @@
 use crate::version::Run;
 use nori_kv::{EntryRef, Fragment, Fragments, Kind, SeqNo, Tick};
 
+/// What there is outside of a merge.
+pub(crate) enum Others {
+    /// The runs of the tree without the tables that are merged.
+    Runs(Vec<Run>),
+    /// Older entries of any key.
+    Unknown,
+}
+
 /// Decides entry by entry, in internal order.
 pub(crate) struct Sieve {
     /// Ascending.
@@ -22,8 +30,7 @@ pub(crate) struct Sieve {
     expiry_floor: Tick,
     /// The range tombstones of what is merged.
     ranges: Fragments,
-    /// The runs of the tree without the tables that are merged.
-    others: Vec<Run>,
+    others: Others,
     /// The last key that passed by, and the stripe of its last version.
     key: Vec<u8>,
     stripe: Option<usize>,
@@ -34,7 +41,7 @@ impl Sieve {
         boundaries: Vec<SeqNo>,
         expiry_floor: Tick,
         ranges: Fragments,
-        others: Vec<Run>,
+        others: Others,
     ) -> Self {
         debug_assert!(boundaries.is_sorted());
         Self { boundaries, expiry_floor, ranges, others, key: Vec::new(), stripe: None }
@@ -70,7 +77,8 @@ impl Sieve {
     }
 
     fn may_cover(&self, start: &[u8], end: &[u8], seqno: SeqNo) -> bool {
-        let tables = self.others.iter().flat_map(|run| run.overlapping(start, Some(end)));
+        let Others::Runs(others) = &self.others else { return true };
+        let tables = others.iter().flat_map(|run| run.overlapping(start, Some(end)));
         tables.into_iter().any(|table| table.properties().seqno_min < seqno)
     }
 
@@ -102,7 +110,8 @@ impl Sieve {
     }
 
     fn may_shadow(&self, entry: &EntryRef<'_>) -> bool {
-        self.others.iter().any(|run| {
+        let Others::Runs(others) = &self.others else { return true };
+        others.iter().any(|run| {
             let table = run.table_for(entry.key);
             table.is_some_and(|table| table.properties().seqno_min < entry.seqno)
         })
@@ -115,7 +124,7 @@ mod tests {
 
     fn kept(boundaries: &[u64], entries: &[(&str, u64, Kind)]) -> Vec<u64> {
         let boundaries = boundaries.iter().map(|b| SeqNo::ZERO.plus(*b)).collect();
-        let mut sieve = Sieve::new(boundaries, Tick(0), Fragments::default(), vec![]);
+        let mut sieve = Sieve::new(boundaries, Tick(0), Fragments::default(), Others::Runs(vec![]));
         let mut keeps = |(key, seqno, kind): &(&str, u64, Kind)| {
             let (key, seqno) = (key.as_bytes(), SeqNo::ZERO.plus(*seqno));
             sieve.sift(EntryRef { key, seqno, kind: *kind, expires: None, value: &[] }).is_some()
@@ -132,7 +141,7 @@ mod tests {
         };
         let sieve = |boundaries: &[u64]| {
             let boundaries = boundaries.iter().map(|b| SeqNo::ZERO.plus(*b)).collect();
-            Sieve::new(boundaries, Tick(20), Fragments::default(), vec![])
+            Sieve::new(boundaries, Tick(20), Fragments::default(), Others::Runs(vec![]))
         };
         assert!(sieve(&[9]).sift(expiring(5, 20)).is_none());
         assert_eq!(sieve(&[9]).sift(expiring(5, 21)), Some(expiring(5, 21)));

@@ -6,7 +6,7 @@ use nori_kv::{Fragments, Kind, OpKind, RangeTombstones, Reason, SeqNo};
 use nori_memtable::{Memtable, MemtableFactory};
 use parking_lot::RwLock;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 /// A memtable that is or was written.
 pub(crate) struct Mem {
@@ -25,6 +25,23 @@ pub(crate) struct Sealed {
     /// Once it is flushed, segments below this are not needed.
     pub(crate) next_segment: u64,
     pub(crate) why: Reason,
+    /// Whether a flush has it.
+    is_taken: AtomicBool,
+}
+
+impl Sealed {
+    pub(crate) fn new(mem: Arc<Mem>, last: SeqNo, next_segment: u64, why: Reason) -> Arc<Self> {
+        Arc::new(Self { mem, last, next_segment, why, is_taken: AtomicBool::new(false) })
+    }
+
+    pub(crate) fn is_taken(&self) -> bool {
+        self.is_taken.load(Ordering::Relaxed)
+    }
+
+    /// Who may start flushes takes them, under one lock.
+    pub(crate) fn take(&self) {
+        self.is_taken.store(true, Ordering::Relaxed);
+    }
 }
 
 impl Mem {

@@ -41,7 +41,7 @@ use parking_lot::Mutex;
 use std::collections::BTreeSet;
 use std::io::ErrorKind as ErrorOf;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::sync::{Arc, OnceLock};
 use stored::Stored;
 
@@ -95,7 +95,7 @@ pub(crate) fn open(
         jobs: Arc::default(),
         sought: Sought::default(),
         turns_wanted: AtomicUsize::new(0),
-        is_flushing: AtomicBool::new(false),
+        flushes: Mutex::default(),
         next_number: AtomicU64::new(numbers.next_number.unwrap_or(1)),
         ticks: AtomicU64::new(numbers.tick.unwrap_or(0)),
         poison: OnceLock::new(),

@@ -120,7 +120,7 @@ pub(crate) fn seal(
     let next_segment = rotated.map_err(|error| core.log_failed(error))?;
     let active = Mem::new(&*core.components.memtable);
     let mem = std::mem::replace(&mut order.active, Arc::clone(&active));
-    let sealed = Arc::new(Sealed { mem, last: order.last, next_segment, why });
+    let sealed = Sealed::new(mem, order.last, next_segment, why);
     core.super_version.rcu(|sv| {
         let mut all = Vec::with_capacity(sv.sealed.len() + 1);
         all.push(Arc::clone(&sealed));

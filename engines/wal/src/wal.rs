@@ -59,6 +59,8 @@ pub struct Wal {
     pub(crate) tasks: Arc<dyn Tasks>,
     ahead: Arc<Ahead>,
     pub(crate) writer: Mutex<Writer>,
+    /// Held by who removes segments: two at once would want to remove the same file.
+    removing: Mutex<()>,
     pub(crate) sync: Mutex<SyncState>,
     /// Everything below survives power loss. Only grows.
     pub(crate) safe: AtomicU64,
@@ -124,6 +126,7 @@ impl Wal {
             tasks,
             ahead,
             writer: Mutex::new(writer),
+            removing: Mutex::default(),
             sync: Mutex::default(),
             safe: AtomicU64::new(resume.safe()),
             bytes: meter.counter("wal_bytes"),
@@ -228,6 +231,7 @@ impl Wal {
     ///
     /// If a file cannot be removed; it is tried again by the next call.
     pub fn remove_below(&self, number: u64) -> Result<(), WalError> {
+        let _alone = lock(&self.removing);
         let names = self.fs.list(&self.dir).map_err(|e| WalError::io("listing", &self.dir, e))?;
         lock(&self.writer).sealed_unsafe.retain(|segment| segment.number >= number);
         for name in names {

@@ -77,7 +77,7 @@ impl Log {
             .into_values()
             .zip(nexts)
             .map(|((mem, last), next_segment)| {
-                Arc::new(Sealed { mem, last, next_segment, why: Reason::Recovery })
+                Sealed::new(mem, last, next_segment, Reason::Recovery)
             })
             .collect();
         let kept = if sealed.is_empty() {

@@ -1,0 +1,62 @@
+//! Two flushes at a time: the second builds while the first waits for the disk.
+
+use crate::parts::{factory, threaded};
+use crate::slow::SlowFs;
+use nori_env::{Durability, FaultFs, FaultPlan, Waited};
+use nori_kv::{Engine, EngineFactory, KeyRange, WriteBatch};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Writes `fill` and then as much as makes a memtable full.
+fn fill_a_memtable(engine: &dyn Engine, fill: impl Fn(&mut WriteBatch)) {
+    let mut batch = WriteBatch::new();
+    fill(&mut batch);
+    batch.put(b"other", &[0; 6_000]);
+    engine.write(&batch, Durability::Os).unwrap();
+}
+
+#[test]
+fn of_two_flushes_under_way_the_newer_hides_what_the_older_brings() {
+    let disk = FaultFs::new(FaultPlan::default());
+    let fs = SlowFs::new(&disk);
+    let held = fs.files.clone();
+    let (factory, dir) = (factory(&[]), Path::new("/store"));
+    let parts = threaded(fs);
+    let (tasks, clock) = (Arc::clone(&parts.tasks), Arc::clone(&parts.clock));
+    let engine = factory.open(dir, parts).unwrap();
+    held.hold();
+    fill_a_memtable(&*engine, |batch| {
+        for key in [b"deleted", b"covered", b"written"] {
+            batch.put(key, b"old");
+        }
+    });
+    fill_a_memtable(&*engine, |batch| {
+        batch.delete(b"deleted");
+        batch.delete_range(b"cover", b"covers");
+        batch.put(b"written", b"new");
+    });
+    // Seals the second; the third stays where it is.
+    fill_a_memtable(&*engine, |_| ());
+    let begun = clock.now();
+    while held.waiting() < 2 {
+        let waited = clock.now().since(begun);
+        assert!(waited < Duration::from_secs(20), "{} files are being synced", held.waiting());
+        let soon = tasks.alarm(clock.now().after(Duration::from_millis(1)));
+        assert_eq!(tasks.wait(&soon), Waited::Fired);
+    }
+    // The second is told first.
+    held.release();
+    let check = |what: &str| {
+        let get = |key: &[u8]| engine.get(key).unwrap();
+        assert_eq!(get(b"deleted"), None, "{what}");
+        assert_eq!(get(b"covered"), None, "{what}");
+        assert_eq!(get(b"written").as_deref(), Some(&b"new"[..]), "{what}");
+    };
+    check("just told");
+    let maintain = engine.maintain().unwrap();
+    maintain.flush().unwrap();
+    check("flushed");
+    maintain.compact(&KeyRange::all()).unwrap();
+    check("compacted");
+}
