@@ -9,7 +9,9 @@ use std::process::{Command, Stdio};
 
 /// The root of the workspace: the folder that holds `harness/`.
 pub(crate) fn root() -> PathBuf {
-    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // As cargo runs it, not as it was compiled: a binary that is kept between clones was perhaps built in one that is gone.
+    let here = std::env::var_os("CARGO_MANIFEST_DIR")
+        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")), PathBuf::from);
     here.ancestors().nth(2).expect("this crate lies two folders below the root").to_path_buf()
 }
 

@@ -208,7 +208,7 @@ fn a_failed_run_is_done_again_when_its_experiment_is_resumed() {
 fn a_run_tells_the_commit_it_was_built_from_wherever_it_is_started() {
     let head = std::process::Command::new("git")
         .args(["rev-parse", "HEAD"])
-        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .current_dir(std::env::var("CARGO_MANIFEST_DIR").unwrap())
         .output()
         .expect("git can be asked");
     let dir = tempfile::tempdir().unwrap();
