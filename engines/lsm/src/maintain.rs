@@ -37,6 +37,15 @@ pub(crate) fn flush(core: &Arc<Core>) -> Result<()> {
     })
 }
 
+/// Waits until every memtable that is sealed now is a table.
+pub(crate) fn flush_sealed(core: &Arc<Core>) -> Result<()> {
+    let newest = core.super_version.load().sealed.first().map(|sealed| sealed.last);
+    let Some(upto) = newest else { return Ok(()) };
+    wait_for(core, || {
+        core.super_version.load().sealed.last().is_none_or(|oldest| oldest.last > upto)
+    })
+}
+
 /// Compacts what was in `range` before the call into as few runs as the strategy's shape has.
 pub(crate) fn compact(core: &Arc<Core>, range: &KeyRange) -> Result<()> {
     flush(core)?;

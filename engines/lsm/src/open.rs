@@ -5,12 +5,15 @@
 //!    had just been written. So the segments go one by one as their tables are installed, and a crash at any
 //!    point of a recovery finds what this one found. What the log vouches for is held against the manifest.
 //! 3. Open the tables. Sweep what the manifest does not name: that may make room.
-//! 4. Make the replayed segments safe, by writing them anew: if a sync has failed before, syncing them would prove nothing. Begin a
-//!    new manifest; then remove the segments behind the tail, whose operations were never acknowledged as safe;
+//! 4. Begin a new manifest; then remove the segments behind the tail, whose operations were never acknowledged as safe;
 //!    then begin a segment that names the tail as its predecessor; then have the manifest say that it has begun.
+//! 5. Flush what was replayed, and wait for it. After a kill the replayed segments are in the page cache only, and if a sync of the
+//!    process that wrote them has failed, the page cache takes them for clean: syncing them would prove nothing, and what
+//!    is acknowledged from now on would stand behind a hole. Tables are written and synced anew. And a store that is opened again
+//!    and again, each time for a moment, would else gather segments and never come to flush them.
 //!
-//! If there is no room for step 4, what was found is served all the same: the store is open for reading, and each write is told
-//! that the disk is full.
+//! If there is no room for step 4 or 5, what was found is served all the same: the store is open for reading, and each write is
+//! told that the disk is full.
 //!
 //! Without `CURRENT` but with tables or segments, a store has lost the file that says what is alive: that is damage, not an
 //! empty store.
@@ -29,9 +32,9 @@ use crate::sought::Sought;
 use crate::stall::Brake;
 use crate::version::Version;
 use crate::write::NOT_DUE;
-use crate::{Components, Settings, compact, flush};
+use crate::{Components, Settings, compact, flush, maintain};
 use arc_swap::ArcSwap;
-use log::{Log, SEGMENT_NEXT};
+use log::Log;
 use nori_compaction::Strategy;
 use nori_env::{Fs, NameChange};
 use nori_kv::{EngineEvent, Error, ErrorKind, Parts, Result};
@@ -116,7 +119,23 @@ pub(crate) fn open(
     core.weigh_memory();
     flush::schedule(&core);
     compact::schedule(&core);
+    wait_for_flushes(&core)?;
     Ok(core)
+}
+
+/// Waits until what was replayed is in tables. If there is no room for them, the store is open for reading.
+fn wait_for_flushes(core: &Arc<Core>) -> Result<()> {
+    let outcome = maintain::flush_sealed(core);
+    match core.poison.get() {
+        Some(error) if error.kind() == ErrorKind::Full => Ok(()),
+        failed => {
+            let outcome = failed.cloned().map_or(outcome, Err);
+            if outcome.is_err() {
+                core.jobs.close(&*core.parts.tasks);
+            }
+            outcome
+        }
+    }
 }
 
 /// Replays the log. If manifest and log do not agree, says which of them lost something.
@@ -162,12 +181,11 @@ fn begin_writing(
     options: WalOptions,
 ) -> Result<(Manifest, Wal, Edit)> {
     let fs = &*parts.fs;
-    log.make_safe(fs, dir)?;
     let (mut manifest, mut numbers) = begin_manifest(fs, dir, version, stored, log)?;
     sweep(fs, dir, version, manifest.number())?;
     log.remove_others(fs, dir)?;
     let (files, tasks) = (Arc::clone(&parts.fs), Arc::clone(&parts.tasks));
-    let wal = Wal::create(dir, files, tasks, &*parts.meter, options, log.resume);
+    let wal = Wal::create(dir, files, tasks, &*parts.meter, options, log.resume.without_promise());
     let wal = wal.map_err(from_wal)?;
     let edit = Edit { begun: Some(wal.tail().0), ..Edit::default() };
     manifest.append(&edit)?;
@@ -268,7 +286,7 @@ fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
 
 /// Whether an opening makes files of that name for a moment, and may sweep them.
 fn is_temporary(name: &str) -> bool {
-    name == SEGMENT_NEXT || manifest::is_temporary(name)
+    manifest::is_temporary(name)
 }
 
 /// Removes the store's own tables and manifests that nothing names; files it does not know are left alone.

@@ -114,7 +114,7 @@ pub fn replay<E: From<WalError>>(
             end: link.end as u64,
             tail_checksum: link.tail_checksum,
         };
-        replay.resume = Some(Resume { number: link.number + 1, predecessor });
+        replay.resume = Some(Resume { number: link.number + 1, predecessor, is_safe: true });
     }
     Ok(replay)
 }

@@ -27,12 +27,21 @@ pub struct Resume {
     /// The number of the segment to begin; it does not exist.
     pub(crate) number: u64,
     pub(crate) predecessor: Predecessor,
+    /// Whether everything up to the tail survives power loss.
+    pub(crate) is_safe: bool,
 }
 
 impl Resume {
     /// A log of its own that begins with segment `number`.
     pub fn at(number: u64) -> Self {
-        Self { number, predecessor: Predecessor::default() }
+        Self { number, predecessor: Predecessor::default(), is_safe: true }
+    }
+
+    /// The same, but nothing is promised of what was there before. Whoever asks for it has all of that somewhere else, safe, before
+    /// the first sync: a sync promises everything up to its end.
+    #[must_use]
+    pub fn without_promise(self) -> Self {
+        Self { is_safe: false, ..self }
     }
 
     /// The number of the segment to begin.
@@ -43,6 +52,7 @@ impl Resume {
     /// Everything up to the tail is safe. Not a byte more: the new segment's own header is not.
     fn safe(&self) -> Position {
         match self.predecessor {
+            _ if !self.is_safe => position(0, 0),
             Predecessor { number: 0, .. } => position(self.number, 0),
             Predecessor { number, end, .. } => position(number, end),
         }
@@ -91,7 +101,8 @@ pub(crate) struct Writer {
 
 impl Wal {
     /// Starts a log, or goes on with one that was replayed: in a new segment that names the tail as its predecessor. Whoever
-    /// replayed has synced the segments up to the tail and removed those behind it.
+    /// replayed has removed the segments behind the tail, and has made those up to it safe or asks for no promise
+    /// ([`Resume::without_promise`]).
     ///
     /// # Errors
     ///
@@ -104,7 +115,7 @@ impl Wal {
         options: WalOptions,
         resume: Resume,
     ) -> Result<Self, WalError> {
-        let Resume { number, predecessor } = resume;
+        let Resume { number, predecessor, .. } = resume;
         let ahead = Ahead::new(Arc::clone(&fs), dir, options.kind, options.segment_bytes);
         let file = ahead.take(number, SEGMENT_HEADER_BYTES as u64)?;
         let bytes = file.capacity() as u32;

@@ -2,18 +2,14 @@
 
 use crate::core::from_wal;
 use crate::edit::Edit;
-use crate::manifest::sync_now;
 use crate::mem::{Mem, Sealed};
-use nori_env::{Fs, OpenMode};
+use nori_env::Fs;
 use nori_kv::{Error, Reason, Result, SeqNo, WriteBatch};
 use nori_memtable::MemtableFactory;
 use nori_wal::{Mark, Resume, Span, WalError, replay, segment_name, segment_number};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
-
-/// A segment that is being written anew, for the moment before its rename.
-pub(super) const SEGMENT_NEXT: &str = "wal.next";
 
 /// What the log held.
 pub(super) struct Log {
@@ -22,7 +18,7 @@ pub(super) struct Log {
     pub(super) last: SeqNo,
     pub(super) ops: u64,
     pub(super) torn_bytes: u64,
-    /// The segments up to the tail, which must be made safe.
+    /// The segments up to the tail: needed until what they held is in tables.
     pub(super) kept: BTreeSet<u64>,
     pub(super) resume: Resume,
     /// What the log vouches for beside itself.
@@ -88,22 +84,6 @@ impl Log {
         Ok(Self { sealed, last, ops, torn_bytes: found.torn_bytes, kept, resume, mark: found.mark })
     }
 
-    /// Makes the segments up to the tail safe, by writing each of them anew: after a kill they are in the page cache only, and if a
-    /// sync of the process that wrote them has failed, the page cache takes them for clean. A sync would go then and write nothing,
-    /// and what is acknowledged from now on would stand behind a hole.
-    pub(super) fn make_safe(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
-        for number in &self.kept {
-            rewrite(fs, dir, *number).inspect_err(|_| {
-                // What a full disk cut short must not take room.
-                let _ = fs.remove(&dir.join(SEGMENT_NEXT));
-            })?;
-        }
-        if self.kept.is_empty() {
-            return Ok(());
-        }
-        fs.sync_dir(dir).map_err(|e| Error::io("syncing", dir, e))
-    }
-
     /// Removes the segments that are not kept. Those behind the tail go from the newest down, each removal safe before the next,
     /// so that no power loss leaves a gap among segments that are needed.
     pub(super) fn remove_others(&self, fs: &dyn Fs, dir: &Path) -> Result<()> {
@@ -121,41 +101,6 @@ impl Log {
         }
         Ok(())
     }
-}
-
-/// What is copied at a time: it stays in the second-level cache, and no page has to be made for it.
-const COPY_BYTES: usize = 256 << 10;
-
-/// Puts a copy of segment `number` that is safe in its place.
-fn rewrite(fs: &dyn Fs, dir: &Path, number: u64) -> Result<()> {
-    let (path, next) = (dir.join(segment_name(number)), dir.join(SEGMENT_NEXT));
-    let open =
-        |path: &Path, mode, doing| fs.open(path, mode).map_err(|e| Error::io(doing, path, e));
-    let from = open(&path, OpenMode::Read, "opening")?;
-    let into = open(&next, OpenMode::CreateNew, "creating")?;
-    let len = from.len().map_err(|e| Error::io("reading", &path, e))?;
-    let write =
-        |bytes: &[u8], at| into.write_at(bytes, at).map_err(|e| Error::io("writing", &next, e));
-    let mut buffer = vec![0; COPY_BYTES];
-    let (mut at, mut written) = (0, 0);
-    while at < len {
-        let read = from.read_at(&mut buffer, at).map_err(|e| Error::io("reading", &path, e))?;
-        if read == 0 {
-            break;
-        }
-        // Zeros behind the last group take no room.
-        if let Some(last) = buffer[..read].iter().rposition(|byte| *byte != 0) {
-            write(&buffer[..=last], at)?;
-            written = at + last as u64 + 1;
-        }
-        at += read as u64;
-    }
-    if written < at {
-        // The last byte makes the length what the header says it is.
-        write(&[0], at - 1)?;
-    }
-    sync_now(&*into, &next)?;
-    fs.rename(&next, &path).map_err(|e| Error::io("renaming", &next, e))
 }
 
 /// An error that ended a replay, of the log or of what it holds.

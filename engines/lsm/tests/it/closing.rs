@@ -2,8 +2,10 @@
 
 use crate::parts::{factory, threaded};
 use crate::slow::SlowFs;
-use nori_env::{Durability, FaultFs, FaultPlan, PowerLoss, Waited};
+use nori_env::{Durability, FaultFs, FaultPlan, Fs, MemFs, PowerLoss, Waited};
 use nori_kv::{Engine, EngineFactory, WriteBatch};
+use nori_model::trial::seeded;
+use nori_observe::NullMeter;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,4 +43,23 @@ fn a_close_makes_safe_what_group_writers_were_promised_while_a_sync_was_slow() {
     let engine = factory.open(dir, threaded(after)).unwrap();
     assert!(engine.get(b"one").unwrap().is_some());
     assert!(engine.get(b"two").unwrap().is_some(), "acknowledged, closed, and lost");
+}
+
+#[test]
+fn a_store_that_is_open_for_moments_only_gathers_no_segments() {
+    let disk = MemFs::new();
+    let (factory, dir) = (factory(&[]), Path::new("/store"));
+    for n in 0..20 {
+        // Background work has its turn only while somebody waits.
+        let (parts, _tasks) = seeded(n, disk.clone(), Arc::new(NullMeter));
+        let engine = factory.open(dir, parts).unwrap();
+        let mut batch = WriteBatch::new();
+        batch.put(&[n as u8], b"value");
+        engine.write(&batch, Durability::Os).unwrap();
+        drop(engine);
+        let segments = disk.list(dir).unwrap().iter().filter(|name| name.ends_with(".wal")).count();
+        assert!(segments <= 3, "{segments} segments after {n} openings");
+    }
+    let engine = factory.open(dir, threaded(disk)).unwrap();
+    assert!((0..20u8).all(|n| engine.get(&[n]).unwrap().is_some()));
 }
