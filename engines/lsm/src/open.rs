@@ -116,15 +116,16 @@ pub(crate) fn open(
     if let Some(error) = full {
         core.end_writing(&error);
     }
-    core.weigh_memory();
-    flush::schedule(&core);
-    compact::schedule(&core);
-    wait_for_flushes(&core)?;
+    begin_work(&core)?;
     Ok(core)
 }
 
-/// Waits until what was replayed is in tables. If there is no room for them, the store is open for reading.
-fn wait_for_flushes(core: &Arc<Core>) -> Result<()> {
+/// Starts background work, and waits until what was replayed is in tables. If there is no room for them, the store is open for
+/// reading.
+fn begin_work(core: &Arc<Core>) -> Result<()> {
+    core.weigh_memory();
+    flush::schedule(core);
+    compact::schedule(core);
     let outcome = maintain::flush_sealed(core);
     match core.poison.get() {
         Some(error) if error.kind() == ErrorKind::Full => Ok(()),
