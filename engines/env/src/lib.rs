@@ -18,6 +18,7 @@ mod fs;
 mod fs_tests;
 mod mem;
 mod os;
+mod slow;
 mod tasks;
 
 pub use clock::{Clock, Instant, ManualClock, OsClock};
@@ -30,4 +31,5 @@ pub use fs::{
 };
 pub use mem::MemFs;
 pub use os::OsFs;
+pub use slow::{HeldSyncs, SlowFs};
 pub use tasks::{Class, Job, PoolTasks, SeededTasks, Signal, Slice, Step, Tasks, Waited};

@@ -232,8 +232,9 @@ mod tests {
     /// Whatever the bytes are, looking at them ends, well or with an error.
     fn look_everywhere(bytes: Vec<u8>) {
         if let Ok(block) = Block::open(bytes) {
-            let readable = (0..block.len().min(100)).filter(|n| block.entry(*n).is_ok()).count();
-            assert!(readable <= block.len());
+            for n in 0..block.len().min(100) {
+                let _any_answer_will_do = block.entry(n);
+            }
             for key in [&b""[..], b"a", b"abc", &[0xff; 9]] {
                 let _any_answer_will_do = block.lower_bound(key, SeqNo::MAX);
             }

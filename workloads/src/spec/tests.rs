@@ -241,7 +241,12 @@ fn known(from: &str, to: &str) -> Vec<String> {
     let error = toml::from_str::<Workload>(&GOOD.replacen(from, to, 1)).expect_err(to);
     let (head, names) = error.message().split_once(", expected").expect("it tells what it knows");
     assert!(head.contains("`zz`"), "{head}");
-    names.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    in_backticks(names).map(str::to_owned).collect()
+}
+
+/// What stands between backticks: of the pieces that they cut a text into, every second.
+fn in_backticks(text: &str) -> impl Iterator<Item = &str> {
+    text.split('`').enumerate().filter_map(|(n, piece)| (n % 2 == 1).then_some(piece))
 }
 
 /// The section of a heading.
@@ -253,8 +258,7 @@ fn section<'a>(document: &'a str, heading: &str) -> &'a str {
 /// The words of a text that are marked as names.
 fn marked(text: &str) -> Vec<String> {
     let is_word = |c: char| c.is_alphanumeric() || c == '_';
-    let spans = text.split('`').skip(1).step_by(2);
-    spans.flat_map(|span| span.split(|c| !is_word(c))).map(str::to_owned).collect()
+    in_backticks(text).flat_map(|span| span.split(|c| !is_word(c))).map(str::to_owned).collect()
 }
 
 #[test]

@@ -1,8 +1,7 @@
 //! What a store that closes still owes: the syncs that its writers were promised.
 
 use crate::parts::{factory, threaded};
-use crate::slow::SlowFs;
-use nori_env::{Durability, FaultFs, FaultPlan, Fs, MemFs, PowerLoss, Waited};
+use nori_env::{Durability, FaultFs, FaultPlan, Fs, MemFs, PowerLoss, SlowFs, Waited};
 use nori_kv::{Engine, EngineFactory, WriteBatch};
 use nori_model::trial::seeded;
 use nori_observe::NullMeter;
@@ -20,7 +19,7 @@ fn put(engine: &dyn Engine, key: &[u8]) {
 #[test]
 fn a_close_makes_safe_what_group_writers_were_promised_while_a_sync_was_slow() {
     let disk = FaultFs::new(FaultPlan::default());
-    let fs = SlowFs::new(&disk);
+    let fs = SlowFs::new(disk.clone());
     let held = fs.segments.clone();
     let (factory, dir) = (factory(&[]), Path::new("/store"));
     let parts = threaded(fs);

@@ -1,8 +1,7 @@
 //! Two flushes at a time: the second builds while the first waits for the disk.
 
 use crate::parts::{factory, threaded};
-use crate::slow::SlowFs;
-use nori_env::{Durability, FaultFs, FaultPlan, Waited};
+use nori_env::{Durability, FaultFs, FaultPlan, SlowFs, Waited};
 use nori_kv::{Engine, EngineFactory, KeyRange, WriteBatch};
 use std::path::Path;
 use std::sync::Arc;
@@ -19,7 +18,7 @@ fn fill_a_memtable(engine: &dyn Engine, fill: impl Fn(&mut WriteBatch)) {
 #[test]
 fn of_two_flushes_under_way_the_newer_hides_what_the_older_brings() {
     let disk = FaultFs::new(FaultPlan::default());
-    let fs = SlowFs::new(&disk);
+    let fs = SlowFs::new(disk.clone());
     let held = fs.files.clone();
     let (factory, dir) = (factory(&[]), Path::new("/store"));
     let parts = threaded(fs);

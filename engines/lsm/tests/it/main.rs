@@ -14,4 +14,3 @@ mod parts;
 mod property;
 mod seeks;
 mod sim;
-mod slow;
