@@ -6,7 +6,8 @@
 //! [`FaultFs`], [`SeededTasks`]), where the same seed gives the same trace.
 //!
 //! Promises: a failed operation says so; nothing is retried behind the caller's back; [`FaultFs`]
-//! keeps or loses every unsynced sector and every unsynced name independently at power loss.
+//! keeps or loses every unsynced sector and every unsynced name independently at power loss, and
+//! [`SlowFs`] tells of the end of a sync when a test lets it.
 //! Left to others: what the bytes mean, and what to do when an operation fails.
 
 mod clock;

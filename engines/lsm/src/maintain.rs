@@ -14,7 +14,7 @@ use crate::compact;
 use crate::core::Core;
 use crate::write::seal;
 use nori_env::Waited;
-use nori_kv::{Error, KeyRange, Reason, Result};
+use nori_kv::{Error, KeyRange, Reason, Result, SeqNo};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -31,16 +31,17 @@ pub(crate) fn flush(core: &Arc<Core>) -> Result<()> {
         }
         order.last
     };
-    // The oldest is the last.
-    wait_for(core, || {
-        core.super_version.load().sealed.last().is_none_or(|oldest| oldest.last > upto)
-    })
+    wait_for_flushed(core, upto)
 }
 
 /// Waits until every memtable that is sealed now is a table.
 pub(crate) fn flush_sealed(core: &Arc<Core>) -> Result<()> {
     let newest = core.super_version.load().sealed.first().map(|sealed| sealed.last);
-    let Some(upto) = newest else { return Ok(()) };
+    newest.map_or(Ok(()), |upto| wait_for_flushed(core, upto))
+}
+
+fn wait_for_flushed(core: &Core, upto: SeqNo) -> Result<()> {
+    // The oldest is the last.
     wait_for(core, || {
         core.super_version.load().sealed.last().is_none_or(|oldest| oldest.last > upto)
     })
