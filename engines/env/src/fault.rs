@@ -24,7 +24,7 @@
 //! Left to others: an error after which the change has happened all the same, and disks that say that they have synced and have not.
 
 use crate::mem::{Keep, MemFile, MemSegment};
-use crate::{Completion, File, Fs, Lock, MemFs, NameChange, OpenMode, Segment, SegmentKind};
+use crate::{Completion, File, Fs, Lock, MemFs, NameChange, OpenMode, Segment, SegmentKind, Zeros};
 use bytes::Bytes;
 use std::io;
 use std::path::Path;
@@ -223,7 +223,13 @@ impl Fs for FaultFs {
         Ok(Arc::new(FaultFile { fs: self.clone(), inner }))
     }
 
-    fn segment(&self, path: &Path, _: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>> {
+    fn segment(
+        &self,
+        path: &Path,
+        _: SegmentKind,
+        _: Zeros,
+        bytes: u64,
+    ) -> io::Result<Arc<dyn Segment>> {
         if let Event::Tears(error) = self.event(true)? {
             if self.has_crashed() {
                 // Its name, and some of its zeros, none of them safe.

@@ -34,6 +34,16 @@ pub enum SegmentKind {
     Mapped,
 }
 
+/// How a new segment comes by its zeros. What is read and what survives is the same; what differs is who pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Zeros {
+    /// Written and synced in advance: the disk takes every byte twice, and a later sync moves data only.
+    Written,
+    /// Promised by the file system: the disk takes a byte when it is put, or never if the segment is removed before, and a
+    /// sync also has to note which blocks are no longer zeros.
+    Allocated,
+}
+
 /// A change of names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NameChange<'a> {
@@ -66,7 +76,13 @@ pub trait Fs: Send + Sync {
     fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>>;
     /// Creates a log segment of `bytes` zeros whose length and zeros are already safe; the name is not
     /// until the folder is synced. The file must not exist.
-    fn segment(&self, path: &Path, kind: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>>;
+    fn segment(
+        &self,
+        path: &Path,
+        kind: SegmentKind,
+        zeros: Zeros,
+        bytes: u64,
+    ) -> io::Result<Arc<dyn Segment>>;
     /// The names in a folder, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Changes names.

@@ -2,6 +2,7 @@
 
 use crate::{
     FaultFs, FaultPlan, Fs, MemFs, NameChange, OpenMode, OsFs, PowerLoss, SegmentKind, SyncTicket,
+    Zeros,
 };
 use std::collections::BTreeSet;
 use std::io::ErrorKind;
@@ -64,10 +65,13 @@ fn names_change_and_open_handles_outlive_their_name() {
 
 #[test]
 fn a_segment_takes_bytes_at_offsets_and_nothing_outside() {
-    for kind in [SegmentKind::Pwrite, SegmentKind::Mapped] {
+    let both = [Zeros::Written, Zeros::Allocated];
+    for (kind, zeros) in
+        [SegmentKind::Pwrite, SegmentKind::Mapped].into_iter().flat_map(|k| both.map(|z| (k, z)))
+    {
         on_each(|fs, dir| {
             let path = dir.join("log");
-            let segment = fs.segment(&path, kind, 4096).unwrap();
+            let segment = fs.segment(&path, kind, zeros, 4096).unwrap();
             segment.put(4090, b"abcdef").unwrap();
             segment.put(0, b"xyz").unwrap();
             for (offset, bytes) in [(4091, &b"abcdef"[..]), (4097, b""), (u64::MAX, b"a")] {
@@ -151,7 +155,7 @@ fn a_full_disk_cuts_a_write_short_and_says_so() {
     file.write_at(&[1; 8], 0).unwrap();
     assert_eq!(file.write_at(&[2; 8], 8).unwrap_err().kind(), ErrorKind::StorageFull);
     assert_eq!(file.len().unwrap(), 10);
-    let segment = fs.segment(&dir.join("log"), SegmentKind::Pwrite, 64);
+    let segment = fs.segment(&dir.join("log"), SegmentKind::Pwrite, Zeros::Written, 64);
     assert_eq!(segment.err().unwrap().kind(), ErrorKind::StorageFull);
 }
 
@@ -197,7 +201,8 @@ fn a_sync_that_goes_after_one_that_failed_makes_safe_only_what_was_written_again
         let (fs, dir) = folder(FaultPlan::default());
         let path = dir.join("a");
         let file = fs.open(&path, OpenMode::CreateNew).unwrap();
-        let segment = fs.segment(&dir.join("log"), SegmentKind::Mapped, 2048).unwrap();
+        let segment =
+            fs.segment(&dir.join("log"), SegmentKind::Mapped, Zeros::Written, 2048).unwrap();
         fs.sync_dir(dir).unwrap();
         let write = |byte: u8, offset: u64| {
             let bytes = [byte; 512];
@@ -305,7 +310,7 @@ fn a_segment_that_the_power_loss_interrupts_may_be_there_with_half_of_its_length
     let (fs, dir) = folder(FaultPlan::default());
     let crash_at_event = Some(fs.events() + 1);
     fs.set_plan(FaultPlan { crash_at_event, ..FaultPlan::default() });
-    assert!(fs.segment(&dir.join("log"), SegmentKind::Pwrite, 4096).is_err());
+    assert!(fs.segment(&dir.join("log"), SegmentKind::Pwrite, Zeros::Written, 4096).is_err());
     let sizes: BTreeSet<_> = images(&fs, dir, PowerLoss::Draws)
         .iter()
         .map(|image| image.first().map(|of| of.1.len()))
@@ -339,13 +344,13 @@ fn on_a_disk_that_is_full_whatever_takes_room_fails_and_the_rest_goes() {
     let (fs, dir) = folder(FaultPlan::default());
     let file = fs.open(&dir.join("a"), OpenMode::CreateNew).unwrap();
     file.write_at(&[1; 8], 0).unwrap();
-    let segment = fs.segment(&dir.join("log"), SegmentKind::Pwrite, 64).unwrap();
+    let segment = fs.segment(&dir.join("log"), SegmentKind::Pwrite, Zeros::Written, 64).unwrap();
     let full_from_event = Some(fs.events() + 1);
     fs.set_plan(FaultPlan { full_from_event, ..FaultPlan::default() });
     let refused = [
         file.write_at(&[2; 8], 4),
         fs.open(&dir.join("b"), OpenMode::CreateNew).map(drop),
-        fs.segment(&dir.join("c"), SegmentKind::Pwrite, 64).map(drop),
+        fs.segment(&dir.join("c"), SegmentKind::Pwrite, Zeros::Written, 64).map(drop),
         fs.create_dir(&dir.join("d")),
         fs.rename(&dir.join("a"), &dir.join("e")),
         fs.sync_dir(dir),
@@ -366,7 +371,7 @@ fn every_kind_of_event_fails_when_its_number_comes_and_the_next_call_goes() {
     type Call = fn(&FaultFs, &Path) -> std::io::Result<()>;
     let calls: [Call; 8] = [
         |fs, dir| fs.open(&dir.join("b"), OpenMode::CreateNew).map(drop),
-        |fs, dir| fs.segment(&dir.join("log"), SegmentKind::Pwrite, 64).map(drop),
+        |fs, dir| fs.segment(&dir.join("log"), SegmentKind::Pwrite, Zeros::Written, 64).map(drop),
         |fs, dir| fs.rename(&dir.join("b"), &dir.join("c")),
         |fs, dir| fs.remove(&dir.join("c")),
         |fs, dir| fs.create_dir(&dir.join("d")),

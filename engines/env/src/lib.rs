@@ -28,7 +28,7 @@ pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use fault::{FaultFs, FaultPlan, PowerLoss};
 pub use fs::{
     Completion, File, Fs, Lock, NameChange, OpenMode, SECTOR_BYTES, Segment, SegmentKind,
-    SyncTicket,
+    SyncTicket, Zeros,
 };
 pub use mem::MemFs;
 pub use os::OsFs;

@@ -12,7 +12,7 @@ mod names;
 use crate::fs::outside_segment;
 use crate::{
     Completion, Entropy, File, Fs, Lock, NameChange, OpenMode, SECTOR_BYTES, SeededEntropy,
-    Segment, SegmentKind,
+    Segment, SegmentKind, Zeros,
 };
 use bytes::Bytes;
 use names::{Change, NameLog, Names};
@@ -174,7 +174,13 @@ impl Fs for MemFs {
         Ok(Arc::new(self.open_file(path, mode)?))
     }
 
-    fn segment(&self, path: &Path, _kind: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>> {
+    fn segment(
+        &self,
+        path: &Path,
+        _: SegmentKind,
+        _: Zeros,
+        bytes: u64,
+    ) -> io::Result<Arc<dyn Segment>> {
         Ok(Arc::new(self.make_segment(path, bytes)?))
     }
 

@@ -3,7 +3,7 @@
 //! A sync makes safe what was there when it began, as the file system below does; that it has ended is told later. Those of
 //! log segments and those of all other files are held back each by themselves. Everything else passes through.
 
-use crate::{Completion, File, Fs, Lock, NameChange, OpenMode, Segment, SegmentKind};
+use crate::{Completion, File, Fs, Lock, NameChange, OpenMode, Segment, SegmentKind, Zeros};
 use bytes::Bytes;
 use std::io;
 use std::path::Path;
@@ -89,8 +89,14 @@ impl<F: Fs> Fs for SlowFs<F> {
         Ok(Arc::new(Slow { inner, held }))
     }
 
-    fn segment(&self, path: &Path, kind: SegmentKind, bytes: u64) -> io::Result<Arc<dyn Segment>> {
-        let (inner, held) = (self.inner.segment(path, kind, bytes)?, self.segments.clone());
+    fn segment(
+        &self,
+        path: &Path,
+        kind: SegmentKind,
+        zeros: Zeros,
+        bytes: u64,
+    ) -> io::Result<Arc<dyn Segment>> {
+        let (inner, held) = (self.inner.segment(path, kind, zeros, bytes)?, self.segments.clone());
         Ok(Arc::new(Slow { inner, held }))
     }
 

@@ -1,9 +1,13 @@
 //! Segments made ready in advance, so that no writer waits for a file to be zeroed.
+//!
+//! A log that is synced wants zeros that are on the disk already: a sync then moves data only. One that is not, and is
+//! removed soon after its memtable was written as a table, need not reach the disk at all: there the zeros would be
+//! the larger part of its writes. Which of the two a log is, its owner tells with every segment ([`Zeros`]).
 
 use crate::WalError;
 use crate::format::SEGMENT_UNIT_BYTES;
 use crate::wal::segment_path;
-use nori_env::{Class, Fs, Job, Segment, SegmentKind, Signal, Slice, Step, Tasks, Waited};
+use nori_env::{Class, Fs, Job, Segment, SegmentKind, Signal, Slice, Step, Tasks, Waited, Zeros};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -35,10 +39,11 @@ impl Ahead {
     }
 
     /// Starts to make segment `number`.
-    pub(crate) fn prepare(self: &Arc<Self>, number: u64, tasks: &dyn Tasks) {
+    pub(crate) fn prepare(self: &Arc<Self>, number: u64, zeros: Zeros, tasks: &dyn Tasks) {
         let done = Signal::new();
         *self.lock() = State::Making { number, done: done.clone(), has_begun: false };
-        tasks.submit(Class::Log, Box::new(Prepare { ahead: Arc::clone(self), number, done }));
+        tasks
+            .submit(Class::Log, Box::new(Prepare { ahead: Arc::clone(self), number, zeros, done }));
     }
 
     /// What to wait for before segment `number` is taken, if a job is making it.
@@ -50,7 +55,12 @@ impl Ahead {
     }
 
     /// Segment `number`, at least `bytes_min` long: the one made in advance if it fits. Nothing makes it meanwhile.
-    pub(crate) fn take(&self, number: u64, bytes_min: u64) -> Result<Arc<dyn Segment>, WalError> {
+    pub(crate) fn take(
+        &self,
+        number: u64,
+        zeros: Zeros,
+        bytes_min: u64,
+    ) -> Result<Arc<dyn Segment>, WalError> {
         debug_assert!(self.pending(number).is_none());
         if let State::Ready(of, segment) = std::mem::take(&mut *self.lock())
             && of == number
@@ -62,7 +72,7 @@ impl Ahead {
             let path = segment_path(&self.dir, number);
             self.fs.remove(&path).map_err(|e| WalError::io("removing", &path, e))?;
         }
-        self.make(number, self.bytes.max(bytes_min.next_multiple_of(SEGMENT_UNIT_BYTES)))
+        self.make(number, zeros, self.bytes.max(bytes_min.next_multiple_of(SEGMENT_UNIT_BYTES)))
     }
 
     /// Calls the job off, or waits for its end if it has begun: the folder is quiet from then on. A job that has begun runs on
@@ -86,11 +96,11 @@ impl Ahead {
     }
 
     /// Makes the file and its name safe.
-    fn make(&self, number: u64, bytes: u64) -> Result<Arc<dyn Segment>, WalError> {
+    fn make(&self, number: u64, zeros: Zeros, bytes: u64) -> Result<Arc<dyn Segment>, WalError> {
         let path = segment_path(&self.dir, number);
         let segment = self
             .fs
-            .segment(&path, self.kind, bytes)
+            .segment(&path, self.kind, zeros, bytes)
             .map_err(|e| WalError::io("creating", &path, e))?;
         self.fs.sync_dir(&self.dir).map_err(|e| WalError::io("syncing", &self.dir, e))?;
         Ok(segment)
@@ -104,13 +114,14 @@ impl Ahead {
 struct Prepare {
     ahead: Arc<Ahead>,
     number: u64,
+    zeros: Zeros,
     done: Signal,
 }
 
 impl Job for Prepare {
     fn step(&mut self, _: &Slice) -> Step {
         if self.ahead.begin(self.number) {
-            let made = self.ahead.make(self.number, self.ahead.bytes);
+            let made = self.ahead.make(self.number, self.zeros, self.ahead.bytes);
             *self.ahead.lock() = State::Ready(self.number, made);
         }
         self.done.fire();

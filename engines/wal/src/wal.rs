@@ -6,10 +6,10 @@ use crate::format::{
 };
 use crate::sync::SyncState;
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
-use nori_env::{Fs, Segment, SegmentKind, Tasks, Waited};
+use nori_env::{Fs, Segment, SegmentKind, Tasks, Waited, Zeros};
 use nori_observe::{Counter, Meter};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// A log's settings.
@@ -117,11 +117,11 @@ impl Wal {
     ) -> Result<Self, WalError> {
         let Resume { number, predecessor, .. } = resume;
         let ahead = Ahead::new(Arc::clone(&fs), dir, options.kind, options.segment_bytes);
-        let file = ahead.take(number, SEGMENT_HEADER_BYTES as u64)?;
+        let file = ahead.take(number, Zeros::Written, SEGMENT_HEADER_BYTES as u64)?;
         let bytes = file.capacity() as u32;
         let header = SegmentHeader { number, bytes, predecessor, mark: Mark::default() };
         let active = open_segment(dir, file, &header)?;
-        ahead.prepare(number + 1, &*tasks);
+        ahead.prepare(number + 1, Zeros::Written, &*tasks);
         let writer = Writer {
             active,
             end: SEGMENT_HEADER_BYTES as u64,
@@ -204,7 +204,7 @@ impl Wal {
             payload_bytes: payload.len() as u32,
             ops,
             first_seqno,
-            synced_upto: self.safe.load(std::sync::atomic::Ordering::Acquire),
+            synced_upto: self.safe.load(Ordering::Acquire),
         };
         let Writer { active, end, tail_checksum, scratch, .. } = &mut *writer;
         let checksum = encode_group(scratch, active.number, *end, &header, payload);
@@ -281,7 +281,8 @@ impl Wal {
             tail_checksum: writer.tail_checksum,
         };
         let mark = writer.mark;
-        let opened = self.ahead.take(number, bytes_min).and_then(|file| {
+        let zeros = self.zeros_after(writer.active.number);
+        let opened = self.ahead.take(number, zeros, bytes_min).and_then(|file| {
             let bytes = file.capacity() as u32;
             open_segment(&self.dir, file, &SegmentHeader { number, bytes, predecessor, mark })
         });
@@ -290,8 +291,18 @@ impl Wal {
         writer.sealed_unsafe.push(sealed);
         writer.end = SEGMENT_HEADER_BYTES as u64;
         writer.tail_checksum = 0;
-        self.ahead.prepare(number + 1, &*self.tasks);
+        self.ahead.prepare(number + 1, zeros, &*self.tasks);
         Ok(())
+    }
+
+    /// What the segments to come should be made of, judged by segment `number`, which is about to be sealed: whether anything
+    /// of it was synced. Who begins to sync, or ceases to, has it their way two segments later.
+    fn zeros_after(&self, number: u64) -> Zeros {
+        if self.safe.load(Ordering::Acquire) > position(number, 0) {
+            Zeros::Written
+        } else {
+            Zeros::Allocated
+        }
     }
 }
 
@@ -345,4 +356,35 @@ pub fn segment_number(name: &str) -> Option<u64> {
 
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nori_env::{ManualClock, MemFs, SeededTasks};
+    use nori_observe::NullMeter;
+
+    #[test]
+    fn a_log_that_is_not_synced_asks_for_no_zeros_on_the_disk() {
+        let dir = Path::new("/log");
+        let fs: Arc<dyn Fs> = Arc::new(MemFs::new());
+        fs.create_dir(dir).unwrap();
+        let tasks = Arc::new(SeededTasks::new(1, ManualClock::default()));
+        let options = WalOptions { kind: SegmentKind::Pwrite, segment_bytes: 4096 };
+        let wal = Wal::create(dir, fs, tasks, &NullMeter, options, Resume::at(1)).unwrap();
+        let at_end_of = |segment: u64, is_synced: bool| {
+            assert_eq!(wal.tail().0, segment);
+            let position = wal.append(segment, 1, b"x").unwrap();
+            if is_synced {
+                wal.sync(position).unwrap();
+            }
+            let zeros = wal.zeros_after(segment);
+            wal.rotate(1).unwrap();
+            zeros
+        };
+        assert_eq!(at_end_of(1, false), Zeros::Allocated);
+        assert_eq!(at_end_of(2, true), Zeros::Written);
+        assert_eq!(at_end_of(3, true), Zeros::Written);
+        assert_eq!(at_end_of(4, false), Zeros::Allocated);
+    }
 }

@@ -6,7 +6,7 @@ mod syncs;
 
 use nori_env::{
     FaultFs, FaultPlan, Fs, ManualClock, MemFs, OpenMode, OsFs, PoolTasks, PowerLoss, SeededTasks,
-    SegmentKind, Tasks,
+    SegmentKind, Tasks, Zeros,
 };
 use nori_observe::{NullMeter, Registry};
 use nori_wal::{
@@ -212,7 +212,8 @@ fn a_missing_segment_is_named_wherever_it_was() {
     let begun = wal.tail().0;
     drop(wal);
     let span = Span { begun, ..FROM_FIRST };
-    fs.segment(&dir.join(segment_name(begun + 1)), SegmentKind::Pwrite, 4096).unwrap();
+    fs.segment(&dir.join(segment_name(begun + 1)), SegmentKind::Pwrite, Zeros::Written, 4096)
+        .unwrap();
     // The newest one: the one made ready behind it is there.
     fs.remove(&dir.join(segment_name(begun))).unwrap();
     assert_eq!(missing(&fs, dir, FROM_FIRST), segment_name(begun));
@@ -259,7 +260,7 @@ fn a_segment_of_an_unknown_format_version_is_refused_by_name() {
     let checksum = crc32c::crc32c(&header[..60]);
     header[60..].copy_from_slice(&checksum.to_le_bytes());
     fs.remove(&path).unwrap();
-    fs.segment(&path, SegmentKind::Pwrite, 4096).unwrap().put(0, &header).unwrap();
+    fs.segment(&path, SegmentKind::Pwrite, Zeros::Written, 4096).unwrap().put(0, &header).unwrap();
     let error = read_back(&fs, dir).unwrap_err();
     assert!(matches!(&error, WalError::Damaged { file, .. } if *file == path));
     assert!(error.to_string().contains("format version 2 is not known"), "{error}");

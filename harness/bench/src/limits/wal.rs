@@ -7,7 +7,7 @@ use super::job::Job;
 use super::row::Row;
 use super::{Section, physical};
 use anyhow::Result;
-use nori_env::{Fs, OsClock, OsFs, PoolTasks, SegmentKind};
+use nori_env::{Fs, OsClock, OsFs, PoolTasks, SegmentKind, Zeros};
 use nori_lsm::Components;
 use nori_observe::NullMeter;
 use nori_wal::{Resume, Wal, WalOptions};
@@ -80,8 +80,14 @@ fn write(job: &Job<'_>, appends: u64, payload: &[u8]) -> Result<super::row::Figu
 /// As many copies into a mapped file whose blocks exist.
 fn copy(job: &Job<'_>, appends: u64, payload: &[u8]) -> Result<super::row::Figure> {
     let bytes = appends * BYTES as u64;
-    let segment =
-        |trial| OsFs.segment(&job.path(&format!("mapped-{trial}")), SegmentKind::Mapped, bytes);
+    let segment = |trial| {
+        OsFs.segment(
+            &job.path(&format!("mapped-{trial}")),
+            SegmentKind::Mapped,
+            Zeros::Written,
+            bytes,
+        )
+    };
     let segments = (0..physical::TRIALS).map(segment).collect::<Result<Vec<_>, _>>()?;
     let mut outcome = Ok(());
     let figure = physical::nanos("memcpy of 150 bytes into a mapped file", appends, |trial| {
