@@ -1,7 +1,7 @@
 //! Opening a store, and removing one.
 //!
 //! 1. Take the lock. Read `CURRENT` and the manifest it names; fold its edits into the live tables ([`stored`]).
-//! 2. Replay the log from the manifest's log number on ([`log`]): **one memtable per segment**, sealed, to be flushed as if it
+//! 2. Replay the log from the manifest's log number on ([`log`], [`apply`]): **one memtable per segment**, sealed, to be flushed as if it
 //!    had just been written. So the segments go one by one as their tables are installed, and a crash at any
 //!    point of a recovery finds what this one found. What the log vouches for is held against the manifest.
 //! 3. Open the tables. Sweep what the manifest does not name: that may make room.
@@ -18,6 +18,7 @@
 //! Without `CURRENT` but with tables or segments, a store has lost the file that says what is alive: that is damage, not an
 //! empty store.
 
+mod apply;
 mod log;
 mod stored;
 
@@ -62,7 +63,7 @@ pub(crate) fn open(
     let cache = Cache::new((components.cache)(settings.cache_bytes), settings.cache_bytes);
     let tables = TableContext::new(Arc::clone(&parts.fs), cache, components.access);
     let stored = Stored::read(fs, dir, &settings)?;
-    let log = replay(fs, dir, &stored, &components)?;
+    let log = replay(dir, &parts, &stored, &components)?;
     let version = stored.open_tables(&tables)?;
     sweep(fs, dir, &version, stored.mark.number)?;
 
@@ -140,8 +141,9 @@ fn begin_work(core: &Arc<Core>) -> Result<()> {
 }
 
 /// Replays the log. If manifest and log do not agree, says which of them lost something.
-fn replay(fs: &dyn Fs, dir: &Path, stored: &Stored, components: &Components) -> Result<Log> {
-    let outcome = Log::replay(fs, dir, &stored.numbers, &*components.memtable);
+fn replay(dir: &Path, parts: &Parts, stored: &Stored, components: &Components) -> Result<Log> {
+    let (fs, tasks) = (&*parts.fs, &*parts.tasks);
+    let outcome = Log::replay(fs, dir, tasks, &stored.numbers, &*components.memtable);
     let mark = match &outcome {
         Ok(log) => log.mark,
         Err(Error::Corrupt { .. }) => nori_wal::last_mark(fs, dir).map_err(from_wal)?,

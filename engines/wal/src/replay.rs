@@ -18,6 +18,7 @@ use crate::wal::{Resume, segment_number, segment_path};
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
 use nori_env::Fs;
 use std::path::Path;
+use std::sync::Arc;
 
 /// A group of operations, lent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +31,10 @@ pub struct Group<'a> {
     pub ops: u32,
     /// Its payload, as it was appended.
     pub payload: &'a [u8],
+    /// The whole segment, for who keeps it and looks at the payload later, ...
+    pub content: &'a Arc<Vec<u8>>,
+    /// ... which begins there.
+    pub payload_at: usize,
     /// Where it is, for an error about its payload.
     pub offset: u64,
 }
@@ -82,6 +87,7 @@ pub fn replay<E: From<WalError>>(
     for number in numbers {
         let path = segment_path(dir, number);
         let content = fs.read(&path).map_err(|e| WalError::io("reading", &path, e))?;
+        let content = Arc::new(content);
         if broken.is_none() {
             check_made(&content, number <= span.begun, &path)?;
             match follow(&content, number, chain.as_ref(), &path)? {
@@ -164,7 +170,7 @@ struct Link {
     end: usize,
     tail_checksum: u32,
     /// The segment's content if anything but zeros lies behind the tail, else empty.
-    rest: Vec<u8>,
+    rest: Arc<Vec<u8>>,
 }
 
 /// The place where the chain breaks.
@@ -248,7 +254,7 @@ fn follow(
 }
 
 fn read_groups<E>(
-    content: &[u8],
+    content: &Arc<Vec<u8>>,
     header: &SegmentHeader,
     replay: &mut Replay,
     sink: &mut impl FnMut(Group<'_>) -> Result<(), E>,
@@ -264,6 +270,8 @@ fn read_groups<E>(
                 first_seqno: group.header.first_seqno,
                 ops: group.header.ops,
                 payload: group.payload,
+                content,
+                payload_at: end + GROUP_HEADER_BYTES,
                 offset: end as u64,
             })?;
             replay.groups += 1;
@@ -272,7 +280,8 @@ fn read_groups<E>(
         (end, tail_checksum) = (group.end, group.checksum);
     }
     let rest = content.get(end..).unwrap_or_default();
-    let rest = if rest.iter().all(|b| *b == 0) { Vec::new() } else { content.to_vec() };
+    let is_empty = rest.iter().all(|b| *b == 0);
+    let rest = if is_empty { Arc::default() } else { Arc::clone(content) };
     Ok(Link { number: header.number, end, tail_checksum, rest })
 }
 

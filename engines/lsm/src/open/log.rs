@@ -1,10 +1,12 @@
-//! What the log held: one sealed memtable for each of its segments, and which segments are kept.
+//! What the log held: one sealed memtable for each of its segments, and which segments are kept. Its chain is checked here;
+//! operations are decoded and inserted by [`Applying`], beside the reading of what follows.
 
+use super::apply::{Applying, Group, Segment};
 use crate::core::from_wal;
 use crate::edit::Edit;
 use crate::mem::{Mem, Sealed};
-use nori_env::Fs;
-use nori_kv::{Error, Reason, Result, SeqNo, WriteBatch};
+use nori_env::{Fs, Tasks};
+use nori_kv::{Error, Reason, Result, SeqNo};
 use nori_memtable::MemtableFactory;
 use nori_wal::{Mark, Resume, Span, WalError, replay, segment_name, segment_number};
 use std::collections::{BTreeMap, BTreeSet};
@@ -29,6 +31,7 @@ impl Log {
     pub(super) fn replay(
         fs: &dyn Fs,
         dir: &Path,
+        tasks: &dyn Tasks,
         numbers: &Edit,
         memtable: &dyn MemtableFactory,
     ) -> Result<Self> {
@@ -37,32 +40,49 @@ impl Log {
         let flushed = numbers.last_seqno.unwrap_or(SeqNo::ZERO);
         let mut mems: BTreeMap<u64, (Arc<Mem>, SeqNo)> = BTreeMap::new();
         let (mut last, mut ops) = (flushed, 0);
+        let mut applying = Applying::new(tasks, dir);
+        let mut present: Option<Segment> = None;
         let found = replay(fs, dir, span, |group| {
             let damaged = |what: String| {
                 let path = dir.join(segment_name(group.segment));
                 ReplayError(Error::corrupt(&path, group.offset, what))
             };
-            let batch = WriteBatch::decode(group.payload).map_err(|e| damaged(e.to_string()))?;
             let first = SeqNo::new(group.first_seqno).filter(|first| *first > last);
             let first = first.ok_or_else(|| {
                 damaged(format!("sequence number {} after {last}", group.first_seqno))
             })?;
-            if batch.len() as u32 != group.ops || batch.is_empty() {
-                return Err(damaged(format!("{} operations, not {}", batch.len(), group.ops)));
+            // The number after the last is one, too: the next operation will have it.
+            let next = SeqNo::new(group.first_seqno + u64::from(group.ops));
+            if next.is_none() || group.ops == 0 {
+                return Err(damaged(format!("{} operations from {first} on", group.ops)));
             }
-            let new = || (Mem::new(memtable), last);
-            let (mem, mem_last) = mems.entry(group.segment).or_insert_with(new);
-            let mut seqno = first;
-            for op in batch.iter() {
-                mem.apply(op, seqno);
-                last = seqno;
-                seqno = seqno.plus(1);
-            }
+            last = first.plus(u64::from(group.ops) - 1);
+            ops += u64::from(group.ops);
+            let (mem, mem_last) =
+                mems.entry(group.segment).or_insert_with(|| (Mem::new(memtable), last));
             *mem_last = last;
-            ops += batch.len() as u64;
+            if let Some(whole) = present.take_if(|segment| segment.number != group.segment) {
+                applying.submit(whole).map_err(ReplayError)?;
+            }
+            let segment = present.get_or_insert_with(|| Segment {
+                number: group.segment,
+                content: Arc::clone(group.content),
+                groups: Vec::new(),
+                mem: Arc::clone(mem),
+            });
+            segment.groups.push(Group {
+                offset: group.offset,
+                payload: group.payload_at..group.payload_at + group.payload.len(),
+                ops: group.ops,
+                first,
+            });
             Ok(())
-        })
-        .map_err(|ReplayError(error)| error)?;
+        });
+        let found = found.map_err(|ReplayError(error)| error)?;
+        if let Some(segment) = present {
+            applying.submit(segment)?;
+        }
+        applying.finish()?;
         // The chain from a segment on can be followed only if that segment exists: numbers have gaps.
         let mut nexts: Vec<u64> = mems.keys().skip(1).copied().collect();
         // A log without operations is not worth going on with.
