@@ -10,6 +10,7 @@
 //! [`SlowFs`] tells of the end of a sync when a test lets it.
 //! Left to others: what the bytes mean, and what to do when an operation fails.
 
+mod checksum;
 mod clock;
 mod durability;
 mod entropy;
@@ -22,6 +23,7 @@ mod os;
 mod slow;
 mod tasks;
 
+pub use checksum::{crc32c, crc32c_append};
 pub use clock::{Clock, Instant, ManualClock, OsClock};
 pub use durability::{Durability, DurabilityError};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};

@@ -167,7 +167,7 @@ fn checksum(number: u64, offset: u64, payload: &[u8]) -> u32 {
     let mut place = [0; 16];
     place[..8].copy_from_slice(&number.to_le_bytes());
     place[8..].copy_from_slice(&offset.to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c(&place), payload)
+    nori_env::crc32c_append(nori_env::crc32c(&place), payload)
 }
 
 fn set_current(fs: &dyn Fs, dir: &Path, number: u64) -> Result<()> {
@@ -180,7 +180,7 @@ fn set_current(fs: &dyn Fs, dir: &Path, number: u64) -> Result<()> {
     }
     let file = fs.open(&next, OpenMode::CreateNew).map_err(|e| Error::io("creating", &next, e))?;
     let name = manifest_name(number);
-    let line = format!("{name} {:08x}\n", crc32c::crc32c(name.as_bytes()));
+    let line = format!("{name} {:08x}\n", nori_env::crc32c(name.as_bytes()));
     file.write_at(line.as_bytes(), 0).map_err(|e| Error::io("writing", &next, e))?;
     sync_now(&*file, &next)?;
     fs.rename(&next, &current).map_err(|e| Error::io("renaming", &next, e))?;
@@ -197,7 +197,7 @@ fn read_current(fs: &dyn Fs, dir: &Path) -> Result<Option<u64>> {
     let parse = || {
         let line = std::str::from_utf8(&content).ok()?.strip_suffix('\n')?;
         let (name, stored) = line.split_once(' ')?;
-        let is_right = stored == format!("{:08x}", crc32c::crc32c(name.as_bytes()));
+        let is_right = stored == format!("{:08x}", nori_env::crc32c(name.as_bytes()));
         manifest_number(name).filter(|_| is_right)
     };
     let number = parse();

@@ -237,11 +237,11 @@ fn block_checksum(number: u64, offset: u64, bytes: &[u8]) -> u32 {
     let mut place = [0; 16];
     place[..8].copy_from_slice(&number.to_le_bytes());
     place[8..].copy_from_slice(&offset.to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c(&place), bytes)
+    nori_env::crc32c_append(nori_env::crc32c(&place), bytes)
 }
 
 fn footer_checksum(number: u64, bytes: &[u8]) -> u32 {
-    crc32c::crc32c_append(crc32c::crc32c(&number.to_le_bytes()), bytes)
+    nori_env::crc32c_append(nori_env::crc32c(&number.to_le_bytes()), bytes)
 }
 
 /// The word at `at`; the caller has checked that it is there.

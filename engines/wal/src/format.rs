@@ -101,7 +101,7 @@ impl SegmentHeader {
         bytes[32..40].copy_from_slice(&self.predecessor.end.to_le_bytes());
         bytes[40..44].copy_from_slice(&self.predecessor.tail_checksum.to_le_bytes());
         bytes[44..60].copy_from_slice(&self.mark.encode());
-        let checksum = crc32c::crc32c(&bytes[..60]);
+        let checksum = nori_env::crc32c(&bytes[..60]);
         bytes[60..64].copy_from_slice(&checksum.to_le_bytes());
         bytes
     }
@@ -114,7 +114,7 @@ impl SegmentHeader {
         if bytes.iter().all(|byte| *byte == 0) {
             return Err(HeaderError::Unused);
         }
-        if bytes[0..8] != MAGIC || u32_at(bytes, 60) != crc32c::crc32c(&bytes[..60]) {
+        if bytes[0..8] != MAGIC || u32_at(bytes, 60) != nori_env::crc32c(&bytes[..60]) {
             return Err(HeaderError::Damaged);
         }
         let version = u32_at(bytes, 8);
@@ -180,7 +180,7 @@ pub(crate) fn encode_group(
     into.clear();
     into.reserve(group_bytes(payload.len()));
     into.extend_from_slice(&[0; 4]);
-    into.extend_from_slice(&crc32c::crc32c(payload).to_le_bytes());
+    into.extend_from_slice(&nori_env::crc32c(payload).to_le_bytes());
     into.extend_from_slice(&header.payload_bytes.to_le_bytes());
     into.extend_from_slice(&header.ops.to_le_bytes());
     into.extend_from_slice(&header.first_seqno.to_le_bytes());
@@ -198,7 +198,7 @@ pub(crate) fn decode_group(content: &[u8], number: u64, offset: usize) -> Option
     let start = offset.checked_add(GROUP_HEADER_BYTES)?;
     let end = start.checked_add(header.payload_bytes as usize)?;
     let payload = content.get(start..end)?;
-    if crc32c::crc32c(payload) != u32_at(content.get(offset..)?.first_chunk::<32>()?, 4) {
+    if nori_env::crc32c(payload) != u32_at(content.get(offset..)?.first_chunk::<32>()?, 4) {
         return None;
     }
     Some(GroupAt { header, checksum, payload, end: end.checked_next_multiple_of(ALIGN)? })
@@ -227,7 +227,7 @@ fn header_checksum(number: u64, offset: u64, rest: &[u8]) -> u32 {
     let mut place = [0; 16];
     place[..8].copy_from_slice(&number.to_le_bytes());
     place[8..].copy_from_slice(&offset.to_le_bytes());
-    crc32c::crc32c_append(crc32c::crc32c(&place), rest)
+    nori_env::crc32c_append(nori_env::crc32c(&place), rest)
 }
 
 fn u32_at<const N: usize>(bytes: &[u8; N], at: usize) -> u32 {
@@ -257,7 +257,7 @@ mod tests {
         assert_eq!(SegmentHeader::decode(&[0; 512]), Err(HeaderError::Unused));
         let mut other = header.encode();
         other[8] = 2;
-        let checksum = crc32c::crc32c(&other[..60]);
+        let checksum = nori_env::crc32c(&other[..60]);
         other[60..].copy_from_slice(&checksum.to_le_bytes());
         assert_eq!(SegmentHeader::decode(&other), Err(HeaderError::Version(2)));
     }

@@ -219,8 +219,8 @@ fn a_table_of_an_unknown_format_version_is_refused_by_name() {
     let mut bytes = fs.read(&path).unwrap();
     let footer = bytes.len() - 64;
     bytes[footer + 48] = 2;
-    let place = crc32c::crc32c(&3u64.to_le_bytes());
-    let checksum = crc32c::crc32c_append(place, &bytes[footer..footer + 52]);
+    let place = nori_env::crc32c(&3u64.to_le_bytes());
+    let checksum = nori_env::crc32c_append(place, &bytes[footer..footer + 52]);
     bytes[footer + 52..footer + 56].copy_from_slice(&checksum.to_le_bytes());
     fs.remove(&path).unwrap();
     fs.open(&path, OpenMode::CreateNew).unwrap().write_at(&bytes, 0).unwrap();

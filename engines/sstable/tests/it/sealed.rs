@@ -54,11 +54,12 @@ fn seal(content: &mut [u8], blocks: &[(usize, usize)]) {
     for (begin, end) in blocks {
         let mut place = NUMBER.to_le_bytes().to_vec();
         place.extend_from_slice(&(*begin as u64).to_le_bytes());
-        let sum = crc32c::crc32c_append(crc32c::crc32c(&place), &content[*begin..end - 4]);
+        let sum = nori_env::crc32c_append(nori_env::crc32c(&place), &content[*begin..end - 4]);
         content[end - 4..*end].copy_from_slice(&sum.to_le_bytes());
     }
     let at = content.len() - FOOTER_BYTES;
-    let sum = crc32c::crc32c_append(crc32c::crc32c(&NUMBER.to_le_bytes()), &content[at..at + 52]);
+    let sum =
+        nori_env::crc32c_append(nori_env::crc32c(&NUMBER.to_le_bytes()), &content[at..at + 52]);
     content[at + 52..at + 56].copy_from_slice(&sum.to_le_bytes());
 }
 
