@@ -5,6 +5,7 @@ mod doctor;
 mod ends;
 mod inspect;
 mod limits;
+mod open;
 mod read_only;
 mod stored;
 mod workloads;
