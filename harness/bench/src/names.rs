@@ -64,7 +64,7 @@ pub(crate) fn imported_steps(
         path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let name: String = stem.chars().map(plain).collect();
-    let imported = Workload::import(&origin, &name, &text, dialect)
+    let imported = Workload::import(&origin, &name, &text, dialect, overrides)
         .map_err(|error| usage(error.to_string()))?;
     imported.notes.iter().for_each(|note| out::error(&format!("note: {note}")));
     steps_of(imported.workload, overrides)
