@@ -4,14 +4,16 @@ use crate::names::{SUITE, usage};
 use crate::out;
 use anyhow::Result;
 use nori_workloads::BUILT_IN;
-use norikv_parts::{Part, seams};
-use serde_json::json;
+use norikv_parts::{LeftOut, Part, left_out, seams};
+use serde_json::{Value, json};
 
 /// A heading and the names under it.
 struct Group {
     name: String,
     about: String,
     parts: Vec<(String, String)>,
+    /// Of engines: what another build would have.
+    left_out: Vec<LeftOut>,
 }
 
 fn groups() -> Vec<Group> {
@@ -21,6 +23,7 @@ fn groups() -> Vec<Group> {
             name: seam.name.into(),
             about: seam.about.into(),
             parts: seam.parts.iter().map(|part| (part.name.into(), about(part))).collect(),
+            left_out: if seam.name == "engine" { left_out() } else { Vec::new() },
         })
         .collect();
     let mut workloads: Vec<(String, String)> = BUILT_IN
@@ -35,7 +38,8 @@ fn groups() -> Vec<Group> {
         "Load once, then all of YCSB A to F on the same store; D and E last, for they insert";
     workloads.insert(0, (SUITE.into(), suite.into()));
     let about = "what is done to the store".into();
-    groups.push(Group { name: "workload".into(), about, parts: workloads });
+    let name = "workload".into();
+    groups.push(Group { name, about, parts: workloads, left_out: Vec::new() });
     groups
 }
 
@@ -56,17 +60,7 @@ pub(crate) fn list(seam: Option<&str>, is_json: bool) -> Result<()> {
         }
     }
     if is_json {
-        let parts = |group: &Group| -> Vec<_> {
-            group
-                .parts
-                .iter()
-                .map(|(name, about)| json!({ "name": name, "about": about }))
-                .collect()
-        };
-        let all: Vec<_> = groups
-            .iter()
-            .map(|g| json!({ "seam": g.name, "about": g.about, "parts": parts(g) }))
-            .collect();
+        let all: Vec<_> = groups.iter().map(json_of).collect();
         out::line(&serde_json::to_string_pretty(&all)?);
         return Ok(());
     }
@@ -75,10 +69,29 @@ pub(crate) fn list(seam: Option<&str>, is_json: bool) -> Result<()> {
             out::line("");
         }
         out::line(&format!("{}: {}", group.name, group.about));
-        let width = group.parts.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+        let names = group.parts.iter().map(|(name, _)| name.as_str());
+        let left_out = group.left_out.iter().map(|engine| engine.name);
+        let width = names.chain(left_out).map(str::len).max().unwrap_or(0);
         for (name, about) in &group.parts {
             out::line(&format!("  {name:width$}  {about}"));
         }
+        for LeftOut { name, about, feature } in &group.left_out {
+            let how = format!("(not built in: cargo feature `{feature}`)");
+            out::line(&format!("  {name:width$}  {about} {how}"));
+        }
     }
     Ok(())
+}
+
+fn json_of(group: &Group) -> Value {
+    let part = |(name, about): &(String, String)| json!({ "name": name, "about": about });
+    let parts: Vec<_> = group.parts.iter().map(part).collect();
+    let mut all = json!({ "seam": group.name, "about": group.about, "parts": parts });
+    if group.name == "engine" {
+        let left_out = group.left_out.iter().map(|LeftOut { name, about, feature }| {
+            json!({ "name": name, "about": about, "feature": feature })
+        });
+        all["not_built_in"] = left_out.collect();
+    }
+    all
 }

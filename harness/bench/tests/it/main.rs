@@ -263,6 +263,16 @@ fn everything_with_a_name_is_listed_with_one_line() {
     let groups: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(groups[0]["seam"], "engine");
     assert!(groups[0]["parts"].as_array().unwrap().iter().all(|part| part["about"].is_string()));
+    // What another build would have is listed with what turns it on, and named where it is asked for.
+    if !cfg!(feature = "rocksdb") {
+        let engines = said(&bench(&["list", "engine"], dir.path()).stdout);
+        let has_feature = |line: &str| line.ends_with("(not built in: cargo feature `rocksdb`)");
+        assert_eq!(engines.lines().filter(|line| has_feature(line)).count(), 2, "{engines}");
+        let all: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(all[0]["not_built_in"][0]["feature"], "rocksdb", "{all}");
+        let refused = "rocksdb is not built in: build with the cargo feature `rocksdb`";
+        assert_refused(dir.path(), &[("run ycsb-a --engine rocksdb", refused)]);
+    }
 }
 
 #[test]
