@@ -4,6 +4,8 @@
 //! `nori_lsm::dump_manifest`); here they become lines or JSON. Nothing is opened for writing and no lock is taken, so the
 //! store may be open; what is being written then may look torn.
 //!
+//! What a file alone and the log beside it cannot tell is named as left to an opening, so that no damage here is not taken for a whole store.
+//!
 //! Checksums cover a file's number, which is in its name: a file that was renamed cannot be read. Damage is shown, each with
 //! its file and offset, what can be read is shown all the same, and the command ends with 1.
 
@@ -36,6 +38,13 @@ pub(crate) struct Inspect {
     pub(crate) limit: usize,
     pub(crate) is_json: bool,
 }
+
+/// What is not looked at here.
+const LEFT_OF_TABLE: &str = "whether a manifest names it";
+const LEFT_OF_WAL: &str =
+    "whether segments before and behind it are there, whether its groups hold operations";
+const LEFT_OF_MANIFEST: &str =
+    "whether CURRENT names it, whether its tables are there, the log (whose torn bytes it counts)";
 
 /// A dump as a value, and its damage.
 type Shown = (Value, Vec<String>);
@@ -139,6 +148,7 @@ fn table(dir: &Path, number: u64, limit: usize) -> nori_kv::Result<Shown> {
             "seqnos": fragment.seqnos.iter().map(|seqno| seqno.value()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "entries": entries,
+        "left_to_opening": LEFT_OF_TABLE,
         "damage": damage,
     });
     Ok((value, damage))
@@ -181,6 +191,7 @@ fn segment(dir: &Path, number: u64, limit: usize) -> Result<Shown, nori_wal::Wal
         "behind": dump.behind,
         "sealed_at": dump.sealed_at,
         "groups": groups,
+        "left_to_opening": LEFT_OF_WAL,
         "damage": damage,
     });
     Ok((value, damage))
@@ -206,9 +217,11 @@ fn manifest(dir: &Path, number: u64, limit: usize) -> nori_kv::Result<Shown> {
         "bytes": dump.bytes,
         "end": dump.end,
         "torn_bytes": dump.torn_bytes,
+        "mark": { "manifest": dump.marked.0, "bytes": dump.marked.1 },
         "edits_read": dump.edits.len(),
         "tree": dump.tree.iter().map(run).collect::<Vec<_>>(),
         "edits": edits.collect::<Vec<_>>(),
+        "left_to_opening": LEFT_OF_MANIFEST,
         "damage": damage,
     });
     Ok((value, damage))
