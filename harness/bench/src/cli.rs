@@ -11,7 +11,7 @@ use crate::names::{
     parse_count, parse_memory, parse_minutes, parse_number, parse_rate, parse_threads, references,
     steps, targets, usage,
 };
-use crate::plan::Step;
+use crate::plan::{STORE, Step};
 use crate::plot::{self, Kind};
 use crate::progress::Progress;
 use crate::soak::Soak;
@@ -262,6 +262,9 @@ struct RunArgs {
     /// Go on with what an interrupted experiment in the same directory left undone
     #[arg(long)]
     resume: bool,
+    /// Keep each run's store, in the run's directory, and print where: for `inspect`
+    #[arg(long)]
+    keep: bool,
     /// Where the results go [default: results/WORKLOAD]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -349,6 +352,7 @@ fn quick(args: &QuickArgs) -> Result<()> {
         seed: SEED_DEFAULT,
         blocks: 1,
         is_resumed: false,
+        keeps_stores: false,
     };
     carry_out(&experiment, args.json)
 }
@@ -372,6 +376,9 @@ fn run_workload(args: RunArgs) -> Result<()> {
         let ours = engines().into_iter().filter(|entry| entry.role == Role::Ours);
         names.extend(ours.map(|entry| entry.name.to_owned()));
     }
+    if args.keep {
+        check_kept(&names)?;
+    }
     let needs = needs(&steps);
     let named = targets(&names, &args.choices, args.memory)?;
     let targets = offering(named, durability, &needs, args.memory, is_all)?;
@@ -388,8 +395,21 @@ fn run_workload(args: RunArgs) -> Result<()> {
         seed: args.seed,
         blocks: args.blocks,
         is_resumed: args.resume,
+        keeps_stores: args.keep,
     };
     carry_out(&experiment, args.json)
+}
+
+/// Whether every engine that is named has files to keep.
+fn check_kept(names: &[String]) -> Result<()> {
+    let of_name = |entry: &EngineEntry| names.contains(&entry.name.to_owned());
+    let has_none = |entry: &EngineEntry| matches!(entry.role, Role::Oracle | Role::Probe);
+    match engines().iter().find(|entry| of_name(entry) && has_none(entry)) {
+        Some(entry) => {
+            Err(usage(format!("--keep: {} has no files that could be kept", entry.name)))
+        }
+        None => Ok(()),
+    }
 }
 
 fn generate(args: &GenArgs) -> Result<()> {
@@ -499,6 +519,11 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
         out::line(&serde_json::to_string_pretty(&rows)?);
     } else {
         table::show(&outcome.stored, &experiment.dir);
+    }
+    let stores = outcome.stored.runs.iter().map(|run| run.dir.join(STORE));
+    for store in stores.filter(|store| experiment.keeps_stores && store.exists()) {
+        let line = format!("kept: {}", store.display());
+        if is_json { out::error(&line) } else { out::line(&line) }
     }
     failed(&outcome.failures)?;
     valid(&outcome.stored)

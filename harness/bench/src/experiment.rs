@@ -7,7 +7,7 @@
 //! 4. Put the rows of all runs into one `summary.csv`, their comparison into `ratios.csv`; draw plots; write the report.
 //!
 //! A run that fails does not end the experiment, but the experiment has then failed. A signal does end it: what
-//! finished is kept, the store of the run under way is removed.
+//! finished is kept, the store of the run under way is removed unless stores are to be kept.
 
 use crate::guard::{self, DirLock};
 use crate::interrupt::Interrupts;
@@ -56,6 +56,8 @@ pub(crate) struct Experiment {
     pub(crate) baseline: String,
     /// What an earlier bench left of this experiment is kept.
     pub(crate) is_resumed: bool,
+    /// Stores stay, each in its run's directory.
+    pub(crate) keeps_stores: bool,
 }
 
 impl Target {
@@ -121,6 +123,7 @@ pub(crate) fn prepare(experiment: &Experiment) -> Result<Prepared> {
     };
     let (mut done, mut again) = (BTreeSet::new(), Vec::new());
     if experiment.is_resumed && Note::exists(&experiment.dir) {
+        plans.iter().try_for_each(check_kept)?;
         let kept = keep(&experiment.dir, &note, &mut again)?;
         done.extend(kept.runs.iter().map(|run| run.manifest.run_id.clone()));
         // The note stays as it was; what it is compared with is asked anew each time.
@@ -295,6 +298,18 @@ fn keep(dir: &Path, wanted: &Note, again: &mut Vec<String>) -> Result<Stored> {
     Stored::read(dir).map_err(|error| explained("a damaged run", error))
 }
 
+/// Whether a run that is not done again has the store that is to be kept.
+fn check_kept(plan: &RunPlan) -> Result<()> {
+    let is_missed = plan.keeps_store && Manifest::exists(&plan.dir) && !plan.store().exists();
+    if is_missed && Manifest::read(&plan.dir)?.status.state == OK {
+        return Err(usage(format!(
+            "--keep: the store of {} was removed when its run ended; leave --keep or --resume out",
+            plan.run_id
+        )));
+    }
+    Ok(())
+}
+
 /// Removes what an earlier experiment left in the directory, and nothing else.
 fn clear(dir: &Path) -> Result<()> {
     // Names like `runs` and `data` are anybody's: only our own note says that they are ours. It goes last.
@@ -375,7 +390,7 @@ fn run_child(
         return Err(anyhow!(why));
     }
     // The child could neither say how it ended nor remove its store.
-    let _ = fs::remove_dir_all(&plan.data_dir);
+    let _ = plan.remove_store();
     if interrupts.exit_code().is_some() {
         return Manifest::close(&plan.dir, INTERRUPTED, "the bench was told to stop".into());
     }
