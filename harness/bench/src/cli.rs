@@ -507,7 +507,12 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
         experiment.durability,
         experiment.dir.display(),
     ));
-    if experiment.is_resumed {
+    if experiment.is_resumed && !prepared.is_resumed() {
+        let dir = experiment.dir.display();
+        progress
+            .line(&format!("--resume: {dir} holds no experiment to go on with: it is begun anew"));
+    }
+    if prepared.is_resumed() {
         progress.line(&format!("resumed: {} done before", many(prepared.done(), "run")));
         for why in prepared.again() {
             progress.line(&format!("done again, for it failed: {why}"));
