@@ -30,6 +30,18 @@ pub(crate) enum Kind {
     Manifest,
 }
 
+impl Kind {
+    const ALL: [Self; 3] = [Self::Table, Self::Wal, Self::Manifest];
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Wal => "wal",
+            Self::Manifest => "manifest",
+        }
+    }
+}
+
 /// What is to be shown.
 pub(crate) struct Inspect {
     pub(crate) kind: Kind,
@@ -77,11 +89,15 @@ pub(crate) fn inspect(inspect: &Inspect) -> Result<()> {
 
 /// The folder of a file and the number in its name.
 fn place(kind: Kind, path: &Path) -> Result<(&Path, u64)> {
-    let extension = match kind {
-        Kind::Table => "table",
-        Kind::Wal => "wal",
-        Kind::Manifest => "manifest",
-    };
+    let extension = kind.extension();
+    let named = path.extension().and_then(|named| named.to_str());
+    let other = Kind::ALL.map(Kind::extension).into_iter().find(|of| Some(*of) == named);
+    if let Some(other) = other.filter(|other| *other != extension) {
+        let path = path.display();
+        return Err(usage(format!(
+            "{path} is not called NUMBER.{extension} but as a file of another kind: give `inspect {other} {path}`"
+        )));
+    }
     let stem = path.file_name().and_then(|name| name.to_str());
     let stem = stem.and_then(|name| name.strip_suffix(extension)?.strip_suffix('.'));
     let number = stem.and_then(|stem| stem.parse().ok());
