@@ -285,7 +285,9 @@ pub(crate) fn run() -> Result<()> {
             json: false,
         }),
         Some(Command::Quick(args)) => quick(&args),
-        Some(Command::List { seam, json }) => list::list(seam.as_deref(), json),
+        Some(Command::List { seam, json }) => {
+            list::list(seam.as_deref(), parse_bytes(MEMORY_DEFAULT).map_err(usage)?, json)
+        }
         Some(Command::Run(args)) => run_workload(*args),
         Some(Command::Gen(args)) => generate(&args),
         Some(Command::Report { dir }) => report(&dir),

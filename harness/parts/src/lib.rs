@@ -21,6 +21,6 @@ pub use engines::{
     engines, left_out,
 };
 pub use error::PartsError;
-pub use lsm::silenced_by;
+pub use lsm::{Setting, settings, silenced_by};
 pub use noop::NoopFactory;
 pub use seams::{Part, Seam, seam, seams};

@@ -6,7 +6,7 @@
 
 use crate::{Choice, EngineRequest, PartsError};
 use nori_kv::EngineFactory;
-use nori_lsm::{BadSetting, Components, LsmFactory, Settings, UnknownPart};
+use nori_lsm::{BadSetting, Components, LsmFactory, SettingLine, Settings, UnknownPart};
 use std::sync::Arc;
 
 pub(crate) const LSM: &str = "nori-lsm";
@@ -90,6 +90,45 @@ fn is_zero(name: &str, given: &str) -> bool {
     is_set && settings.list().iter().any(|(known, value)| known == name && value == ZERO)
 }
 
+/// A setting of our engine, and what it is and may be.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The name in files and command lines.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// What it is with that memory if nothing is chosen.
+    pub default: f64,
+    /// The least that it may be.
+    pub min: u64,
+    /// The most.
+    pub max: u64,
+    /// Whether it is a number of bytes.
+    pub is_bytes: bool,
+}
+
+/// Every setting of our engine that may be chosen, with its default in an engine of so much memory.
+///
+/// # Errors
+///
+/// If the memory is too little or too much for an engine.
+pub fn settings(memory_bytes: u64) -> Result<Vec<Setting>, PartsError> {
+    let request = EngineRequest { memory_bytes, choices: &[] };
+    let values = crate::engine(LSM)?.build(&request)?.settings();
+    let of_line = |line: &SettingLine| {
+        let value = values.iter().find(|(name, _)| name == line.name);
+        Some(Setting {
+            name: line.name,
+            about: line.about,
+            default: value?.1.parse().ok()?,
+            min: *line.bounds().start(),
+            max: *line.bounds().end(),
+            is_bytes: line.is_bytes(),
+        })
+    };
+    Ok(Settings::lines().iter().filter_map(of_line).collect())
+}
+
 /// Whether there is such a part or setting.
 pub(crate) fn check(choice: &Choice) -> Result<(), PartsError> {
     choose(choice, &mut Components::default(), &mut Settings::default())
@@ -146,7 +185,7 @@ fn within_budget(settings: &Settings, is_cache_given: bool) -> Result<(), PartsE
     )))
 }
 
-/// Bytes as they may be given: in the largest unit that divides them.
+/// Bytes for people: in the largest unit that divides them.
 fn shown(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let fits = |(shift, _): &(u32, &str)| bytes > 0 && bytes.trailing_zeros() >= *shift;
@@ -173,6 +212,23 @@ mod tests {
 
     fn cache_of(settings: &[Choice]) -> u64 {
         settings.iter().find(|(name, _)| name == CACHE).unwrap().1.parse().unwrap()
+    }
+
+    #[test]
+    fn every_setting_is_listed_with_the_default_that_an_engine_of_that_memory_has() {
+        for memory in [MIB, 16 * MIB, 256 * MIB] {
+            let built = settings(memory, &[]).unwrap();
+            let listed = super::settings(memory).unwrap();
+            assert_eq!(listed.len(), Settings::lines().len(), "none is left out");
+            for Setting { name, default, min, max, .. } in listed {
+                assert!(
+                    built.contains(&(name.to_owned(), default.to_string())),
+                    "{name} {default}"
+                );
+                assert!((min as f64..=max as f64).contains(&default), "{name} {default}");
+            }
+        }
+        assert!(super::settings(MIB - 1).is_err());
     }
 
     #[test]

@@ -279,6 +279,23 @@ fn everything_with_a_name_is_listed_with_one_line() {
     let groups: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(groups[0]["seam"], "engine");
     assert!(groups[0]["parts"].as_array().unwrap().iter().all(|part| part["about"].is_string()));
+    let text = said(&bench(&["list", "setting"], dir.path()).stdout);
+    let block = "(default 4KiB, from 64 to 1MiB)";
+    assert!(
+        text.lines().next().unwrap().ends_with("defaults are those of --memory 16MiB"),
+        "{text}"
+    );
+    assert!(
+        text.lines().any(|line| line.contains("block_bytes") && line.ends_with(block)),
+        "{text}"
+    );
+    let numbers = |line: &&str| line.contains("(default ") && line.contains(", from ");
+    assert_eq!(text.lines().filter(numbers).count(), text.lines().count() - 1, "{text}");
+    let all = bench(&["list", "setting", "--json"], dir.path());
+    let all: serde_json::Value = serde_json::from_slice(&all.stdout).unwrap();
+    let of_name = |part: &&serde_json::Value| part["name"] == "filter_bits_per_key";
+    let bits = all[0]["parts"].as_array().unwrap().iter().find(of_name).unwrap();
+    assert_eq!((&bits["default"], &bits["min"], &bits["max"]), (&10.into(), &0.into(), &64.into()));
     // What another build would have is listed with what turns it on, and named where it is asked for.
     if !cfg!(feature = "rocksdb") {
         let engines = said(&bench(&["list", "engine"], dir.path()).stdout);
