@@ -146,6 +146,16 @@ fn a_property_file_without_counts_runs_with_those_of_the_command_line() {
         let output = bench(&run, dir.path());
         assert!(output.status.success(), "{}", said(&output.stderr));
     }
+    fs::remove_dir_all(dir.path().join("results")).unwrap();
+    fs::write(dir.path().join("none"), "").unwrap();
+    let cases = [
+        ("run --ycsb none --records 5", "none:1: operationcount is missing"),
+        (
+            "gen --ycsb none --ops 5",
+            "none:1: recordcount is missing or 0: add it, or give --records",
+        ),
+    ];
+    assert_refused(dir.path(), &cases);
 }
 
 #[test]
@@ -212,7 +222,6 @@ fn a_workload_that_cannot_be_is_one_line_and_exit_2() {
         .unwrap();
     fs::write(dir.path().join("p"), format!("{C}requestdistrubution=zipfian\n")).unwrap();
     fs::write(dir.path().join("rate"), format!("{C}target=-5\n")).unwrap();
-    fs::write(dir.path().join("none"), "").unwrap();
     let cases = [
         ("gen unknown.toml", "unknown.toml:15: unknown field `reed`; did you mean `read`?"),
         ("gen negative.toml", "negative.toml:15: the share of read is 1.5"),
@@ -233,12 +242,6 @@ fn a_workload_that_cannot_be_is_one_line_and_exit_2() {
             "p:7: unknown property `requestdistrubution`; did you mean `requestdistribution`?",
         ),
         ("run --ycsb p", "p:7: unknown property"),
-        ("run --ycsb rate --ops 5", "rate:7: target"),
-        ("run --ycsb none --records 5", "none:1: operationcount is missing"),
-        (
-            "gen --ycsb none --ops 5",
-            "none:1: recordcount is missing or 0: add it, or give --records",
-        ),
         ("run --ycsb rate", "rate:7: target: `-5` is negative"),
         ("run --ycsb none.properties", "property file none.properties cannot be read"),
         ("run --ycsb p --dialect goycsb", "no dialect is called `goycsb`; did you mean `go-ycsb`?"),
