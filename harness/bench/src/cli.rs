@@ -13,14 +13,14 @@ use crate::names::{
     steps, targets, usage,
 };
 use crate::note::Note;
-use crate::plan::{STORE, Step};
+use crate::plan::Step;
 use crate::plot::{self, Kind};
 use crate::progress::Progress;
 use crate::soak::Soak;
 use crate::stored::Stored;
 use crate::{
-    Ended, INCOMPLETE, INVALID, doctor, experiment, generate, guard, inspect, limits, list, out,
-    soak, table, worker,
+    Ended, INCOMPLETE, INVALID, distrust, doctor, experiment, generate, guard, inspect, limits,
+    list, out, soak, table, worker,
 };
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
@@ -460,18 +460,24 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
             progress.line(&format!("done again, for it failed: {why}"));
         }
     }
-    let outcome = experiment::run(experiment, prepared, &mut progress)?;
+    let stores = prepared.stores_kept();
+    let outcome = experiment::run(experiment, prepared, &mut progress);
+    let tell_kept = || {
+        for store in stores.iter().filter(|store| store.exists()) {
+            let line = format!("kept: {}", store.display());
+            if is_json { out::error(&line) } else { out::line(&line) }
+        }
+    };
+    let outcome = outcome.inspect_err(|_| tell_kept())?;
     if is_json {
         let rows: Vec<_> = outcome.stored.rows().collect();
         out::line(&serde_json::to_string_pretty(&rows)?);
+        let warnings = distrust::warnings(&outcome.stored);
+        warnings.iter().for_each(|what| out::error(&format!("warning: {what}")));
     } else {
         table::show(&outcome.stored, &experiment.dir);
     }
-    let stores = outcome.stored.runs.iter().map(|run| run.dir.join(STORE));
-    for store in stores.filter(|store| experiment.keeps_stores && store.exists()) {
-        let line = format!("kept: {}", store.display());
-        if is_json { out::error(&line) } else { out::line(&line) }
-    }
+    tell_kept();
     failed(&outcome.failures)?;
     valid(&outcome.stored)
 }

@@ -94,6 +94,11 @@ impl Prepared {
         self.done.len()
     }
 
+    /// Where the stores are that are to be kept, once their runs have begun.
+    pub(crate) fn stores_kept(&self) -> Vec<PathBuf> {
+        self.plans.iter().filter(|plan| plan.keeps_store).map(RunPlan::store).collect()
+    }
+
     /// Whether it goes on with an experiment that was there.
     pub(crate) fn is_resumed(&self) -> bool {
         self.is_resumed
