@@ -13,7 +13,8 @@ mod names;
 use crate::properties::{self, Property};
 use crate::spec::{
     Arrival, Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix,
-    Phase, PhaseKind, Pick, RecordModel, SCHEMA, SizeKind, Sizes, Span, Values, Workload,
+    Overrides, Phase, PhaseKind, Pick, RecordModel, SCHEMA, SizeKind, Sizes, Span, Values,
+    Workload,
 };
 use crate::{FileError, nearest};
 use names::Meaning;
@@ -82,12 +83,14 @@ pub struct Imported {
 }
 
 impl Workload {
-    /// Reads a property file. `origin` is what errors call it, `name` what the workload is called.
+    /// Reads a property file. `origin` is what errors call it, `name` what the workload is called. What it must say and does not
+    /// is taken from the `overrides`: records, and operations or length; they change nothing that it says.
     pub fn import(
         origin: &str,
         name: &str,
         text: &str,
         dialect: Dialect,
+        overrides: &Overrides,
     ) -> Result<Imported, FileError> {
         let properties = properties::parse(origin, text)?;
         let mut notes = Vec::new();
@@ -104,7 +107,7 @@ impl Workload {
         if !ignored.is_empty() {
             notes.push(format!("{origin}: of other programs, ignored: {}", ignored.join(", ")));
         }
-        let file = File { origin, properties: &properties, dialect };
+        let file = File { origin, properties: &properties, dialect, overrides };
         file.refuse_what_is_not_done()?;
         let workload = file.workload(name, &mut notes)?;
         workload.checked().map_err(|(word, what)| file.error(property_of(word, &what), what))?;
@@ -132,6 +135,7 @@ struct File<'a> {
     origin: &'a str,
     properties: &'a [Property],
     dialect: Dialect,
+    overrides: &'a Overrides,
 }
 
 impl File<'_> {
@@ -305,7 +309,7 @@ impl File<'_> {
                 "beside a target go-ycsb makes up for the warm-up's time in the run, which is not done here; leave out one",
             );
         }
-        if run.duration.is_some() {
+        if self.whole("maxexecutiontime", 0)? > 0 {
             return cannot(
                 "beside maxexecutiontime it says nothing about how long the run is; leave out one",
             );
@@ -319,10 +323,14 @@ impl File<'_> {
     }
 
     fn keys(&self, max_new: u64) -> Result<Keys, FileError> {
-        let records = self.whole("recordcount", 0)?;
-        if records == 0 {
-            return Err(self.error("recordcount", "recordcount is missing or 0"));
-        }
+        let records = match (self.whole("recordcount", 0)?, self.overrides.records) {
+            (0, None) => {
+                let what = "recordcount is missing or 0: add it, or give --records";
+                return Err(self.error("recordcount", what));
+            }
+            (0, Some(records)) => records,
+            (records, _) => records,
+        };
         let loaded = self.whole("insertcount", records)?;
         if loaded != records {
             let what =
@@ -374,8 +382,11 @@ impl File<'_> {
     fn run_phase(&self, load: Load, notes: &mut Vec<String>) -> Result<Phase, FileError> {
         let (ops, seconds) = (self.whole("operationcount", 0)?, self.whole("maxexecutiontime", 0)?);
         let (ops, duration) = match (ops, seconds) {
+            (0, 0) if self.overrides.ops.is_some() || self.overrides.duration.is_some() => {
+                (self.overrides.ops, self.overrides.duration)
+            }
             (0, 0) => {
-                let what = "operationcount is missing or 0, and so is maxexecutiontime";
+                let what = "operationcount is missing or 0, and so is maxexecutiontime: add one, or give --ops or --duration";
                 return Err(self.error("operationcount", what));
             }
             (ops, 0) => (Some(ops), None),

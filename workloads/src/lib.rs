@@ -43,7 +43,7 @@ pub use rng::Rng;
 pub use spec::{
     Arrival, Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix,
     Overrides, Phase, PhaseKind, Pick, RecordModel, SCHEMA, SETTLE_MAX, SizeKind, Sizes, Span,
-    Values, Workload,
+    THREADS_MAX, Values, Workload,
 };
 pub use stream::{Op, OpKind, OpStream, StreamId};
 pub use values::{ValueCodec, ValueFault};

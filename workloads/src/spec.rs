@@ -7,6 +7,7 @@
 mod check;
 mod shape;
 
+pub use check::THREADS_MAX;
 pub use shape::{
     Arrival, Distribution, KeyFormat, KeyHash, KeyOrder, Keys, Lengths, Load, LoadModel, Mix,
     Phase, PhaseKind, Pick, RecordModel, SETTLE_MAX, SizeKind, Sizes, Span, Values, Workload,

@@ -52,18 +52,29 @@ pub struct Listed {
     pub about: &'static str,
 }
 
+const ROCKSDB: Listed = Listed {
+    name: "rocksdb",
+    about: "RocksDB 11: the LSM tree in C++; same memory, filters and compression as ours",
+};
+const ROCKSDB_DEFAULT: Listed = Listed {
+    name: "rocksdb:default",
+    about: "RocksDB 11 as shipped: 32 MiB cache, 64 MiB memtables, no filters, snappy",
+};
+
+/// Every row that is not built in, with the cargo feature that builds it in.
+pub const NOT_BUILT_IN: &[(Listed, &str)] = &[
+    #[cfg(not(feature = "rocksdb"))]
+    (ROCKSDB, "rocksdb"),
+    #[cfg(not(feature = "rocksdb"))]
+    (ROCKSDB_DEFAULT, "rocksdb"),
+];
+
 /// Every row that is built in, in the order in which tables show them. RocksDB's are, with the cargo feature `rocksdb`.
 pub const ROWS: &[Listed] = &[
     #[cfg(feature = "rocksdb")]
-    Listed {
-        name: "rocksdb",
-        about: "RocksDB 11: the LSM tree in C++; same memory, filters and compression as ours",
-    },
+    ROCKSDB,
     #[cfg(feature = "rocksdb")]
-    Listed {
-        name: "rocksdb:default",
-        about: "RocksDB 11 as shipped: 32 MiB cache, 64 MiB memtables, no filters, snappy",
-    },
+    ROCKSDB_DEFAULT,
     Listed {
         name: "fjall",
         about: "fjall 3: an LSM tree in Rust; same memory, filters and compression as ours",
@@ -115,6 +126,10 @@ mod tests {
         }
         for name in ["", "fjal", "fjall:", "fjall:matched", "rocks"] {
             assert!(factory(name, 64 << 20).is_none(), "{name}");
+        }
+        for (row, feature) in NOT_BUILT_IN {
+            assert!(factory(row.name, 64 << 20).is_none(), "{} is built in", row.name);
+            assert!(!feature.is_empty());
         }
     }
 }

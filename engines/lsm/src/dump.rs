@@ -4,11 +4,15 @@
 //! 2. Records are read up to the first that cannot be. If a valid one begins at any later byte, that is damage, and reading goes
 //!    on there; else the rest is a torn tail.
 //! 3. Each edit is applied to the tree of those before it. One that does not fit is damage and changes nothing.
+//! 4. The newest mark of the log beside it says how far it was safe: if it ends earlier, that is damage and no torn tail. The mark is
+//!    read first, so that a manifest which grows meanwhile is not found short.
 //!
-//! Nothing is opened for writing. Left to others: whether `CURRENT` names the manifest, and whether its tables are there.
+//! Nothing is opened for writing. Left to an opening: whether `CURRENT` names the manifest, whether its tables are there, and what
+//! the log holds.
 
+use crate::core::from_wal;
 use crate::edit::{Edit, TableMeta};
-use crate::manifest::{HEADER_BYTES, check_header, manifest_name, record_at};
+use crate::manifest::{HEADER_BYTES, check_header, lost_end, manifest_name, record_at};
 use crate::version::{RunsOf, edit_runs};
 use nori_env::Fs;
 use nori_kv::{Error, Result};
@@ -56,8 +60,10 @@ pub struct ManifestDump {
     pub tree: Vec<RunDump>,
     /// The offset behind the last record that can be read.
     pub end: u64,
-    /// Bytes behind it: a torn tail.
+    /// Bytes behind it: a torn tail, unless damage is noted there.
     pub torn_bytes: u64,
+    /// Which manifest the log vouches for, and up to which length; `(0, 0)` if it has no mark.
+    pub marked: (u64, u64),
     /// What is damaged, each as [`Error::Corrupt`].
     pub damage: Vec<Error>,
 }
@@ -69,6 +75,7 @@ pub struct ManifestDump {
 /// If the file cannot be read at all. Damage is no error of the call: it is what was asked for.
 pub fn dump_manifest(fs: &dyn Fs, dir: &Path, number: u64) -> Result<ManifestDump> {
     let path = dir.join(manifest_name(number));
+    let mark = nori_wal::last_mark(fs, dir).map_err(from_wal);
     let content = fs.read(&path).map_err(|e| Error::io("reading", &path, e))?;
     let mut dump = ManifestDump { bytes: content.len() as u64, ..ManifestDump::default() };
     dump.damage.extend(check_header(&content, &path).err());
@@ -99,6 +106,15 @@ pub fn dump_manifest(fs: &dyn Fs, dir: &Path, number: u64) -> Result<ManifestDum
     dump.torn_bytes = dump.bytes.saturating_sub(dump.end);
     if dump.edits.is_empty() && dump.damage.is_empty() {
         dump.damage.push(Error::corrupt(&path, dump.end, "a record cannot be read"));
+    }
+    match mark {
+        Ok(mark) => {
+            dump.marked = (mark.number, mark.bytes);
+            if mark.number == number && mark.bytes > dump.end {
+                dump.damage.push(lost_end(&path, dump.end, mark.bytes));
+            }
+        }
+        Err(error) => dump.damage.push(error),
     }
     for (level, runs) in levels.iter().enumerate() {
         dump.tree.extend(runs.iter().map(|(id, tables)| run(level, id.0, tables)));

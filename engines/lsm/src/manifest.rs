@@ -152,6 +152,12 @@ pub(crate) fn check_header(content: &[u8], path: &Path) -> Result<()> {
     Ok(())
 }
 
+/// The error of a manifest that can be read up to `end` while the log says that it was safe up to `marked`.
+pub(crate) fn lost_end(path: &Path, end: u64, marked: u64) -> Error {
+    let what = format!("no edit can be read here, but the log says {marked} bytes were safe");
+    Error::corrupt(path, end, what)
+}
+
 /// The payload of the valid record at `offset` and the offset behind it. Never panics.
 pub(crate) fn record_at(content: &[u8], number: u64, offset: usize) -> Option<(&[u8], usize)> {
     let header = content.get(offset..)?.first_chunk::<RECORD_HEADER_BYTES>()?;

@@ -39,7 +39,8 @@ pub(crate) fn reference(
 ) -> Result<RunPlan> {
     let plan = plan(experiment, target, (1, 0), experiment.seed, argv)?;
     let dir = experiment.dir.join("data").join(format!("reference-{}", plan.run_id));
-    Ok(RunPlan { is_reference: true, data_dir: dir.join("data"), dir, ..plan })
+    let data_dir = dir.join("data");
+    Ok(RunPlan { is_reference: true, keeps_store: false, data_dir, dir, ..plan })
 }
 
 /// The seed of a block's operations and order.
@@ -74,6 +75,12 @@ fn plan(
     ))?;
     let hash = xxhash_rust::xxh3::xxh3_64(&identity) >> 32;
     let run_id = format!("{block}-{}-{}-{hash:08x}", file_name(&name), experiment.name);
+    let dir = experiment.dir.join("runs").join(&run_id);
+    let keeps_store = experiment.keeps_stores;
+    let data_dir = match keeps_store {
+        true => dir.clone(),
+        false => experiment.dir.join("data").join(&run_id),
+    };
     Ok(RunPlan {
         experiment: experiment.name.clone(),
         block,
@@ -87,8 +94,9 @@ fn plan(
         steps: experiment.steps.clone(),
         offered: BTreeMap::new(),
         is_reference: false,
-        dir: experiment.dir.join("runs").join(&run_id),
-        data_dir: experiment.dir.join("data").join(&run_id),
+        dir,
+        data_dir,
+        keeps_store,
         argv: argv.to_vec(),
         run_id,
     })
@@ -114,6 +122,7 @@ mod tests {
             references: Vec::new(),
             baseline: "a".into(),
             is_resumed: false,
+            keeps_stores: false,
         }
     }
 

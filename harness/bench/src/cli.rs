@@ -2,30 +2,32 @@
 //!
 //! What it says wrongly is told in one line, with the nearest name where there is one, before anything is started.
 
+mod able;
 mod complaint;
 
 use crate::experiment::{Experiment, finish};
 use crate::inspect::Inspect;
 use crate::names::{
-    self, Target, baseline, imported_steps, parse_arrival, parse_blocks, parse_bytes, parse_choice,
+    self, baseline, imported_steps, parse_arrival, parse_blocks, parse_bytes, parse_choice,
     parse_count, parse_memory, parse_minutes, parse_number, parse_rate, parse_threads, references,
     steps, targets, usage,
 };
+use crate::note::Note;
 use crate::plan::Step;
 use crate::plot::{self, Kind};
 use crate::progress::Progress;
 use crate::soak::Soak;
 use crate::stored::Stored;
 use crate::{
-    Ended, INCOMPLETE, INVALID, doctor, experiment, generate, guard, inspect, limits, list, out,
-    soak, table, worker,
+    Ended, INCOMPLETE, INVALID, distrust, doctor, experiment, generate, guard, inspect, limits,
+    list, out, soak, table, worker,
 };
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
-use nori_kv::{Durability, Feature};
-use nori_workloads::{Arrival, Dialect, Load, LoadModel, Mix, Overrides, Span, nearest};
-use norikv_parts::{Choice, EngineEntry, EngineRequest, Role, engine, engines};
+use nori_kv::Durability;
+use nori_workloads::{Arrival, Dialect, Load, LoadModel, Overrides, Span};
+use norikv_parts::{Choice, EngineEntry, Role, engines};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -82,7 +84,7 @@ enum Command {
     #[command(after_help = plot_kinds())]
     Plot {
         /// What it shows
-        kind: String,
+        kind: Kind,
         /// The experiments' directories; the plots go into `plots` of each
         #[arg(required = true)]
         dirs: Vec<PathBuf>,
@@ -94,7 +96,7 @@ enum Command {
         /// The file, under its own name
         path: PathBuf,
         /// Entries, groups or edits to show
-        #[arg(long, value_parser = parse_count, allow_negative_numbers = true, default_value_t = 20)]
+        #[arg(long, value_parser = parse_number, allow_negative_numbers = true, default_value_t = 20)]
         limit: u64,
         /// As JSON
         #[arg(long)]
@@ -262,6 +264,9 @@ struct RunArgs {
     /// Go on with what an interrupted experiment in the same directory left undone
     #[arg(long)]
     resume: bool,
+    /// Keep each run's store, in the run's directory, and print where: for `inspect`
+    #[arg(long)]
+    keep: bool,
     /// Where the results go [default: results/WORKLOAD]
     #[arg(long)]
     out: Option<PathBuf>,
@@ -280,11 +285,13 @@ pub(crate) fn run() -> Result<()> {
             json: false,
         }),
         Some(Command::Quick(args)) => quick(&args),
-        Some(Command::List { seam, json }) => list::list(seam.as_deref(), json),
+        Some(Command::List { seam, json }) => {
+            list::list(seam.as_deref(), parse_bytes(MEMORY_DEFAULT).map_err(usage)?, json)
+        }
         Some(Command::Run(args)) => run_workload(*args),
         Some(Command::Gen(args)) => generate(&args),
         Some(Command::Report { dir }) => report(&dir),
-        Some(Command::Plot { kind, dirs }) => plot(&kind, &dirs),
+        Some(Command::Plot { kind, dirs }) => plot(kind, &dirs),
         Some(Command::Soak(args)) => soak::soak(&Soak {
             minutes: args.minutes,
             seed: args.seed,
@@ -311,7 +318,8 @@ fn parse() -> Result<Cli> {
             let cli = Cli::command();
             let shown = cli.get_subcommands().filter(|command| !command.is_hide_set());
             let commands: Vec<&str> = shown.map(clap::Command::get_name).collect();
-            usage(complaint::complaint(&error, &commands))
+            let args: Vec<String> = std::env::args().collect();
+            usage(complaint::complaint(&error, &args, &commands))
         }
     })
 }
@@ -349,6 +357,7 @@ fn quick(args: &QuickArgs) -> Result<()> {
         seed: SEED_DEFAULT,
         blocks: 1,
         is_resumed: false,
+        keeps_stores: false,
     };
     carry_out(&experiment, args.json)
 }
@@ -372,13 +381,16 @@ fn run_workload(args: RunArgs) -> Result<()> {
         let ours = engines().into_iter().filter(|entry| entry.role == Role::Ours);
         names.extend(ours.map(|entry| entry.name.to_owned()));
     }
-    let needs = needs(&steps);
+    if args.keep {
+        able::check_kept(&names)?;
+    }
+    let needs = able::needs(&steps);
     let named = targets(&names, &args.choices, args.memory)?;
-    let targets = offering(named, durability, &needs, args.memory, is_all)?;
+    let targets = able::offering(named, durability, &needs, args.memory, is_all)?;
     let of_others = references(&steps, args.memory)?;
     let experiment = Experiment {
         dir: args.out.unwrap_or_else(|| Path::new("results").join(&name)),
-        references: offering(of_others, durability, &needs, args.memory, false)?,
+        references: able::offering(of_others, durability, &needs, args.memory, false)?,
         baseline: baseline(args.baseline.as_deref(), &targets)?,
         targets,
         name,
@@ -388,6 +400,7 @@ fn run_workload(args: RunArgs) -> Result<()> {
         seed: args.seed,
         blocks: args.blocks,
         is_resumed: args.resume,
+        keeps_stores: args.keep,
     };
     carry_out(&experiment, args.json)
 }
@@ -418,57 +431,6 @@ fn load(rate: Option<f64>, of_max: Option<f64>, arrival: Option<Arrival>) -> Res
     Ok(Some(Load { model: LoadModel::Open, rate, of_max, arrival, ..Load::default() }))
 }
 
-/// What the phases ask of an engine beyond single reads, writes and scans, and the operation that does.
-fn needs(steps: &[Step]) -> Vec<(Feature, &'static str)> {
-    let any = |share: fn(&Mix) -> f64| {
-        steps.iter().any(|step| share(&step.workload.phases[step.phase].mix) > 0.0)
-    };
-    let needs = [
-        (Feature::RangeDeletes, "delete_range", any(|mix| mix.delete_range)),
-        (Feature::Batches, "batch", any(|mix| mix.batch)),
-    ];
-    needs.into_iter().filter(|need| need.2).map(|(feature, op, _)| (feature, op)).collect()
-}
-
-/// The targets that can do `durability` and what the workload `needs`. One that cannot is left out of `all` with a note, and refused where it
-/// was named: all targets of an experiment have the same class, or their numbers could not be compared.
-fn offering(
-    targets: Vec<Target>,
-    durability: Durability,
-    needs: &[(Feature, &str)],
-    memory_bytes: u64,
-    is_all: bool,
-) -> Result<Vec<Target>> {
-    let mut able = Vec::new();
-    for target in targets {
-        let request = EngineRequest { memory_bytes, choices: &target.choices };
-        let capabilities = engine(&target.engine)?.build(&request)?.capabilities();
-        if let Some((_, op)) = needs.iter().find(|(feature, _)| !capabilities.has(*feature)) {
-            let what = format!("{} cannot do the operation `{op}` of this workload", target.engine);
-            if !is_all {
-                return Err(usage(what));
-            }
-            out::error(&format!("{what}: left out"));
-            continue;
-        }
-        if capabilities.offers(durability) {
-            able.push(target);
-            continue;
-        }
-        let what = format!("{} does not offer durability `{durability}`", target.engine);
-        if !is_all {
-            let offered: Vec<String> =
-                capabilities.durabilities().iter().map(|class| format!("`{class}`")).collect();
-            let first = capabilities.durabilities().first();
-            let give =
-                first.map_or(String::new(), |class| format!("; give `--durability {class}`"));
-            return Err(usage(format!("{what}, only {}{give}", offered.join(", "))));
-        }
-        out::error(&format!("{what}: left out"));
-    }
-    Ok(able)
-}
-
 fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
     let prepared = experiment::prepare(experiment)?;
     let mut progress = Progress::new(experiment, is_json);
@@ -487,19 +449,35 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
         experiment.durability,
         experiment.dir.display(),
     ));
-    if experiment.is_resumed {
+    if experiment.is_resumed && !prepared.is_resumed() {
+        let dir = experiment.dir.display();
+        progress
+            .line(&format!("--resume: {dir} holds no experiment to go on with: it is begun anew"));
+    }
+    if prepared.is_resumed() {
         progress.line(&format!("resumed: {} done before", many(prepared.done(), "run")));
         for why in prepared.again() {
             progress.line(&format!("done again, for it failed: {why}"));
         }
     }
-    let outcome = experiment::run(experiment, prepared, &mut progress)?;
+    let stores = prepared.stores_kept();
+    let outcome = experiment::run(experiment, prepared, &mut progress);
+    let tell_kept = || {
+        for store in stores.iter().filter(|store| store.exists()) {
+            let line = format!("kept: {}", store.display());
+            if is_json { out::error(&line) } else { out::line(&line) }
+        }
+    };
+    let outcome = outcome.inspect_err(|_| tell_kept())?;
     if is_json {
         let rows: Vec<_> = outcome.stored.rows().collect();
         out::line(&serde_json::to_string_pretty(&rows)?);
+        let warnings = distrust::warnings(&outcome.stored);
+        warnings.iter().for_each(|what| out::error(&format!("warning: {what}")));
     } else {
         table::show(&outcome.stored, &experiment.dir);
     }
+    tell_kept();
     failed(&outcome.failures)?;
     valid(&outcome.stored)
 }
@@ -528,6 +506,14 @@ fn failed(failures: &[String]) -> Result<()> {
 
 /// The experiment in a directory that more is to be written to.
 fn stored(dir: &Path) -> Result<Stored> {
+    if !Note::exists(dir) {
+        let note = dir.join("experiment.json");
+        return Err(usage(format!(
+            "{} holds no experiment ({} is missing): give a directory that `run` wrote its results to, as results/quick",
+            dir.display(),
+            note.display()
+        )));
+    }
     let stored = Stored::read(dir).map_err(|error| usage(format!("{error:#}")))?;
     guard::check_writable(dir)?;
     Ok(stored)
@@ -553,12 +539,7 @@ fn plot_kinds() -> String {
     format!("Kinds:{}", Kind::ALL.map(line).concat())
 }
 
-fn plot(name: &str, dirs: &[PathBuf]) -> Result<()> {
-    let Some(kind) = Kind::ALL.into_iter().find(|kind| kind.name() == name) else {
-        let hint = nearest(name, Kind::ALL.map(Kind::name));
-        let hint = hint.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
-        return Err(usage(format!("no plot is called `{name}`{hint}")));
-    };
+fn plot(kind: Kind, dirs: &[PathBuf]) -> Result<()> {
     for dir in dirs {
         let stored = stored(dir)?;
         let drawn = plot::draw_kind(&stored, dir, kind)?;
@@ -569,7 +550,7 @@ fn plot(name: &str, dirs: &[PathBuf]) -> Result<()> {
                 false => String::new(),
             };
             let (dir, needs) = (dir.display(), kind.needs());
-            return Err(usage(format!("{dir}: {name} needs {needs}{short}")));
+            return Err(usage(format!("{dir}: {} needs {needs}{short}", kind.name())));
         }
         for one in drawn {
             out::line(&dir.join("plots").join(one.stem + ".png").display().to_string());

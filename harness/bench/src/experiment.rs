@@ -7,7 +7,7 @@
 //! 4. Put the rows of all runs into one `summary.csv`, their comparison into `ratios.csv`; draw plots; write the report.
 //!
 //! A run that fails does not end the experiment, but the experiment has then failed. A signal does end it: what
-//! finished is kept, the store of the run under way is removed.
+//! finished is kept, the store of the run under way is removed unless stores are to be kept.
 
 use crate::guard::{self, DirLock};
 use crate::interrupt::Interrupts;
@@ -56,6 +56,8 @@ pub(crate) struct Experiment {
     pub(crate) baseline: String,
     /// What an earlier bench left of this experiment is kept.
     pub(crate) is_resumed: bool,
+    /// Stores stay, each in its run's directory.
+    pub(crate) keeps_stores: bool,
 }
 
 impl Target {
@@ -81,6 +83,8 @@ pub(crate) struct Prepared {
     done: BTreeSet<String>,
     /// A sentence for each run that failed before and is to be done again.
     again: Vec<String>,
+    /// Whether there was an experiment to go on with.
+    is_resumed: bool,
     _lock: DirLock,
 }
 
@@ -88,6 +92,16 @@ impl Prepared {
     /// How many runs need not be done again.
     pub(crate) fn done(&self) -> usize {
         self.done.len()
+    }
+
+    /// Where the stores are that are to be kept, once their runs have begun.
+    pub(crate) fn stores_kept(&self) -> Vec<PathBuf> {
+        self.plans.iter().filter(|plan| plan.keeps_store).map(RunPlan::store).collect()
+    }
+
+    /// Whether it goes on with an experiment that was there.
+    pub(crate) fn is_resumed(&self) -> bool {
+        self.is_resumed
     }
 
     /// Why runs failed that are done again: a sentence for each.
@@ -120,7 +134,9 @@ pub(crate) fn prepare(experiment: &Experiment) -> Result<Prepared> {
         runs: plans.iter().map(Planned::of).collect(),
     };
     let (mut done, mut again) = (BTreeSet::new(), Vec::new());
-    if experiment.is_resumed && Note::exists(&experiment.dir) {
+    let is_resumed = experiment.is_resumed && Note::exists(&experiment.dir);
+    if is_resumed {
+        plans.iter().try_for_each(check_kept)?;
         let kept = keep(&experiment.dir, &note, &mut again)?;
         done.extend(kept.runs.iter().map(|run| run.manifest.run_id.clone()));
         // The note stays as it was; what it is compared with is asked anew each time.
@@ -128,7 +144,7 @@ pub(crate) fn prepare(experiment: &Experiment) -> Result<Prepared> {
     } else {
         clear(&experiment.dir)?;
     }
-    Ok(Prepared { note, plans, done, again, _lock: lock })
+    Ok(Prepared { note, plans, done, again, is_resumed, _lock: lock })
 }
 
 /// Runs everything that is not done.
@@ -256,11 +272,20 @@ fn keep(dir: &Path, wanted: &Note, again: &mut Vec<String>) -> Result<Stored> {
     let cannot = |why: String| {
         usage(format!("--resume: {} holds {why}; leave --resume out to begin anew", dir.display()))
     };
-    let explained = |what: &str, error: anyhow::Error| match error.is::<Usage>() {
+    // One run that is damaged can be done again alone.
+    let damaged = |run: &Path, error: anyhow::Error| match error.is::<Usage>() {
         true => error,
-        false => cannot(format!("{what}: {error:#}")),
+        false => {
+            let run = run.display();
+            let remedy =
+                "remove that folder and give --resume again, or leave --resume out to begin anew";
+            usage(format!("--resume: the run in {run} is damaged ({error:#}): {remedy}"))
+        }
     };
-    let note = Note::read(dir).map_err(|error| explained("no experiment", error))?;
+    let note = Note::read(dir).map_err(|error| match error.is::<Usage>() {
+        true => error,
+        false => cannot(format!("no experiment: {error:#}")),
+    })?;
     if let Some(how) = note.difference(wanted) {
         return Err(cannot(format!("another experiment ({how})")));
     }
@@ -273,9 +298,12 @@ fn keep(dir: &Path, wanted: &Note, again: &mut Vec<String>) -> Result<Stored> {
             unfit.push(run);
             continue;
         }
-        let manifest = Manifest::read(&run).map_err(|error| explained("a damaged run", error))?;
+        let manifest = Manifest::read(&run).map_err(|error| damaged(&run, error))?;
         match manifest.status.state.as_str() {
-            OK if manifest.build == build => {}
+            OK if manifest.build == build => {
+                let mut alone = Stored::of(note.clone(), Vec::new());
+                alone.take(&run).map_err(|error| damaged(&run, error))?;
+            }
             OK => {
                 let why = "runs of another build, which cannot be compared with this one's";
                 return Err(cannot(why.into()));
@@ -292,7 +320,19 @@ fn keep(dir: &Path, wanted: &Note, again: &mut Vec<String>) -> Result<Stored> {
         fs::remove_dir_all(&run).with_context(|| format!("removing {}", run.display()))?;
     }
     let _ = fs::remove_dir_all(dir.join("data"));
-    Stored::read(dir).map_err(|error| explained("a damaged run", error))
+    Stored::read(dir).map_err(|error| cannot(format!("{error:#}")))
+}
+
+/// Whether a run that is not done again has the store that is to be kept.
+fn check_kept(plan: &RunPlan) -> Result<()> {
+    let is_missed = plan.keeps_store && Manifest::exists(&plan.dir) && !plan.store().exists();
+    if is_missed && Manifest::read(&plan.dir)?.status.state == OK {
+        return Err(usage(format!(
+            "--keep: the store of {} was removed when its run ended; leave --keep or --resume out",
+            plan.run_id
+        )));
+    }
+    Ok(())
 }
 
 /// Removes what an earlier experiment left in the directory, and nothing else.
@@ -375,7 +415,7 @@ fn run_child(
         return Err(anyhow!(why));
     }
     // The child could neither say how it ended nor remove its store.
-    let _ = fs::remove_dir_all(&plan.data_dir);
+    let _ = plan.remove_store();
     if interrupts.exit_code().is_some() {
         return Manifest::close(&plan.dir, INTERRUPTED, "the bench was told to stop".into());
     }

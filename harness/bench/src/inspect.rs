@@ -4,6 +4,8 @@
 //! `nori_lsm::dump_manifest`); here they become lines or JSON. Nothing is opened for writing and no lock is taken, so the
 //! store may be open; what is being written then may look torn.
 //!
+//! What a file alone and the log beside it cannot tell is named as left to an opening, so that no damage here is not taken for a whole store.
+//!
 //! Checksums cover a file's number, which is in its name: a file that was renamed cannot be read. Damage is shown, each with
 //! its file and offset, what can be read is shown all the same, and the command ends with 1.
 
@@ -28,6 +30,18 @@ pub(crate) enum Kind {
     Manifest,
 }
 
+impl Kind {
+    const ALL: [Self; 3] = [Self::Table, Self::Wal, Self::Manifest];
+
+    fn extension(self) -> &'static str {
+        match self {
+            Self::Table => "table",
+            Self::Wal => "wal",
+            Self::Manifest => "manifest",
+        }
+    }
+}
+
 /// What is to be shown.
 pub(crate) struct Inspect {
     pub(crate) kind: Kind,
@@ -36,6 +50,13 @@ pub(crate) struct Inspect {
     pub(crate) limit: usize,
     pub(crate) is_json: bool,
 }
+
+/// What is not looked at here.
+const LEFT_OF_TABLE: &str = "whether a manifest names it";
+const LEFT_OF_WAL: &str =
+    "whether segments before and behind it are there, whether its groups hold operations";
+const LEFT_OF_MANIFEST: &str =
+    "whether CURRENT names it, whether its tables are there, the log (whose torn bytes it counts)";
 
 /// A dump as a value, and its damage.
 type Shown = (Value, Vec<String>);
@@ -68,11 +89,15 @@ pub(crate) fn inspect(inspect: &Inspect) -> Result<()> {
 
 /// The folder of a file and the number in its name.
 fn place(kind: Kind, path: &Path) -> Result<(&Path, u64)> {
-    let extension = match kind {
-        Kind::Table => "table",
-        Kind::Wal => "wal",
-        Kind::Manifest => "manifest",
-    };
+    let extension = kind.extension();
+    let named = path.extension().and_then(|named| named.to_str());
+    let other = Kind::ALL.map(Kind::extension).into_iter().find(|of| Some(*of) == named);
+    if let Some(other) = other.filter(|other| *other != extension) {
+        let path = path.display();
+        return Err(usage(format!(
+            "{path} is not called NUMBER.{extension} but as a file of another kind: give `inspect {other} {path}`"
+        )));
+    }
     let stem = path.file_name().and_then(|name| name.to_str());
     let stem = stem.and_then(|name| name.strip_suffix(extension)?.strip_suffix('.'));
     let number = stem.and_then(|stem| stem.parse().ok());
@@ -139,6 +164,7 @@ fn table(dir: &Path, number: u64, limit: usize) -> nori_kv::Result<Shown> {
             "seqnos": fragment.seqnos.iter().map(|seqno| seqno.value()).collect::<Vec<_>>(),
         })).collect::<Vec<_>>(),
         "entries": entries,
+        "left_to_opening": LEFT_OF_TABLE,
         "damage": damage,
     });
     Ok((value, damage))
@@ -181,6 +207,7 @@ fn segment(dir: &Path, number: u64, limit: usize) -> Result<Shown, nori_wal::Wal
         "behind": dump.behind,
         "sealed_at": dump.sealed_at,
         "groups": groups,
+        "left_to_opening": LEFT_OF_WAL,
         "damage": damage,
     });
     Ok((value, damage))
@@ -206,9 +233,11 @@ fn manifest(dir: &Path, number: u64, limit: usize) -> nori_kv::Result<Shown> {
         "bytes": dump.bytes,
         "end": dump.end,
         "torn_bytes": dump.torn_bytes,
+        "mark": { "manifest": dump.marked.0, "bytes": dump.marked.1 },
         "edits_read": dump.edits.len(),
         "tree": dump.tree.iter().map(run).collect::<Vec<_>>(),
         "edits": edits.collect::<Vec<_>>(),
+        "left_to_opening": LEFT_OF_MANIFEST,
         "damage": damage,
     });
     Ok((value, damage))

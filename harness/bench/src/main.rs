@@ -12,7 +12,7 @@
 //! | `generate` | the operations of a workload, without an engine |
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
 //! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
-//! | `distrust` | which figures of a valid run are the harness's own all the same |
+//! | `distrust` | which figures of a valid run are the queue's, or the harness's own all the same |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
 //! | `soak`, `inspect` | trials of the engine, its files; no measuring |
 //! | `doctor` | whether the machine is fit to measure on |

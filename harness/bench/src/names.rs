@@ -6,7 +6,7 @@ use crate::ratios::baselines;
 use crate::{Usage, out};
 use anyhow::{Context, Result};
 use nori_workloads::{
-    Arrival, BUILT_IN, Dialect, Overrides, PhaseKind, Workload, built_in, nearest,
+    Arrival, BUILT_IN, Dialect, Overrides, PhaseKind, THREADS_MAX, Workload, built_in, nearest,
 };
 use norikv_parts::{
     Choice, EngineRequest, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Role, engine, engines,
@@ -64,7 +64,7 @@ pub(crate) fn imported_steps(
         path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned());
     let plain = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '-' };
     let name: String = stem.chars().map(plain).collect();
-    let imported = Workload::import(&origin, &name, &text, dialect)
+    let imported = Workload::import(&origin, &name, &text, dialect, overrides)
         .map_err(|error| usage(error.to_string()))?;
     imported.notes.iter().for_each(|note| out::error(&format!("note: {note}")));
     steps_of(imported.workload, overrides)
@@ -107,7 +107,12 @@ pub(crate) fn targets(
     choices: &[Choice],
     memory_bytes: u64,
 ) -> Result<Vec<Target>> {
-    for (n, (seam, _)) in choices.iter().enumerate() {
+    for (n, (seam, part)) in choices.iter().enumerate() {
+        if seam == "engine" {
+            return Err(usage(format!(
+                "-s engine={part}: an engine is not chosen like its parts: give --engine {part}"
+            )));
+        }
         if choices[..n].iter().any(|(other, _)| other == seam) {
             return Err(usage(format!("-s chooses {seam} twice")));
         }
@@ -285,9 +290,11 @@ pub(crate) fn parse_arrival(text: &str) -> Result<Arrival, String> {
     })
 }
 
-/// A number of client threads; what a workload takes is checked with the workload.
+/// A number of client threads.
 pub(crate) fn parse_threads(text: &str) -> Result<u32, String> {
-    parse_number(text)?.try_into().map_err(|_| format!("`{text}` is too large"))
+    let threads = parse_number(text)?;
+    let fitting = u32::try_from(threads).ok().filter(|threads| *threads <= THREADS_MAX);
+    fitting.ok_or_else(|| format!("`{text}` is too many: the most is {THREADS_MAX}"))
 }
 
 /// A number of blocks.

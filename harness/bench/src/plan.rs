@@ -34,11 +34,17 @@ pub(crate) struct RunPlan {
     pub(crate) is_reference: bool,
     /// Where the results go.
     pub(crate) dir: PathBuf,
-    /// Where the store is; removed after the run.
+    /// Where the store is; removed after the run, unless it is the run's own directory.
     pub(crate) data_dir: PathBuf,
+    /// Whether the store stays, in the run's own directory.
+    #[serde(default)]
+    pub(crate) keeps_store: bool,
     /// The command that started it all.
     pub(crate) argv: Vec<String>,
 }
+
+/// The directory of the engine's files, in a run's directory if they are kept.
+const STORE: &str = "store";
 
 /// The name of phases that are not recorded.
 pub(crate) const WARMUP: &str = "warmup";
@@ -58,6 +64,20 @@ impl RunPlan {
     pub(crate) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read(path).with_context(|| format!("reading {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("{} is no plan", path.display()))
+    }
+
+    /// Where the engine's files are.
+    pub(crate) fn store(&self) -> PathBuf {
+        self.data_dir.join(STORE)
+    }
+
+    /// Removes the store, if it is not to stay.
+    pub(crate) fn remove_store(&self) -> Result<()> {
+        if self.keeps_store {
+            return Ok(());
+        }
+        let dir = &self.data_dir;
+        std::fs::remove_dir_all(dir).with_context(|| format!("removing {}", dir.display()))
     }
 }
 

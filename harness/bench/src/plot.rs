@@ -20,9 +20,11 @@ use crate::course::{Course, SECONDS_MIN};
 use crate::plan::file_name;
 use crate::stored::{Cell, Stored};
 use anyhow::{Context, Result, anyhow};
+use nori_workloads::nearest;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
 /// A PNG has so many pixels for each unit of the SVG.
 const PNG_SCALE: f64 = 2.0;
@@ -56,6 +58,22 @@ pub(crate) enum Kind {
     ThroughputOverTime,
     LevelsOverTime,
     Amplification,
+}
+
+impl FromStr for Kind {
+    type Err = String;
+
+    fn from_str(text: &str) -> std::result::Result<Self, String> {
+        Self::ALL.into_iter().find(|kind| kind.name() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::name);
+            let hint = nearest(text, known);
+            let hint = hint.map_or_else(
+                || format!(", only {}", known.join(", ")),
+                |name| format!("; did you mean `{name}`?"),
+            );
+            format!("no plot is called `{text}`{hint}")
+        })
+    }
 }
 
 impl Kind {

@@ -9,10 +9,11 @@ use crate::out;
 use crate::plan::{RunPlan, Step};
 use crate::process::Usage;
 use crate::series::Space;
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use nori_kv::{EngineStats, stat};
 use nori_workloads::{OpKind, PhaseKind, SizeKind};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -283,9 +284,41 @@ pub(crate) fn write_rows(path: &Path, rows: &[Row]) -> Result<()> {
 
 /// Reads what [`write_rows`] wrote.
 pub(crate) fn read_rows(path: &Path) -> Result<Vec<Row>> {
+    read_csv(path)
+}
+
+/// The columns of a run's files that hold words.
+const WORDS: [&str; 8] =
+    ["run_id", "experiment", "target", "workload", "phase", "op", "model", "durability"];
+
+/// Reads the rows of a file under a heading.
+///
+/// # Errors
+///
+/// One that names file and line, if a row is not what it should be. Nothing that is measured is negative, endless or no number:
+/// means and plots would be so, too, and not look damaged.
+pub(crate) fn read_csv<T: DeserializeOwned>(path: &Path) -> Result<Vec<T>> {
     let mut reader =
         csv::Reader::from_path(path).with_context(|| format!("reading {}", path.display()))?;
-    reader.deserialize().collect::<Result<_, _>>().with_context(|| path.display().to_string())
+    let shown = || path.display().to_string();
+    let heading = reader.headers().with_context(shown)?.clone();
+    let mut rows = Vec::new();
+    for record in reader.records() {
+        let record = record.with_context(shown)?;
+        let line = record.position().map_or(0, csv::Position::line);
+        for (name, cell) in heading.iter().zip(&record) {
+            let is_fine = |number: f64| number.is_finite() && number >= 0.0;
+            let is_measured = || cell.parse().is_ok_and(is_fine);
+            ensure!(
+                cell.is_empty() || WORDS.contains(&name) || is_measured(),
+                "{}:{line}: {name} is `{cell}`: it is damaged",
+                path.display()
+            );
+        }
+        let row = record.deserialize(Some(&heading));
+        rows.push(row.with_context(|| format!("{}:{line}", path.display()))?);
+    }
+    Ok(rows)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use crate::drive::Interval;
 use crate::latency::quantile_us;
 use crate::process;
 use crate::rows::ALL;
+use crate::rows::read_csv;
 use anyhow::{Context, Result};
 use hdrhistogram::Histogram;
 use nori_kv::{EngineStats, stat};
@@ -179,9 +180,7 @@ fn read<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>> {
     if !path.exists() {
         return Ok(Vec::new());
     }
-    let mut reader =
-        csv::Reader::from_path(path).with_context(|| format!("reading {}", path.display()))?;
-    reader.deserialize().collect::<Result<_, _>>().with_context(|| path.display().to_string())
+    read_csv(path)
 }
 
 /// All series of a run. An engine without levels gets no `levels.csv`.

@@ -81,22 +81,31 @@ impl Stored {
         };
         let mut stored = Self::of(note, Vec::new());
         for entry in entries.with_context(|| format!("reading {}", path.display()))? {
-            let dir = entry.path();
-            if Manifest::exists(&dir) {
-                let run = StoredRun::read(&dir)?;
-                whole::check(&run, &stored.note)?;
-                stored.merge_latencies(&run, &dir)?;
-                stored.runs.push(run);
-            } else {
-                // A run has its manifest before any result.
-                let has_result = dir.join("summary.csv").exists();
-                ensure!(!has_result, "{} is missing", dir.join("manifest.json").display());
-            }
+            stored.take(&entry.path())?;
         }
         let is_empty = stored.runs.is_empty() && stored.note.runs.is_empty();
         ensure!(!is_empty, "{} holds no run", path.display());
         stored.runs.sort_by_key(|run| (run.manifest.block, run.manifest.position));
         Ok(stored)
+    }
+
+    /// Adds the run in `dir`, if it has begun.
+    ///
+    /// # Errors
+    ///
+    /// One that names what is missing, damaged or another experiment's.
+    pub(crate) fn take(&mut self, dir: &Path) -> Result<()> {
+        if !Manifest::exists(dir) {
+            // A run has its manifest before any result.
+            let has_result = dir.join("summary.csv").exists();
+            ensure!(!has_result, "{} is missing", dir.join("manifest.json").display());
+            return Ok(());
+        }
+        let run = StoredRun::read(dir)?;
+        whole::check(&run, &self.note)?;
+        self.merge_latencies(&run, dir)?;
+        self.runs.push(run);
+        Ok(())
     }
 
     /// These runs, without latencies.

@@ -67,6 +67,7 @@ pub(crate) fn small_plan(dir: &Path, block: u32, position: u32, target: &str) ->
         is_reference: false,
         dir: dir.join("runs").join(&run_id),
         data_dir: dir.join("data").join(&run_id),
+        keeps_store: false,
         argv: vec!["norikv-bench".into()],
         run_id,
     }

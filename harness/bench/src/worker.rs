@@ -4,7 +4,7 @@
 //! 2. For each step: run the phase, then write what it came to. While it runs, each second's row goes into its file
 //!    from this thread, which measures nothing. An open loop whose rate is a share of the maximum has that
 //!    measured first ([`offered`]); a step may also be to let the store come to rest ([`settle`]).
-//! 3. Close the store, remove its directory, write how it ended.
+//! 3. Close the store, remove its directory unless it is to be kept, write how it ended.
 //!
 //! What it says on standard output is one JSON object a line, for the parent. A phase with an error ends the
 //! run: what would come after it is not comparable.
@@ -68,12 +68,12 @@ pub(crate) fn work(path: &Path) -> Result<()> {
     guard::end_with_parent()?;
     let outcome = carry_out(&plan, &mut tell);
     // The store is removed on failure too: the disk may be full because of it.
-    let removed = std::fs::remove_dir_all(&plan.data_dir);
+    let removed = plan.remove_store();
     if let Err(error) = &outcome {
         tell(&Message::Failed { why: format!("{error:#}") });
     }
     outcome?;
-    removed.with_context(|| format!("removing {}", plan.data_dir.display()))
+    removed
 }
 
 /// Carries out a plan; the store's directory stays.
@@ -97,7 +97,7 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
         let registry = Arc::new(Registry::default());
         let parts = Parts::os(workers)?.with_meter(Arc::clone(&registry) as _);
         let clock = Arc::clone(&parts.clock);
-        let store = plan.data_dir.join("store");
+        let store = plan.store();
         let engine = factory.open(&store, parts)?;
         let events = EventLog::create(&plan.dir.join("events.jsonl"))?;
         Run {

@@ -122,16 +122,38 @@ pub fn engines() -> Vec<EngineEntry> {
     std::iter::once(ours).chain(peers).chain([model, noop]).collect()
 }
 
+/// An engine that is known and not built in.
+#[derive(Clone, Copy, Debug)]
+pub struct LeftOut {
+    /// The name in files, command lines and tables.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// The cargo feature that builds it in.
+    pub feature: &'static str,
+}
+
+/// Every engine that is not built in.
+pub fn left_out() -> Vec<LeftOut> {
+    let rows = nori_adapters::NOT_BUILT_IN.iter();
+    rows.map(|(row, feature)| LeftOut { name: row.name, about: row.about, feature }).collect()
+}
+
 /// The engine called `name`.
 ///
 /// # Errors
 ///
-/// If there is none, with the nearest name there is.
+/// If there is none, with the nearest name there is; if it is not built in, with what would do that.
 pub fn engine(name: &str) -> Result<EngineEntry, PartsError> {
-    let all = engines();
-    let found = all.iter().find(|entry| entry.name == name).copied();
-    let known = all.iter().map(|entry| entry.name);
-    found.ok_or_else(|| PartsError::unknown("engine", name, known))
+    let (all, left_out) = (engines(), left_out());
+    if let Some(entry) = all.iter().find(|entry| entry.name == name) {
+        return Ok(*entry);
+    }
+    if let Some(LeftOut { feature, .. }) = left_out.iter().find(|entry| entry.name == name) {
+        return Err(PartsError::NotBuiltIn { name: name.into(), feature });
+    }
+    let known = all.iter().map(|entry| entry.name).chain(left_out.iter().map(|entry| entry.name));
+    Err(PartsError::unknown("engine", name, known))
 }
 
 #[cfg(test)]
@@ -157,6 +179,21 @@ mod tests {
         assert_eq!(error, "no engine is called `nop`; did you mean `noop`?");
         let error = engine("zzzzz").err().unwrap().to_string();
         assert_eq!(error, "no engine is called `zzzzz`");
+    }
+
+    #[test]
+    fn an_engine_that_is_not_built_in_is_refused_with_the_feature_that_does() {
+        for name in ["rocksdb", "rocksdb:default"] {
+            let is_built_in = engines().iter().any(|entry| entry.name == name);
+            let left_out = left_out().into_iter().find(|entry| entry.name == name);
+            assert!(is_built_in != left_out.is_some(), "{name} is one of them");
+            let Some(LeftOut { feature, .. }) = left_out else { continue };
+            let error = engine(name).err().unwrap().to_string();
+            assert!(error.starts_with(&format!("{name} is not built in")), "{error}");
+            assert!(error.contains(&format!("--features {feature} ")), "{error}");
+            let error = engine("rokcsdb").err().unwrap().to_string();
+            assert_eq!(error, "no engine is called `rokcsdb`; did you mean `rocksdb`?");
+        }
     }
 
     #[test]

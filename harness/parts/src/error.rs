@@ -23,6 +23,16 @@ pub enum PartsError {
         /// What it has that is most like it.
         nearest: Option<String>,
     },
+    /// The engine is known, and this program was built without it.
+    #[error(
+        "{name} is not built in: build with the cargo feature `{feature}`, as in `cargo run --release --features {feature} -- ...`"
+    )]
+    NotBuiltIn {
+        /// The engine.
+        name: String,
+        /// The feature that builds it in.
+        feature: &'static str,
+    },
     /// The value does not fit.
     #[error("{0}")]
     Invalid(String),

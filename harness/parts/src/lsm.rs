@@ -6,7 +6,7 @@
 
 use crate::{Choice, EngineRequest, PartsError};
 use nori_kv::EngineFactory;
-use nori_lsm::{BadSetting, Components, LsmFactory, Settings, UnknownPart};
+use nori_lsm::{BadSetting, Components, LsmFactory, SettingLine, Settings, UnknownPart};
 use std::sync::Arc;
 
 pub(crate) const LSM: &str = "nori-lsm";
@@ -15,12 +15,20 @@ pub(crate) const LSM: &str = "nori-lsm";
 const SHARE: u64 = 16;
 /// The part of a seam that is none.
 const NONE: &str = "none";
-/// Seam, part, and a setting that the part does not look at. Of the strategies `tiered` counts the same runs in every level, and
-/// the others but `leveled` are defined with a number of runs of their own, and without compaction on reads.
-const IGNORED: [(&str, &str, &str); 15] = [
+/// The value of a setting that is zero, however it is written.
+const ZERO: &str = "0";
+/// A choice, and a seam or setting that says nothing beside it. Of the strategies `tiered` counts the same runs in every level, and
+/// the others but `leveled` are defined with a number of runs of their own, and without compaction on reads. (Every memtable
+/// carries the hash index, and blocks of mapped files are cached like those that were read.)
+const IGNORED: [(&str, &str, &str); 20] = [
     ("cache", NONE, CACHE),
-    ("filter", NONE, "filter_bits_per_key"),
+    (CACHE, ZERO, "cache"),
+    ("filter", NONE, "filter_budget"),
+    ("filter", NONE, FILTER_BITS),
     ("filter", NONE, "filter_prefix_bytes"),
+    (FILTER_BITS, ZERO, "filter"),
+    (FILTER_BITS, ZERO, "filter_budget"),
+    (FILTER_BITS, ZERO, "filter_prefix_bytes"),
     ("compaction", "tiered", "size_ratio"),
     ("compaction", "tiered", SEEK),
     ("compaction", "full", L0_RUNS),
@@ -37,6 +45,7 @@ const IGNORED: [(&str, &str, &str); 15] = [
 const SEEK: &str = "seek_bytes";
 const L0_RUNS: &str = "l0_runs_trigger";
 const CACHE: &str = "cache_bytes";
+const FILTER_BITS: &str = "filter_bits_per_key";
 
 /// The engine with the budget, the parts and the settings asked for.
 pub(crate) fn build(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory>, PartsError> {
@@ -46,9 +55,9 @@ pub(crate) fn build(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory
         choose(choice, &mut components, &mut settings)?;
     }
     let is_given = |name: &str| request.choices.iter().any(|(given, _)| given == name);
-    for (setting, _) in request.choices {
-        if let Some((seam, part)) = silenced_by(request.choices, setting) {
-            let what = format!("{setting} says nothing with {seam}={part}: leave one of them out");
+    for (name, _) in request.choices {
+        if let Some((by, value)) = silenced_by(request.choices, name) {
+            let what = format!("{name} says nothing with {by}={value}: leave one of them out");
             return Err(PartsError::Invalid(what));
         }
     }
@@ -64,12 +73,60 @@ pub(crate) fn build(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory
     Ok(Arc::new(LsmFactory { settings, components }))
 }
 
-/// The seam and the part among `choices` with which the setting says nothing.
-pub fn silenced_by(choices: &[Choice], setting: &str) -> Option<(&'static str, &'static str)> {
-    let is_chosen =
-        |seam: &str, part: &str| choices.iter().any(|(name, given)| name == seam && given == part);
-    let mut ignored = IGNORED.into_iter().filter(|(.., of)| *of == setting);
-    ignored.find(|(seam, part, _)| is_chosen(seam, part)).map(|(seam, part, _)| (seam, part))
+/// The choice among `choices` beside which the seam or setting called `name` says nothing.
+pub fn silenced_by(choices: &[Choice], name: &str) -> Option<(&'static str, &'static str)> {
+    let is_chosen = |by: &str, value: &str| {
+        let mut of_name = choices.iter().filter(|(chosen, _)| chosen == by);
+        of_name.any(|(_, given)| given == value || value == ZERO && is_zero(by, given))
+    };
+    let mut ignored = IGNORED.into_iter().filter(|(.., of)| *of == name);
+    ignored.find(|(by, value, _)| is_chosen(by, value)).map(|(by, value, _)| (by, value))
+}
+
+/// Whether a setting is given as zero: `0`, `0.0`, `0KiB`.
+fn is_zero(name: &str, given: &str) -> bool {
+    let mut settings = Settings::default();
+    let is_set = settings.set(name, given).is_ok();
+    is_set && settings.list().iter().any(|(known, value)| known == name && value == ZERO)
+}
+
+/// A setting of our engine, and what it is and may be.
+#[derive(Clone, Debug)]
+pub struct Setting {
+    /// The name in files and command lines.
+    pub name: &'static str,
+    /// One line for people.
+    pub about: &'static str,
+    /// What it is with that memory if nothing is chosen.
+    pub default: f64,
+    /// The least that it may be.
+    pub min: u64,
+    /// The most.
+    pub max: u64,
+    /// Whether it is a number of bytes.
+    pub is_bytes: bool,
+}
+
+/// Every setting of our engine that may be chosen, with its default in an engine of so much memory.
+///
+/// # Errors
+///
+/// If the memory is too little or too much for an engine.
+pub fn settings(memory_bytes: u64) -> Result<Vec<Setting>, PartsError> {
+    let request = EngineRequest { memory_bytes, choices: &[] };
+    let values = crate::engine(LSM)?.build(&request)?.settings();
+    let of_line = |line: &SettingLine| {
+        let value = values.iter().find(|(name, _)| name == line.name);
+        Some(Setting {
+            name: line.name,
+            about: line.about,
+            default: value?.1.parse().ok()?,
+            min: *line.bounds().start(),
+            max: *line.bounds().end(),
+            is_bytes: line.is_bytes(),
+        })
+    };
+    Ok(Settings::lines().iter().filter_map(of_line).collect())
 }
 
 /// Whether there is such a part or setting.
@@ -128,7 +185,7 @@ fn within_budget(settings: &Settings, is_cache_given: bool) -> Result<(), PartsE
     )))
 }
 
-/// Bytes as they may be given: in the largest unit that divides them.
+/// Bytes for people: in the largest unit that divides them.
 fn shown(bytes: u64) -> String {
     let units = [(40, "TiB"), (30, "GiB"), (20, "MiB"), (10, "KiB")];
     let fits = |(shift, _): &(u32, &str)| bytes > 0 && bytes.trailing_zeros() >= *shift;
@@ -155,6 +212,23 @@ mod tests {
 
     fn cache_of(settings: &[Choice]) -> u64 {
         settings.iter().find(|(name, _)| name == CACHE).unwrap().1.parse().unwrap()
+    }
+
+    #[test]
+    fn every_setting_is_listed_with_the_default_that_an_engine_of_that_memory_has() {
+        for memory in [MIB, 16 * MIB, 256 * MIB] {
+            let built = settings(memory, &[]).unwrap();
+            let listed = super::settings(memory).unwrap();
+            assert_eq!(listed.len(), Settings::lines().len(), "none is left out");
+            for Setting { name, default, min, max, .. } in listed {
+                assert!(
+                    built.contains(&(name.to_owned(), default.to_string())),
+                    "{name} {default}"
+                );
+                assert!((min as f64..=max as f64).contains(&default), "{name} {default}");
+            }
+        }
+        assert!(super::settings(MIB - 1).is_err());
     }
 
     #[test]
@@ -203,10 +277,13 @@ mod tests {
             assert!(settings(16 * MIB, &[("filter", "bloom"), (setting, "8")]).is_ok());
         }
         let parts = Components::list();
-        let exists = |(seam, part, _): (&str, &str, &str)| {
-            parts.iter().any(|line| line.seam == seam && line.name == part)
+        let exists = |(by, value, name): (&str, &str, &str)| {
+            let is_setting = |name: &str| Settings::lines().iter().any(|line| line.name == name);
+            let is_part = parts.iter().any(|line| line.seam == by && line.name == value);
+            (is_part || value == ZERO && is_setting(by))
+                && (is_setting(name) || parts.iter().any(|line| line.seam == name))
         };
-        assert!(IGNORED.into_iter().all(exists), "each is a part that may be chosen");
+        assert!(IGNORED.into_iter().all(exists), "each is something that may be chosen");
         for line in parts.iter().filter(|line| line.seam == "compaction") {
             let ignored = match line.name {
                 "leveled" => None,
@@ -217,6 +294,46 @@ mod tests {
                 let built = settings(16 * MIB, &[("compaction", line.name), (setting, "4")]);
                 assert_eq!(built.is_err(), ignored == Some(setting), "{}: {built:?}", line.name);
             }
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_beside_no_filter_or_no_cache_is_refused_only_where_both_were_asked_for() {
+        let refused = |choices: &[(&str, &str)]| settings(16 * MIB, choices).unwrap_err();
+        for (choices, words) in [
+            (
+                [("filter", "none"), ("filter_budget", "monkey")],
+                "filter_budget says nothing with filter=none",
+            ),
+            (
+                [("filter_budget", "uniform"), ("filter", "none")],
+                "filter_budget says nothing with filter=none",
+            ),
+            (
+                [("filter_bits_per_key", "0.0"), ("filter_budget", "monkey")],
+                "filter_budget says nothing with filter_bits_per_key=0",
+            ),
+            (
+                [("filter_prefix_bytes", "8"), ("filter_bits_per_key", "0")],
+                "filter_prefix_bytes says nothing with filter_bits_per_key=0",
+            ),
+            (
+                [("filter", "bloom"), ("filter_bits_per_key", "0")],
+                "filter says nothing with filter_bits_per_key=0",
+            ),
+            ([("cache", "lru"), ("cache_bytes", "0KiB")], "cache says nothing with cache_bytes=0"),
+        ] {
+            assert_eq!(refused(&choices), format!("{words}: leave one of them out"));
+        }
+        for choice in [("filter", "none"), ("filter_bits_per_key", "0"), ("cache_bytes", "0")] {
+            assert!(settings(16 * MIB, &[choice]).is_ok(), "{choice:?} beside what is the default");
+        }
+        for both in [
+            [("memtable", "vector"), ("memtable_index", "hash")],
+            [("cache", "lru"), ("access", "mmap")],
+            [("filter_budget", "monkey"), ("filter_bits_per_key", "0.5")],
+        ] {
+            assert!(settings(16 * MIB, &both).is_ok(), "{both:?} both do something");
         }
         let without = settings(16 * MIB, &[("cache", "none")]).unwrap();
         assert_eq!(cache_of(&without), 0, "what is not there takes nothing");

@@ -5,7 +5,7 @@ use super::*;
 const LEAST: &str = "recordcount=1000\noperationcount=500\n";
 
 fn import(dialect: Dialect, more: &str) -> Imported {
-    Workload::import("w", "w", &format!("{LEAST}{more}"), dialect)
+    Workload::import("w", "w", &format!("{LEAST}{more}"), dialect, &Overrides::default())
         .unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -15,7 +15,7 @@ fn run(more: &str) -> Phase {
 
 fn refusal(dialect: Dialect, more: &str) -> String {
     let text = format!("{LEAST}{more}");
-    Workload::import("w", "w", &text, dialect).expect_err(more).to_string()
+    Workload::import("w", "w", &text, dialect, &Overrides::default()).expect_err(more).to_string()
 }
 
 #[test]
@@ -39,6 +39,30 @@ fn weights_that_do_not_sum_to_one_are_weights_and_a_note_says_so() {
     assert!(imported.notes[0].contains("sum to 2, with readproportion=0.95 by default"));
     // Twice the inserts that are expected are kept free, as in YCSB, and by the weight as it stands.
     assert_eq!(imported.workload.keys.max_new, 1_000);
+}
+
+#[test]
+fn a_command_line_completes_what_a_file_leaves_out_and_changes_nothing_that_it_says() {
+    let given = Overrides { records: Some(70), ops: Some(900), ..Overrides::default() };
+    let of = |text: &str, overrides: &Overrides, dialect| {
+        Workload::import("w", "w", text, dialect, overrides).map(|imported| imported.workload)
+    };
+    let empty =
+        of("insertproportion=1\nreadproportion=0\nupdateproportion=0", &given, Dialect::Ycsb);
+    let empty = empty.unwrap();
+    assert_eq!((empty.keys.records, empty.keys.max_new), (70, 1_800), "as with operationcount=900");
+    assert_eq!((empty.phases[1].ops, empty.phases[1].duration), (Some(900), None));
+    let full = of(LEAST, &given, Dialect::Ycsb).unwrap();
+    assert_eq!((full.keys.records, full.phases[1].ops), (1_000, Some(500)));
+    let span = Span(std::time::Duration::from_millis(300));
+    let timed = Overrides { duration: Some(span), ..Overrides::default() };
+    let timed = of("recordcount=5\nwarmuptime=10", &timed, Dialect::GoYcsb).unwrap();
+    assert_eq!((timed.phases[2].ops, timed.phases[2].duration), (None, Some(span)));
+    let error = of("recordcount=5", &Overrides::default(), Dialect::Ycsb).unwrap_err().to_string();
+    assert!(error.ends_with("add one, or give --ops or --duration"), "{error}");
+    let error =
+        of("operationcount=5", &Overrides::default(), Dialect::Ycsb).unwrap_err().to_string();
+    assert!(error.ends_with("add it, or give --records"), "{error}");
 }
 
 #[test]
@@ -70,7 +94,10 @@ fn keys_values_and_times_are_read() {
     let size = import(Dialect::Ycsb, text).workload.values.size;
     assert_eq!((size.min, size.max), (Some(3), Some(9)));
     let text = "recordcount=5\nmaxexecutiontime=90";
-    let phase = &Workload::import("w", "w", text, Dialect::Ycsb).unwrap().workload.phases[1];
+    let phase = &Workload::import("w", "w", text, Dialect::Ycsb, &Overrides::default())
+        .unwrap()
+        .workload
+        .phases[1];
     assert_eq!((phase.ops, phase.duration.unwrap().0.as_secs()), (None, 90));
     assert_eq!(run("deleteproportion=0.1\nreadproportion=0.85").mix.delete, 0.1);
 }
@@ -106,7 +133,9 @@ fn a_warm_up_of_go_ycsb_is_the_run_for_a_time_that_is_not_recorded() {
     assert_eq!((warm_up.mix, warm_up.pick, &warm_up.load), (run.mix, run.pick, &run.load));
     assert_eq!(import(Dialect::GoYcsb, "warmuptime=0").workload.phases.len(), 2);
     let text = "recordcount=5\nmaxexecutiontime=90\nwarmuptime=10";
-    let error = Workload::import("w", "w", text, Dialect::GoYcsb).unwrap_err().to_string();
+    let error = Workload::import("w", "w", text, Dialect::GoYcsb, &Overrides::default())
+        .unwrap_err()
+        .to_string();
     assert!(error.starts_with("w:3: warmuptime: beside maxexecutiontime"), "{error}");
     let error = refusal(Dialect::Ycsb, "warmuptime=10");
     assert_eq!(error, "w:3: ycsb has no property `warmuptime`; --dialect go-ycsb has");
@@ -182,7 +211,9 @@ fn what_cannot_be_honoured_is_refused_at_its_line_with_the_reason() {
         let message = refusal(dialect, more);
         assert!(message.starts_with("w:3: ") && message.contains(words), "{message}");
     }
-    let nothing = Workload::import("w", "w", "", Dialect::Ycsb).unwrap_err().to_string();
+    let nothing = Workload::import("w", "w", "", Dialect::Ycsb, &Overrides::default())
+        .unwrap_err()
+        .to_string();
     assert!(nothing.starts_with("w:1: "), "{nothing}");
 }
 

@@ -12,7 +12,8 @@ use crate::pick::hot_keys;
 const VALUE_BYTES_MAX: u64 = 1 << 26;
 /// More keys than this cannot be numbered with room to spare for inserts of every client.
 const RECORDS_MAX: u64 = 1 << 40;
-const THREADS_MAX: u32 = 1_024;
+/// No phase has more clients than this: each is a thread with its own histograms.
+pub const THREADS_MAX: u32 = 1_024;
 /// Faster than any clock here can tell one operation from the next.
 const RATE_MAX: f64 = 1e8;
 /// The longest that a phase with a duration may take.

@@ -1,6 +1,6 @@
 //! A property file, the TOML that it prints, and our own file of the same workload are one workload.
 
-use nori_workloads::{Dialect, Ledger, Op, OpStream, StreamId, Workload, built_in};
+use nori_workloads::{Dialect, Ledger, Op, OpStream, Overrides, StreamId, Workload, built_in};
 use std::sync::Arc;
 
 const FILES: [(&str, &str); 6] = [
@@ -26,7 +26,9 @@ fn stream(w: &Workload) -> Vec<Op> {
 #[test]
 fn a_property_file_its_toml_and_our_own_file_give_the_same_operations() {
     for (name, text) in FILES {
-        let imported = Workload::import(name, name, text, Dialect::Ycsb).unwrap().workload;
+        let imported = Workload::import(name, name, text, Dialect::Ycsb, &Overrides::default())
+            .unwrap()
+            .workload;
         let again = Workload::parse(name, &imported.to_toml()).unwrap();
         assert_eq!(imported, again, "{name}");
         let ours = built_in(name).unwrap().workload().unwrap();
@@ -41,7 +43,9 @@ fn a_property_file_its_toml_and_our_own_file_give_the_same_operations() {
 fn the_dialects_of_other_programs_survive_the_way_through_toml() {
     for dialect in Dialect::ALL {
         for (name, text) in FILES {
-            let imported = Workload::import(name, name, text, dialect).unwrap().workload;
+            let imported = Workload::import(name, name, text, dialect, &Overrides::default())
+                .unwrap()
+                .workload;
             let again = Workload::parse(name, &imported.to_toml()).unwrap();
             assert_eq!(stream(&imported), stream(&again), "{name} {}", dialect.name());
         }

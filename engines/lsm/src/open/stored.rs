@@ -7,7 +7,7 @@
 
 use crate::Settings;
 use crate::edit::{Edit, TableMeta};
-use crate::manifest::{self, CURRENT, manifest_name};
+use crate::manifest::{self, CURRENT, lost_end, manifest_name};
 use crate::version::{RunsOf, Version, edit_runs};
 use nori_env::Fs;
 use nori_kv::{Error, Result};
@@ -71,11 +71,8 @@ impl Stored {
             return Err(Error::corrupt(&self.dir.join(CURRENT), 0, what));
         }
         if mark > self.mark {
-            let what = format!(
-                "no edit can be read here, but the log says {} bytes were safe",
-                mark.bytes
-            );
-            return Err(self.damaged(self.mark.bytes, what));
+            let path = self.dir.join(manifest_name(self.mark.number));
+            return Err(lost_end(&path, self.mark.bytes, mark.bytes));
         }
         Ok(())
     }

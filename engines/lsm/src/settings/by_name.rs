@@ -17,6 +17,18 @@ pub struct SettingLine {
     field: fn(&mut Settings) -> Field<'_>,
 }
 
+impl SettingLine {
+    /// The least and the most that it may be.
+    pub fn bounds(&self) -> RangeInclusive<u64> {
+        self.bounds.clone()
+    }
+
+    /// Whether it is a number of bytes, and so may have a unit.
+    pub fn is_bytes(&self) -> bool {
+        matches!((self.field)(&mut Settings::default()), Field::Bytes(_) | Field::Size(_))
+    }
+}
+
 /// Where the number is, and how it is written.
 enum Field<'a> {
     Bytes(&'a mut u64),

@@ -4,20 +4,22 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use nori_workloads::nearest;
 use norikv_parts::engines;
 
-/// The sentence for `error`, without its full stop.
-pub(super) fn complaint(error: &clap::Error, commands: &[&str]) -> String {
+/// The sentence for the `error` of `args`, without its full stop.
+pub(super) fn complaint(error: &clap::Error, args: &[String], commands: &[&str]) -> String {
     let said = |kind| error.get(kind).map(words).unwrap_or_default();
     let given = said(ContextKind::InvalidValue);
-    // `--records <RECORDS>` or `[WORKLOAD]` in clap's words; the name alone is enough.
+    // `--records <RECORDS>`, `<KIND>` or `[WORKLOAD]` in clap's words; the name alone is enough.
     let arg = said(ContextKind::InvalidArg);
-    let option = arg.split([' ', '=']).next().unwrap_or_default().replace(['[', ']'], "");
+    let option = arg.split([' ', '=']).next().unwrap_or_default().replace(['[', ']', '<', '>'], "");
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let name = said(ContextKind::InvalidSubcommand);
             let known = commands.iter().copied().chain(["--help"]);
             format!("no command is called `{name}`{}", hint(nearest(&name, known)))
         }
-        ErrorKind::UnknownArgument => unknown(&option, &said(ContextKind::SuggestedArg), commands),
+        ErrorKind::UnknownArgument => {
+            unknown(&option, args, &said(ContextKind::SuggestedArg), commands)
+        }
         ErrorKind::InvalidValue if given.is_empty() => format!("{option} needs a value"),
         ErrorKind::InvalidValue => {
             let valid = said(ContextKind::ValidValue);
@@ -45,7 +47,7 @@ pub(super) fn complaint(error: &clap::Error, commands: &[&str]) -> String {
 }
 
 /// An argument that the command does not have.
-fn unknown(arg: &str, suggested: &str, commands: &[&str]) -> String {
+fn unknown(arg: &str, args: &[String], suggested: &str, commands: &[&str]) -> String {
     if !arg.starts_with('-') {
         let is_engine = engines().iter().any(|entry| entry.name == arg);
         let meant = format!("--engine {arg}");
@@ -55,7 +57,14 @@ fn unknown(arg: &str, suggested: &str, commands: &[&str]) -> String {
         );
     }
     if arg[1..].starts_with(|c: char| c.is_ascii_digit()) {
-        return format!("`{arg}` is no option, and no number here is negative");
+        // Of `--memory -1MiB` clap tells `-1`.
+        let mut pairs = args.iter().zip(args.iter().skip(1));
+        let is_value =
+            |pair: &(&String, &String)| pair.0.starts_with("--") && pair.1.starts_with(arg);
+        return match pairs.find(is_value) {
+            Some((option, value)) => format!("{option}: `{value}` is negative"),
+            None => format!("`{arg}` is no option, and no number here is negative"),
+        };
     }
     let as_command = nearest(arg.trim_start_matches('-'), commands.iter().copied());
     let meant = if suggested.is_empty() { as_command } else { Some(suggested) };

@@ -92,6 +92,7 @@ fn experiment(dir: &Path, blocks: u32) -> Result<Experiment> {
         seed: SEED,
         blocks,
         is_resumed: false,
+        keeps_stores: false,
     })
 }
 

@@ -107,6 +107,42 @@ fn a_worker_ends_when_its_bench_is_killed_and_the_report_says_what_is_missing() 
 }
 
 #[test]
+fn stores_are_kept_where_that_was_asked_for_and_inspect_reads_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = "run ycsb-a --records 3000 --ops 3000 --engine nori-lsm --engine fjall --out o";
+    let with = |more: &str| {
+        let line = format!("{run}{more}");
+        bench(&line.split(' ').collect::<Vec<_>>(), dir.path())
+    };
+    let refused = |more: &str, words: &str| {
+        let output = with(more);
+        let error = said(&output.stderr);
+        assert_eq!((output.status.code(), error.lines().count()), (Some(2), 1), "{error}");
+        assert!(error.contains(words), "{error}");
+    };
+    refused(" --engine noop --keep", "--keep: noop has no files that could be kept");
+    assert!(with("").status.success());
+    refused(" --keep --resume", "was removed when its run ended; leave --keep or --resume out");
+    let output = with(" --keep");
+    let told = said(&output.stdout);
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    let kept: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("kept: ")).collect();
+    assert_eq!(kept.len(), 2, "{told}");
+    assert!(!dir.path().join("o/data").exists());
+    let files = fs::read_dir(dir.path().join(kept[0])).unwrap().flatten();
+    let manifest = files
+        .map(|file| file.path())
+        .find(|path| path.extension().is_some_and(|extension| extension == "manifest"));
+    let manifest = manifest.unwrap().display().to_string();
+    let shown = bench(&["inspect", "manifest", &manifest], dir.path());
+    assert!(shown.status.success(), "{}{}", said(&shown.stdout), said(&shown.stderr));
+    // It is no part of the results: they are read as before, and done runs stay with their stores.
+    assert!(bench(&["report", "o"], dir.path()).status.success());
+    assert!(said(&with(" --keep --resume").stdout).contains("resumed: 2 runs done before"));
+    assert!(dir.path().join(kept[0]).exists() && dir.path().join(kept[1]).exists());
+}
+
+#[test]
 fn a_signal_keeps_what_finished_and_leaves_no_store_and_no_worker() {
     for (name, code) in [("INT", 130), ("TERM", 143)] {
         let dir = tempfile::tempdir().unwrap();

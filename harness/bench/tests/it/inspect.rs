@@ -60,6 +60,30 @@ fn every_kind_of_file_is_shown_as_lines_and_as_json() {
 }
 
 #[test]
+fn a_manifest_that_lost_its_end_is_damaged_and_what_only_an_opening_tells_is_said() {
+    let dir = sure(tempfile::tempdir());
+    let store = store(dir.path());
+    let path = file(&store, "manifest");
+    let whole = sure(fs::read(&path));
+    // The log vouches for all of it, so half a record is no torn tail.
+    sure(fs::write(&path, &whole[..whole.len() - 5]));
+    let output = bench(&["inspect", "manifest", &path], dir.path());
+    let (told, error) = (said(&output.stdout), said(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{told}{error}");
+    let words = format!("the log says {} bytes were safe", whole.len());
+    assert!(told.contains("damage: 1") && error.contains(&words), "{told}{error}");
+    let request = EngineRequest { memory_bytes: 1 << 20, choices: &[] };
+    let factory = sure(sure(engine("nori-lsm")).build(&request));
+    let opened = factory.open(&store, sure(Parts::os(1)));
+    let refused = opened.err().map(|error| error.to_string());
+    assert!(refused.as_ref().is_some_and(|error| error.contains(&words)), "{refused:?}");
+    sure(fs::write(&path, &whole));
+    let told = said(&bench(&["inspect", "manifest", &path], dir.path()).stdout);
+    assert!(told.contains("damage: 0"), "{told}");
+    assert!(told.contains("left_to_opening: whether CURRENT names it"), "{told}");
+}
+
+#[test]
 fn damage_is_named_and_the_rest_is_shown_and_what_is_no_file_of_a_store_is_refused() {
     let dir = sure(tempfile::tempdir());
     let store = store(dir.path());

@@ -5,6 +5,7 @@ mod doctor;
 mod ends;
 mod inspect;
 mod limits;
+mod open;
 mod read_only;
 mod stored;
 mod workloads;
@@ -135,7 +136,19 @@ fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
         ("--quick", "no option is called `--quick`; did you mean `quick`?"),
         ("run ycsb --record 5", "no option is called `--record`; did you mean `--records`?"),
         ("run ycsb noop", "`noop` is one argument too many; did you mean `--engine noop`?"),
-        ("report nowhere", "nowhere/experiment.json"),
+        (
+            "report nowhere",
+            "nowhere holds no experiment (nowhere/experiment.json is missing): give",
+        ),
+        ("plot wat", "KIND: no plot is called `wat`, only overview, throughput, latency, "),
+        (
+            "inspect wal 7.table",
+            "7.table is not called NUMBER.wal but as a file of another kind: give `inspect table 7.table`",
+        ),
+        (
+            "run ycsb -s engine=fjall",
+            "-s engine=fjall: an engine is not chosen like its parts: give --engine fjall",
+        ),
         ("plot latencyy o", "no plot is called `latencyy`; did you mean `latency`?"),
         ("plot levels-over-time nowhere", "nowhere/experiment.json"),
         ("plot latency", "DIRS... is missing"),
@@ -159,7 +172,11 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
         ("run ycsb -s memtable", "-s: `memtable` is not seam=name"),
         ("run ycsb --ops 5 --duration 5s", "--ops and --duration exclude each other"),
         ("run ycsb --duration 99999999999h", "is longer than a year (8760h)"),
-        ("run ycsb --duration -5s", "no number here is negative"),
+        ("run ycsb --duration -5s", "--duration: `-5s` is negative"),
+        ("run ycsb --memory -1MiB", "--memory: `-1MiB` is negative"),
+        ("run ycsb -5", "`-5` is no option, and no number here is negative"),
+        ("run ycsb --threads 100000", "--threads: `100000` is too many: the most is 1024"),
+        ("inspect table 7.table --limit 0", "--limit: `0` is not above 0"),
         ("run ycsb --memory 0", "--memory: `0` is too little: the smallest is 1MiB"),
         ("run ycsb --memory 4KB", "`KB` is no unit of bytes: KiB, MiB, GiB or TiB"),
         ("run ycsb --memory 2000GiB", "--memory: `2000GiB` is too much: the largest is 1TiB"),
@@ -262,6 +279,33 @@ fn everything_with_a_name_is_listed_with_one_line() {
     let groups: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     assert_eq!(groups[0]["seam"], "engine");
     assert!(groups[0]["parts"].as_array().unwrap().iter().all(|part| part["about"].is_string()));
+    let text = said(&bench(&["list", "setting"], dir.path()).stdout);
+    let block = "(default 4KiB, from 64 to 1MiB)";
+    assert!(
+        text.lines().next().unwrap().ends_with("defaults are those of --memory 16MiB"),
+        "{text}"
+    );
+    assert!(
+        text.lines().any(|line| line.contains("block_bytes") && line.ends_with(block)),
+        "{text}"
+    );
+    let numbers = |line: &&str| line.contains("(default ") && line.contains(", from ");
+    assert_eq!(text.lines().filter(numbers).count(), text.lines().count() - 1, "{text}");
+    let all = bench(&["list", "setting", "--json"], dir.path());
+    let all: serde_json::Value = serde_json::from_slice(&all.stdout).unwrap();
+    let of_name = |part: &&serde_json::Value| part["name"] == "filter_bits_per_key";
+    let bits = all[0]["parts"].as_array().unwrap().iter().find(of_name).unwrap();
+    assert_eq!((&bits["default"], &bits["min"], &bits["max"]), (&10.into(), &0.into(), &64.into()));
+    // What another build would have is listed with what turns it on, and named where it is asked for.
+    if !cfg!(feature = "rocksdb") {
+        let engines = said(&bench(&["list", "engine"], dir.path()).stdout);
+        let has_feature = |line: &str| line.ends_with("(not built in: cargo feature `rocksdb`)");
+        assert_eq!(engines.lines().filter(|line| has_feature(line)).count(), 2, "{engines}");
+        let all: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+        assert_eq!(all[0]["not_built_in"][0]["feature"], "rocksdb", "{all}");
+        let refused = "rocksdb is not built in: build with the cargo feature `rocksdb`";
+        assert_refused(dir.path(), &[("run ycsb-a --engine rocksdb", refused)]);
+    }
 }
 
 #[test]

@@ -133,6 +133,59 @@ fn a_run_file_that_lost_its_end_is_named() {
 }
 
 #[test]
+fn a_number_that_nothing_measures_is_refused_with_file_line_and_column() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = ended(dir.path());
+    for name in ["summary.csv", "intervals.csv"] {
+        let path = run.join(name);
+        let whole = fs::read_to_string(&path).unwrap();
+        let heading: Vec<&str> = whole.lines().next().unwrap().split(',').collect();
+        let at = heading.iter().position(|column| *column == "svc_p50_us").unwrap();
+        for wrong in ["NaN", "-1e308", "inf", "-0.5"] {
+            let mut lines: Vec<String> = whole.lines().map(str::to_owned).collect();
+            let mut cells: Vec<&str> = lines[2].split(',').collect();
+            cells[at] = wrong;
+            lines[2] = cells.join(",");
+            fs::write(&path, lines.join("\n") + "\n").unwrap();
+            let words = format!("{name}:3: svc_p50_us is `{wrong}`");
+            assert_refused(dir.path(), &["report", "o"], &[&words]);
+        }
+        fs::write(&path, whole).unwrap();
+    }
+    assert!(bench(&["report", "o"], dir.path()).status.success());
+}
+
+#[test]
+fn a_damaged_run_is_done_again_alone_when_its_folder_is_removed_as_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let two: Vec<&str> =
+        RUN.iter().copied().chain(["--engine", "nori-model", "--durability", "none"]).collect();
+    let resumed = [&two[..], &["--resume"]].concat();
+    let output = bench(&resumed, dir.path());
+    let told = said(&output.stdout);
+    assert!(output.status.success(), "{}", said(&output.stderr));
+    assert!(
+        told.contains("--resume: o holds no experiment to go on with: it is begun anew"),
+        "{told}"
+    );
+    let runs = fs::read_dir(dir.path().join("o/runs")).unwrap().flatten().map(|run| run.path());
+    let run = runs.into_iter().find(|run| run.to_string_lossy().contains("noop")).unwrap();
+    let folder = run.strip_prefix(dir.path()).unwrap().display().to_string();
+    for name in ["manifest.json", "summary.csv", "latency/01-ycsb-c-run.hlog"] {
+        let whole = fs::read(run.join(name)).unwrap();
+        fs::write(run.join(name), &whole[..whole.len() / 2]).unwrap();
+        let words =
+            [&*format!("--resume: the run in {folder} is damaged"), name, "remove that folder"];
+        assert_refused(dir.path(), &resumed, &words);
+        fs::write(run.join(name), &whole).unwrap();
+    }
+    fs::remove_dir_all(&run).unwrap();
+    let told = said(&bench(&resumed, dir.path()).stdout);
+    assert!(told.contains("resumed: 1 run done before"), "{told}");
+    assert!(run.join("summary.csv").exists());
+}
+
+#[test]
 fn a_run_that_contradicts_its_experiment_is_named_with_how() {
     let dir = tempfile::tempdir().unwrap();
     let run = ended(dir.path());

@@ -135,6 +135,30 @@ fn a_property_file_runs_as_the_toml_that_it_prints() {
 }
 
 #[test]
+fn a_property_file_without_counts_runs_with_those_of_the_command_line() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("p"), "requestdistribution=zipfian\n").unwrap();
+    fs::write(dir.path().join("r"), "recordcount=500\n").unwrap();
+    let shown = bench(&["gen", "--ycsb", "p", "--records", "500", "--ops", "60"], dir.path());
+    assert_eq!(said(&shown.stdout).lines().count(), 60, "{}", said(&shown.stderr));
+    for length in [["--ops", "700"], ["--duration", "100ms"]] {
+        let run = [&["run", "--ycsb", "r", "--engine", "noop", "--json"][..], &length[..]].concat();
+        let output = bench(&run, dir.path());
+        assert!(output.status.success(), "{}", said(&output.stderr));
+    }
+    fs::remove_dir_all(dir.path().join("results")).unwrap();
+    fs::write(dir.path().join("none"), "").unwrap();
+    let cases = [
+        ("run --ycsb none --records 5", "none:1: operationcount is missing"),
+        (
+            "gen --ycsb none --ops 5",
+            "none:1: recordcount is missing or 0: add it, or give --records",
+        ),
+    ];
+    assert_refused(dir.path(), &cases);
+}
+
+#[test]
 fn what_a_research_workload_does_is_done_and_checked_by_an_engine_of_ours() {
     let dir = tempfile::tempdir().unwrap();
     for name in
