@@ -14,3 +14,4 @@ mod parts;
 mod property;
 mod seeks;
 mod sim;
+mod versions;
