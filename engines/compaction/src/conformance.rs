@@ -23,6 +23,7 @@ pub fn strategy_keeps_its_contract(make: Make) {
         a_random_history_ends_well(make, seed);
     }
     ascending_keys_are_moved_not_merged(make);
+    small_tables_are_gathered_at_a_bounded_price(make);
     a_manual_compaction_leaves_one_run(make);
     garbage_is_no_state(make);
 }
@@ -152,16 +153,52 @@ fn decisions_survive_a_restart(make: Make, simulation: &mut Simulation, shape: &
 }
 
 fn ascending_keys_are_moved_not_merged(make: Make) {
-    let shape = Shape { buffer_bytes: 20 * ENTRY_BYTES, size_ratio: 4, ..Shape::default() };
-    let mut simulation = Simulation::new(make(&shape), &shape, ENTRY_BYTES);
-    for flush in 0..200 {
-        let writes: Vec<_> = (0..20).map(|n| (flush * 20 + n, false)).collect();
+    // Full tables, and those of memtables an eighth of that in size.
+    for tables_per_target in [1, 8] {
+        let buffer_bytes = 20 * ENTRY_BYTES;
+        let table_bytes_target = buffer_bytes * tables_per_target;
+        let shape = Shape { buffer_bytes, table_bytes_target, size_ratio: 4, ..Shape::default() };
+        let simulation = ascending(make, &shape, 200, 20);
+        let totals = simulation.totals();
+        assert!(totals.written_bytes == 0 && totals.moves > 0, "{totals:?}");
+    }
+}
+
+/// So many flushes of `entries` entries each with ascending keys, every one settled.
+fn ascending(make: Make, shape: &Shape, flushes: u64, entries: u64) -> Simulation {
+    let mut simulation = Simulation::new(make(shape), shape, ENTRY_BYTES);
+    for flush in 0..flushes {
+        let writes: Vec<_> = (0..entries).map(|n| (flush * entries + n, false)).collect();
         simulation.flush(&writes);
         assert!(simulation.settle(1_000).is_some());
     }
-    let totals = simulation.totals();
-    assert!(totals.written_bytes == 0 && totals.moves > 0, "{totals:?}");
     assert!(simulation.check().is_ok());
+    simulation
+}
+
+/// 400 flushes of one row each, beneath a target that they never reach and one that they reach often.
+fn small_tables_are_gathered_at_a_bounded_price(make: Make) {
+    const FLUSHES: u64 = 400;
+    for target_entries in [32, 100, FLUSHES * 100] {
+        let shape = Shape {
+            buffer_bytes: 20 * ENTRY_BYTES,
+            table_bytes_target: target_entries * ENTRY_BYTES,
+            ..Shape::default()
+        };
+        let simulation = ascending(make, &shape, FLUSHES, 1);
+        let tables: usize = simulation.levels().iter().map(|level| level.tables().count()).sum();
+        // Eight for each target, three of each size between one row and all of them, and what waits in levels of runs.
+        let sizes = FLUSHES.ilog(4) as usize + 1;
+        let waiting = shape.size_ratio as usize * 2;
+        let tables_max = (8 * FLUSHES / target_entries) as usize + 3 * sizes + waiting;
+        assert!(
+            tables <= tables_max,
+            "{tables} tables of {FLUSHES} rows, {target_entries} a table"
+        );
+        let amplification = simulation.totals().write_amplification();
+        let rewrites = (target_entries.min(FLUSHES)).ilog(4) as f64;
+        assert!(amplification <= 2.0 + rewrites, "a row is written {amplification} times");
+    }
 }
 
 fn a_manual_compaction_leaves_one_run(make: Make) {

@@ -106,6 +106,7 @@ fn tables_of(view: &TreeView<'_>, seed: &Seed) -> Vec<TableId> {
     let level = |level: usize| view.levels.get(level).into_iter();
     match seed {
         Seed::Table(id) => vec![*id],
+        Seed::Tables(ids) => ids.clone(),
         Seed::Level(at) => level(*at).flat_map(LevelView::tables).map(|t| t.id).collect(),
         Seed::Runs { level: at, count } => level(*at)
             .flat_map(|held| held.runs.iter().rev().take(*count))

@@ -19,6 +19,7 @@
 mod apply;
 mod compose;
 pub mod conformance;
+mod gather;
 mod granularity;
 mod layout;
 mod movement;
@@ -37,6 +38,7 @@ mod view;
 
 pub use apply::apply;
 pub use compose::{Composed, Rule};
+pub use gather::SmallTables;
 pub use granularity::{IntoNextRun, LazyIntoNext, LevelIntoNewRun};
 pub use layout::{FixedLayout, LazyLayout, LeveledLayout, TieredLayout};
 pub use movement::{LeastOverlap, RoundRobin, WholeLevel};

@@ -72,7 +72,10 @@ impl Movement for RoundRobin {
 
     fn began(&mut self, plan: &Plan) {
         let seed = plan.inputs.first().and_then(|id| self.ranked.get(id));
-        if let Some((level, key)) = seed {
+        // What stays in its level did not go.
+        if let Some((level, key)) = seed
+            && plan.out.level > usize::from(*level)
+        {
             self.cursors.insert(*level, Arc::clone(key));
         }
     }

@@ -63,6 +63,8 @@ pub enum Seed {
         /// How many.
         count: usize,
     },
+    /// Neighbours in one run.
+    Tables(Vec<TableId>),
     /// A whole level.
     Level(usize),
     /// All tables of a level that overlap a range of keys.

@@ -1,5 +1,6 @@
 //! The strategies that ship, by name.
 
+use crate::gather::SmallTables;
 use crate::granularity::{IntoNextRun, LazyIntoNext, LevelIntoNewRun};
 use crate::layout::{FixedLayout, LazyLayout, LeveledLayout, TieredLayout};
 use crate::movement::{LeastOverlap, RoundRobin, WholeLevel};
@@ -68,14 +69,16 @@ pub fn strategy(name: &str, shape: &Shape) -> Option<Box<dyn Strategy>> {
     strategies().iter().find(|entry| entry.name == name).map(|entry| (entry.make)(shape))
 }
 
-/// A strategy of rules that all cut outputs by size.
+/// A strategy of rules that all cut outputs by size; the last of them gathers what is too small for a table.
 fn composed(
     name: &'static str,
     shape: &Shape,
     layout: impl Layout + 'static,
-    rules: Vec<Rule>,
+    mut rules: Vec<Rule>,
 ) -> Composed {
     let table_bytes_target = shape.table_bytes_target;
+    let small = SmallTables { table_bytes_target };
+    rules.push(rule(small, small, small));
     let partitioner = Box::new(BySize { table_bytes_target });
     Composed { name, layout: Box::new(layout), rules, partitioner, table_bytes_target }
 }

@@ -264,11 +264,18 @@ fn check_progress(view: &TreeView<'_>, plan: &Plan, inputs: &[Located<'_>]) -> R
     let progresses = match plan.kind {
         PlanKind::Drop(_) => true,
         PlanKind::Move => goes_down,
-        // The number of runs shrinks, or data comes closer to the last level.
-        PlanKind::Merge => goes_down || runs.len() > 1,
+        // The number of runs or of tables shrinks, or data comes closer to the last level.
+        PlanKind::Merge => goes_down || runs.len() > 1 || makes_fewer_tables(plan, inputs),
         PlanKind::Rewrite => plan.why == Reason::Manual || can_drop(view, plan, inputs),
     };
     if progresses { Ok(()) } else { Err(Refusal::NoProgress) }
+}
+
+/// Whether a merge cuts its outputs so that there are fewer of them than inputs: every one but the last has the target's bytes.
+fn makes_fewer_tables(plan: &Plan, inputs: &[Located<'_>]) -> bool {
+    let bytes: u64 = inputs.iter().map(|input| input.table.bytes).sum();
+    let full = bytes.checked_div(plan.cuts.table_bytes_target).unwrap_or(0);
+    inputs.len() as u64 > full + plan.cuts.before.len() as u64 + 1
 }
 
 /// Whether rewriting the inputs in their place can make anything disappear.

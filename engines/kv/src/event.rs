@@ -42,6 +42,13 @@ pub enum Reason {
         /// The bytes of that merge.
         bytes: u64,
     },
+    /// Small tables lie side by side in a run.
+    SmallTables {
+        /// The level.
+        level: u8,
+        /// The most of them that become one table.
+        tables: u32,
+    },
     /// Neighbouring runs are of like size.
     SizeRatio {
         /// The level.
@@ -88,6 +95,7 @@ impl Reason {
             Self::RunCount { .. } => "run_count",
             Self::LevelSaturation { .. } => "level_saturation",
             Self::Seeks { .. } => "seeks",
+            Self::SmallTables { .. } => "small_tables",
             Self::SizeRatio { .. } => "size_ratio",
             Self::SpaceAmplification { .. } => "space_amplification",
             Self::TombstoneAge { .. } => "tombstone_age",
@@ -108,6 +116,9 @@ impl Reason {
             }
             Self::Seeks { level, seeks, bytes } => {
                 vec![("level", level.into()), ("seeks", seeks), ("bytes", bytes)]
+            }
+            Self::SmallTables { level, tables } => {
+                vec![("level", level.into()), ("tables", tables.into())]
             }
             Self::SizeRatio { level, runs } => vec![("level", level.into()), ("runs", runs.into())],
             Self::SpaceAmplification { percent } => vec![("percent", percent.into())],

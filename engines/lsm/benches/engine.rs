@@ -7,6 +7,7 @@
 //! * `replay-flush/<memtable>`: the same, and the flush of what was found: after it, the log is not needed any more.
 //! * `get/hit/<runs>`, `get/miss/<runs>`: every block is in the cache. Each run is asked by its filter, one or none has the key.
 //! * `cursor/<runs>`: a seek and a hundred rows, every block in the cache.
+//! * `versions/forward/<versions>`, `versions/backward/<versions>`: all rows of a memtable whose keys have so many versions each.
 //!
 //! Files in memory are copied when they are synced, so `merge` has one copy of its output in it.
 
@@ -234,5 +235,31 @@ fn reads(c: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, merge, replay, reads);
+/// A walk over [`SCAN_ROWS`] keys of many versions each, all of them in the memtable.
+fn versions(c: &mut Criterion) {
+    for versions in [1, 4, 16, 64, 1_000] {
+        let (parts, _tasks) = seeded(1, MemFs::new(), Arc::new(NullMeter));
+        let engine = factory("bptree").open(Path::new(DIR), parts).expect("opened");
+        (0..versions).for_each(|_| put(&*engine, 0..SCAN_ROWS, 1, 100));
+        for (name, is_forward) in [("forward", true), ("backward", false)] {
+            let mut group = c.benchmark_group(format!("versions/{name}"));
+            group.throughput(Throughput::Elements(SCAN_ROWS)).sample_size(20);
+            group.measurement_time(Duration::from_secs(1)).warm_up_time(Duration::from_millis(300));
+            group.bench_function(BenchmarkId::from_parameter(versions), |b| {
+                b.iter(|| {
+                    let all = KeyRange::all();
+                    let mut cursor = engine.cursor(&all, &ReadOptions::default()).expect("opened");
+                    let mut rows = 0;
+                    while if is_forward { cursor.next() } else { cursor.prev() }.expect("readable")
+                    {
+                        rows += u64::from(black_box(cursor.row()).is_some());
+                    }
+                    assert_eq!(rows, SCAN_ROWS);
+                });
+            });
+        }
+    }
+}
+
+criterion_group!(benches, merge, replay, reads, versions);
 criterion_main!(benches);

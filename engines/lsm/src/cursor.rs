@@ -4,6 +4,8 @@
 //!   is lent from where it lies.
 //! * **Backward** the newest comes last: visible versions are remembered until the key changes, so the row is a copy, and
 //!   the merge stands on the entry before the key.
+//! * **Many versions** of a key are not walked over. Past the first [`STEPS_MAX`] that do not matter the sources that stand on
+//!   the key are sought: forward to its newest visible version or behind it, backward to the newest visible one or before the key.
 
 use crate::core::Core;
 use crate::mem::Mem;
@@ -14,6 +16,10 @@ use crate::version::Run;
 use nori_kv::{Cursor, EntryCursor, EntryRef, KeyRange, Kind, Result, Row, SeqNo, Tick};
 use nori_sstable::Tally;
 use std::sync::Arc;
+
+/// Versions of one key that a cursor steps over before it seeks. A seek in a memtable was measured to take as long as seven steps, so
+/// a cursor takes at most about twice the cheaper of the two. RocksDB's `max_sequential_skip_in_iterations` is 8 as well.
+const STEPS_MAX: u32 = 8;
 
 /// One of the sequences a store consists of.
 #[expect(clippy::large_enum_variant, reason = "there are a handful, and most are runs")]
@@ -141,6 +147,8 @@ impl RowCursor {
     /// From the merge's entry on, the first row whose key is not `key` if `passes`.
     fn find_forward(&mut self, mut passes: bool) -> Result<bool> {
         let View { at, now, ref range } = self.view;
+        // Entries of `key` since the first that was looked at.
+        let mut steps = 0;
         while let Some(entry) = self.merge.entry() {
             if !range.is_below_end(entry.key) {
                 break;
@@ -154,9 +162,22 @@ impl RowCursor {
                     self.place = Place::Forward;
                     return Ok(true);
                 }
-                passes = true;
+                (passes, steps) = (true, 0);
+            } else if entry.key == self.key {
+                steps += 1;
+            } else {
+                // It is too new, and so may be thousands after it.
+                self.key.clear();
+                self.key.extend_from_slice(entry.key);
+                (passes, steps) = (false, 0);
             }
-            self.merge.next()?;
+            if steps < STEPS_MAX {
+                self.merge.next()?;
+            } else {
+                steps = 0;
+                // Sequence number zero is never written.
+                self.merge.skip_to(&self.key, if passes { SeqNo::ZERO } else { at })?;
+            }
         }
         self.place = Place::After;
         Ok(false)
@@ -165,24 +186,38 @@ impl RowCursor {
     /// From the merge's entry back, the last row.
     fn find_backward(&mut self) -> Result<bool> {
         let View { at, now, ref range } = self.view;
-        let mut candidate: Option<bool> = None;
+        // Whether `key` has a row as far as is known, once an entry was looked at; and its entries since the first.
+        let (mut candidate, mut steps) = (None, 0);
         loop {
             let entry = self.merge.entry().filter(|entry| range.start.as_slice() <= entry.key);
+            let is_same = entry.is_some_and(|entry| candidate.is_some() && entry.key == self.key);
             // Everything about the remembered key is known once another key, or none, is reached.
-            let is_other = entry.is_none_or(|entry| candidate.is_some() && entry.key != self.key);
-            if is_other && candidate == Some(true) {
+            if !is_same && candidate == Some(true) {
                 self.bytes_out += (self.key.len() + self.value.len()) as u64;
                 self.place = Place::Backward;
                 return Ok(true);
             }
             let Some(entry) = entry else { break };
             self.entries_met += 1;
-            if is_other {
-                candidate = None;
-            }
-            if entry.seqno <= at {
+            let is_visible = entry.seqno <= at;
+            if is_same {
+                steps += 1;
+            } else {
                 self.key.clear();
                 self.key.extend_from_slice(entry.key);
+                (candidate, steps) = (Some(false), 0);
+            }
+            if steps > STEPS_MAX {
+                steps = 0;
+                if is_visible {
+                    // A newer visible one may be far away, or this is the newest and is looked at again.
+                    self.merge.skip_to(&self.key, at)?;
+                } else {
+                    self.merge.skip_before(&self.key)?;
+                }
+                continue;
+            }
+            if is_visible {
                 self.value.clear();
                 self.value.extend_from_slice(entry.value);
                 candidate = Some(is_live(&entry, now) && !is_covered(&self.covers, &entry, at));

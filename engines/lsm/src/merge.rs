@@ -6,6 +6,7 @@
 //!    backward.
 //! 3. A step moves the top child and sifts it down: one or two comparisons while one child leads.
 //! 4. A change of direction puts every other child on the other side of the present entry.
+//! 5. Versions of the present key are skipped by a seek of the children that stand on it; the others stay where they are.
 
 use nori_kv::{EntryCursor, EntryRef, Result, SeqNo, WriteBatch};
 use std::cmp::Ordering;
@@ -101,6 +102,61 @@ impl<C: EntryCursor> MergeCursor<C> {
         })
     }
 
+    /// In the present direction, every child that stands on a version of `key` before `(key, seqno)` goes to the child's first entry
+    /// at or after that in internal order. `key` is the key of the present entry; backward, that entry is at or behind
+    /// `(key, seqno)`, so that no child leaves the key.
+    pub(crate) fn skip_to(&mut self, key: &[u8], seqno: SeqNo) -> Result<bool> {
+        let passed = match self.direction {
+            Direction::Forward => Ordering::Greater,
+            _ => Ordering::Less,
+        };
+        let is_passed = |at: SeqNo| at.cmp(&seqno) == passed;
+        self.skip(key, is_passed, |cursor| cursor.seek(key, seqno))
+    }
+
+    /// Backward, every child that stands on a version of `key` goes to its last entry before them. `key` is the key of the present
+    /// entry.
+    pub(crate) fn skip_before(&mut self, key: &[u8]) -> Result<bool> {
+        debug_assert_eq!(self.direction, Direction::Backward);
+        self.skip(
+            key,
+            |_| true,
+            |cursor| {
+                cursor.seek(key, SeqNo::MAX)?;
+                cursor.prev()
+            },
+        )
+    }
+
+    /// Moves the children that stand on a version of `key` that `is_passed` with `go`.
+    fn skip(
+        &mut self,
+        key: &[u8],
+        is_passed: impl Fn(SeqNo) -> bool,
+        mut go: impl FnMut(&mut C) -> Result<bool>,
+    ) -> Result<bool> {
+        // What fails midway leaves no position.
+        let mut heap = std::mem::take(&mut self.heap);
+        let direction = std::mem::replace(&mut self.direction, Direction::Nowhere);
+        let mut outcome = Ok(());
+        heap.retain(|n| {
+            let child = &mut self.children[*n as usize];
+            if outcome.is_err() || !is_passed(child.seqno) || child.key != key {
+                return true;
+            }
+            match go(&mut child.cursor) {
+                Ok(moved) => moved && child.refresh(),
+                Err(error) => {
+                    outcome = Err(error);
+                    false
+                }
+            }
+        });
+        outcome?;
+        (self.heap, self.direction) = (heap, direction);
+        Ok(self.heapify())
+    }
+
     /// Whether child `a` comes before child `b` in the present direction.
     #[inline]
     fn leads(&self, a: u32, b: u32) -> bool {
@@ -141,10 +197,15 @@ impl<C: EntryCursor> MergeCursor<C> {
             }
         }
         self.direction = direction;
+        Ok(self.heapify())
+    }
+
+    /// Makes a heap of what is in it; whether there is an entry.
+    fn heapify(&mut self) -> bool {
         for at in (0..self.heap.len() / 2).rev() {
             self.sift_down(at);
         }
-        Ok(self.settle())
+        self.settle()
     }
 
     /// Takes note of an empty heap; whether there is an entry.
@@ -231,3 +292,6 @@ impl<C: EntryCursor> EntryCursor for MergeCursor<C> {
         self.children[top as usize].cursor.entry()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 //!
 //! Records never move and never go away, so a copied address stays good without any lock. When the
 //! copied ones are used up, the cursor looks for what follows the last of them, wherever that is by
-//! then.
+//! then. What is sought among them is found there: whoever steps over versions of a key seeks near.
 
 #![expect(unsafe_code, reason = "the cursor owns the memtable whose records it reads")]
 
@@ -52,6 +52,24 @@ impl<M: Neighbours> RecordCursor<M> {
         unsafe { self.near[at].position() }
     }
 
+    /// The first of `near` at or after `(key, seqno)`, if it is the first of all. Before `near[0]` there may be others, and after
+    /// the last; between them was nothing when they were copied, and what came later need not be seen.
+    fn find_near(&self, key: &[u8], seqno: SeqNo) -> Option<usize> {
+        let is_before = |at: usize| {
+            let (own_key, own_seqno) = self.position(at);
+            own_key.cmp(key).then_with(|| seqno.cmp(&own_seqno)).is_lt()
+        };
+        let (mut before, mut found) = (0, self.near.len().checked_sub(1)?);
+        if is_before(found) || !is_before(before) {
+            return None;
+        }
+        while found - before > 1 {
+            let middle = before.midpoint(found);
+            *(if is_before(middle) { &mut before } else { &mut found }) = middle;
+        }
+        Some(found)
+    }
+
     fn look_forward(&mut self, after: Option<usize>) -> bool {
         let mut near = Vec::with_capacity(self.near.capacity());
         match after.map(|at| self.position(at)) {
@@ -77,6 +95,10 @@ impl<M: Neighbours> RecordCursor<M> {
 
 impl<M: Neighbours> EntryCursor for RecordCursor<M> {
     fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<bool> {
+        if let Some(at) = self.find_near(key, seqno) {
+            self.place = Place::On(at);
+            return Ok(true);
+        }
         let mut near = std::mem::take(&mut self.near);
         near.clear();
         self.memtable.from(key, seqno, false, &mut near);
@@ -115,5 +137,70 @@ impl<M: Neighbours> EntryCursor for RecordCursor<M> {
         let Place::On(at) = self.place else { return None };
         // SAFETY: the arena belongs to `self.memtable`, which outlives the borrow of `self`.
         Some(unsafe { self.near[at].entry() })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{BTreeMemtable, Memtable};
+    use nori_kv::Kind;
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    /// Counts how often it is asked.
+    #[derive(Default)]
+    struct Asked(BTreeMemtable, AtomicU64);
+
+    impl Neighbours for Asked {
+        fn from(&self, key: &[u8], seqno: SeqNo, beyond: bool, out: &mut Vec<Record>) {
+            self.1.fetch_add(1, Relaxed);
+            self.0.from(key, seqno, beyond, out);
+        }
+
+        fn before(&self, position: Option<(&[u8], SeqNo)>, out: &mut Vec<Record>) {
+            self.1.fetch_add(1, Relaxed);
+            self.0.before(position, out);
+        }
+    }
+
+    #[test]
+    fn what_was_copied_is_sought_without_asking_again() {
+        let memtable = Arc::new(Asked::default());
+        let seqno = |n: u64| SeqNo::new(n).unwrap();
+        for key in 0..4_u8 {
+            for n in 1..=10 {
+                let entry = EntryRef {
+                    key: &[key],
+                    seqno: seqno(n),
+                    kind: Kind::Put,
+                    expires: None,
+                    value: b"",
+                };
+                memtable.0.insert(entry);
+            }
+        }
+        let mut cursor = RecordCursor::new(Arc::clone(&memtable));
+        let at = |cursor: &RecordCursor<Asked>| cursor.entry().map(|e| (e.key[0], e.seqno.value()));
+        for is_forward in [true, false] {
+            if !is_forward {
+                cursor.seek(&[9], SeqNo::MAX).unwrap();
+            }
+            assert!(if is_forward { cursor.next() } else { cursor.prev() }.unwrap());
+            let asked = memtable.1.load(Relaxed);
+            for key in 1..4 {
+                for (sought, found) in [(99, 10), (10, 10), (7, 7), (1, 1)] {
+                    assert!(cursor.seek(&[key], seqno(sought)).unwrap());
+                    assert_eq!(at(&cursor), Some((key, found)));
+                }
+            }
+            assert!(cursor.seek(&[1], SeqNo::ZERO).unwrap() && at(&cursor) == Some((2, 10)));
+            assert!(cursor.prev().unwrap() && at(&cursor) == Some((1, 1)));
+            assert_eq!(memtable.1.load(Relaxed), asked, "forward {is_forward}");
+            // At or beyond the ends of what was copied, others may be.
+            assert!(cursor.seek(&[0], SeqNo::MAX).unwrap() && at(&cursor) == Some((0, 10)));
+            assert_eq!(memtable.1.load(Relaxed), asked + 1);
+            assert!(!cursor.seek(&[3], SeqNo::ZERO).unwrap());
+            assert_eq!(memtable.1.load(Relaxed), asked + 2);
+        }
     }
 }

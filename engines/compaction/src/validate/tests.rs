@@ -129,6 +129,21 @@ fn a_plan_changes_something() {
 }
 
 #[test]
+fn a_merge_within_a_run_makes_fewer_tables_of_it() {
+    let in_place = |inputs: &[u64], target: u64, before: &[&str]| {
+        let before = before.iter().map(|key| Arc::from(key.as_bytes())).collect();
+        let cuts = CutRule { table_bytes_target: target, before };
+        refusal(&Plan { cuts, ..plan(inputs, 1, RUN_3, PlanKind::Merge) })
+    };
+    assert_eq!(in_place(&[3, 4, 5], 301, &[]), None);
+    assert_eq!(in_place(&[3, 4, 5], 300, &[]), None, "one full and a rest");
+    assert_eq!(in_place(&[3, 4, 5], 150, &[]), Some(Refusal::NoProgress));
+    assert_eq!(in_place(&[3, 4, 5], 0, &["h"]), None);
+    assert_eq!(in_place(&[3, 4, 5], 0, &["h", "r"]), Some(Refusal::NoProgress));
+    assert_eq!(in_place(&[3, 5], 0, &[]), Some(Refusal::OverlapInRun(TableId(4))));
+}
+
+#[test]
 fn a_tombstone_that_a_snapshot_pins_is_not_rewritten() {
     let mut levels = tree();
     let mut pinned = TableStats::clone(&levels[2].runs[0].tables[0]);

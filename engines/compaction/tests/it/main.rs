@@ -149,6 +149,9 @@ fn pressure(levels: &[LevelView], why: Reason) -> Option<(usize, u64)> {
             let tables = levels[usize::from(level)].tables();
             Some((usize::from(level), tables.map(|table| table.seeks_sampled.count()).sum()))
         }
+        Reason::SmallTables { level, .. } => {
+            Some((usize::from(level), levels[usize::from(level)].tables().count() as u64))
+        }
         _ => None,
     }
 }

@@ -14,3 +14,5 @@ mod parts;
 mod property;
 mod seeks;
 mod sim;
+mod small_tables;
+mod versions;
