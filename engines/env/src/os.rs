@@ -3,8 +3,11 @@
 //! A segment is written with zeros and synced when it is made, so that a later `fdatasync` of it moves
 //! data only: on the reference disk 98 us against 218 us for a file that grows. Where no sync is expected its blocks are
 //! only allocated ([`Zeros::Allocated`]), which keeps the zeros off the disk. A mapped segment is
-//! populated at once, so that a put takes no page fault, and its file is never truncated while mapped;
+//! populated at once, so that a put does not wait for a page, and its file is never truncated while mapped;
 //! an I/O error under a mapping is delivered as SIGBUS and ends the process.
+//!
+//! A file that is written begins to go to the disk while it grows, so that the disk is not idle until the sync and
+//! then the only one at work.
 
 use crate::fs::outside_segment;
 use crate::{Completion, File, Fs, Lock, NameChange, OpenMode, Segment, SegmentKind, Zeros};
@@ -41,18 +44,14 @@ impl Fs for OsFs {
         bytes: u64,
     ) -> io::Result<Arc<dyn Segment>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        if let Err(error) = fill(&file, zeros, bytes).and_then(|()| file.sync_all()) {
-            // What was cut short for want of room must not keep the last of it.
-            let _ = fs::remove_file(path);
-            return Err(error);
-        }
-        match kind {
-            SegmentKind::Pwrite => Ok(Arc::new(PwriteSegment { file, bytes })),
-            SegmentKind::Mapped => {
-                let map = MmapOptions::new().populate().map_raw(&file)?;
-                Ok(Arc::new(MappedSegment { file, map }))
-            }
-        }
+        let made = fill(&file, zeros, bytes).and_then(|()| file.sync_all()).and_then(|()| {
+            Ok(match kind {
+                SegmentKind::Pwrite => Arc::new(PwriteSegment { file, bytes }) as Arc<dyn Segment>,
+                SegmentKind::Mapped => Arc::new(MappedSegment { map: map(&file, zeros)?, file }),
+            })
+        });
+        // What was cut short for want of room must not keep the last of it.
+        made.inspect_err(|_| drop(fs::remove_file(path)))
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
@@ -118,6 +117,27 @@ fn zero_fill(file: &fs::File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
+/// Maps a segment with all its pages there. Pages whose zeros are safe are there for reading: each takes one small fault at its
+/// first put. To have them there for writing is to make them dirty, and the first sync would write all zeros once more.
+/// Pages that no sync waits for are made dirty here, where no writer waits.
+fn map(file: &fs::File, zeros: Zeros) -> io::Result<MmapRaw> {
+    if zeros == Zeros::Written {
+        return MmapOptions::new().populate().map_raw(file);
+    }
+    let map = MmapOptions::new().map_raw(file)?;
+    #[cfg(target_os = "linux")]
+    match map.advise(memmap2::Advice::PopulateWrite) {
+        // A kernel before 5.14: the pages come with the puts.
+        Err(error) if error.kind() == io::ErrorKind::InvalidInput => {}
+        populated => populated?,
+    }
+    Ok(map)
+}
+
+/// A file on its way to the disk is handed over in stretches of this length, which must be few enough not to cost and small enough
+/// that little is left for the sync at the end: a load of 1,000-byte values gained 13 % with half of it, with it and with twice as much.
+const WRITEBACK_BYTES: u64 = 1 << 20;
+
 struct OsFile(fs::File);
 
 impl File for OsFile {
@@ -163,7 +183,13 @@ impl File for OsFile {
     }
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.0.write_all_at(bytes, offset)
+        self.0.write_all_at(bytes, offset)?;
+        let floor = |at: u64| at / WRITEBACK_BYTES * WRITEBACK_BYTES;
+        let (from, to) = (floor(offset), floor(offset + bytes.len() as u64));
+        if from < to {
+            begin_writeback(&self.0, from, to - from);
+        }
+        Ok(())
     }
 
     fn len(&self) -> io::Result<u64> {
@@ -174,6 +200,26 @@ impl File for OsFile {
         done(self.0.sync_data());
     }
 }
+
+/// Asks the kernel to begin writing dirty pages to the disk, and does not wait. Only a sync makes them safe and hears of errors, so
+/// what comes back is of no use.
+#[cfg(target_os = "linux")]
+fn begin_writeback(file: &fs::File, offset: u64, len: u64) {
+    use std::os::fd::AsRawFd;
+    #[expect(unsafe_code, reason = "no safe crate has this call")]
+    // SAFETY: the call reads no memory of ours, and the descriptor is open as long as `file` is borrowed.
+    let _ = unsafe {
+        libc::sync_file_range(
+            file.as_raw_fd(),
+            offset.cast_signed(),
+            len.cast_signed(),
+            libc::SYNC_FILE_RANGE_WRITE,
+        )
+    };
+}
+
+#[cfg(not(target_os = "linux"))]
+fn begin_writeback(_: &fs::File, _: u64, _: u64) {}
 
 struct PwriteSegment {
     file: fs::File,

@@ -25,6 +25,7 @@ use crate::process::{Usage, reset_rss_peak, rss_peak_bytes};
 use crate::rows::{Row, Seen, rows_of, write_rows};
 use crate::series::{During, Series, Space, disk_bytes};
 use anyhow::{Context, Result, bail, ensure};
+use nori_env::PoolTasks;
 use nori_kv::{Durability, Engine, EngineStats, Parts};
 use nori_observe::Registry;
 use nori_workloads::{Ledger, PhaseKind, SizeKind};
@@ -93,7 +94,7 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
             "{} does not offer durability `{durability}`",
             plan.engine
         );
-        let workers = std::thread::available_parallelism().map_or(1, usize::from);
+        let workers = PoolTasks::workers_for_this_machine();
         let registry = Arc::new(Registry::default());
         let parts = Parts::os(workers)?.with_meter(Arc::clone(&registry) as _);
         let clock = Arc::clone(&parts.clock);

@@ -3,6 +3,7 @@
 use super::row::Row;
 use crate::process;
 use anyhow::Result;
+use nori_env::PoolTasks;
 use nori_kv::{Engine, EngineFactory, Parts};
 use norikv_parts::{Choice, EngineRequest, engine};
 use serde::{Deserialize, Serialize};
@@ -114,6 +115,15 @@ pub(crate) fn factory(
     Ok(engine(ENGINE)?.build(&EngineRequest { memory_bytes, choices: &choices })?)
 }
 
+/// Opens a store of it with as many background threads as `run` gives it.
+pub(crate) fn open_as_run(
+    dir: &Path,
+    memory_bytes: u64,
+    choices: &[(&str, &str)],
+) -> Result<Arc<dyn Engine>> {
+    open(dir, memory_bytes, choices, PoolTasks::workers_for_this_machine())
+}
+
 /// Opens a store of it, with so many background threads.
 pub(crate) fn open(
     dir: &Path,
@@ -124,7 +134,7 @@ pub(crate) fn open(
     Ok(factory(memory_bytes, choices)?.open(dir, Parts::os(threads)?)?)
 }
 
-/// Threads for background work where a section does not say how many: one for each processor.
+/// The processors of this machine.
 pub(crate) fn processors() -> usize {
     std::thread::available_parallelism().map_or(1, usize::from)
 }

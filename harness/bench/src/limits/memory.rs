@@ -9,7 +9,7 @@
 //! The bound is the budget and a fifth, for what an allocator wastes, and 32 MiB for the process around the store.
 
 use super::Section;
-use super::job::{Job, MIB, anonymous_mib, key, mixed, open, processors};
+use super::job::{Job, MIB, anonymous_mib, key, mixed, open_as_run};
 use super::row::{Figure, Row, Worth};
 use crate::plot::thousands;
 use anyhow::{Context, Result, ensure};
@@ -54,7 +54,7 @@ struct Seen {
 fn measure(job: &mut Job<'_>) -> Result<()> {
     let (seam, part) = job.name().split_once('=').context("a job is called seam=name")?;
     let before = anonymous_mib()?;
-    let engine = open(&job.path("store"), BUDGET_BYTES, &[(seam, part)], processors())?;
+    let engine = open_as_run(&job.path("store"), BUDGET_BYTES, &[(seam, part)])?;
     let is_over = AtomicBool::new(false);
     let (peak, worked) = std::thread::scope(|scope| {
         let watch = scope.spawn(|| watch(&*engine, &is_over));

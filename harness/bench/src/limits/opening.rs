@@ -5,7 +5,7 @@
 //! and closes it. The page cache is as the load left it, so this is the work of an opening and not of the disk.
 
 use super::Section;
-use super::job::{Job, open, ordered_key, processors};
+use super::job::{Job, open_as_run, ordered_key};
 use super::physical;
 use super::row::{Figure, Row, Worth, median};
 use anyhow::{Context, Result, ensure};
@@ -42,7 +42,7 @@ fn measure(job: &mut Job<'_>) -> Result<()> {
     let (mut millis, mut held) = (Vec::new(), 0);
     for trial in 0..physical::TRIALS {
         let began = Instant::now();
-        let engine = open(&dir, MEMORY, &[], processors())?;
+        let engine = open_as_run(&dir, MEMORY, &[])?;
         millis.push(began.elapsed().as_secs_f64() * 1e3);
         let some = ordered_key(u64::from(trial) * (records - 1) / u64::from(physical::TRIALS));
         ensure!(engine.get(&some)?.is_some(), "a record is gone");
@@ -60,7 +60,7 @@ fn measure(job: &mut Job<'_>) -> Result<()> {
 }
 
 fn load(job: &mut Job<'_>, dir: &Path, records: u64) -> Result<()> {
-    let engine = open(dir, MEMORY, &[], processors())?;
+    let engine = open_as_run(dir, MEMORY, &[])?;
     let (mut batch, value) = (WriteBatch::new(), [7; VALUE_BYTES]);
     for n in 0..records {
         batch.put(&ordered_key(n), &value);

@@ -5,9 +5,9 @@
 //! 3. The time from opening the store until all of the log is in tables, by the bytes of the log.
 //!
 //! Trials each have their own log. It is in the page cache, and synced before the time is taken: otherwise the disk would write
-//! it, and not the store read it. What recovery itself writes, it syncs. Background work has a thread for each processor.
+//! it, and not the store read it. What recovery itself writes, it syncs. Background work has the threads that `run` gives it.
 
-use super::job::{Job, MEGA, key, open, processors};
+use super::job::{Job, MEGA, key, open, open_as_run};
 use super::row::{Figure, Row, Worth, median};
 use super::{Section, physical};
 use anyhow::{Context, Result, ensure};
@@ -58,7 +58,7 @@ fn measure(job: &mut Job<'_>) -> Result<()> {
                 File::open(path)?.sync_all()?;
             }
             let began = Instant::now();
-            let engine = open(&dir, MEMORY, &CHOICES, processors())?;
+            let engine = open_as_run(&dir, MEMORY, &CHOICES)?;
             let open_s = began.elapsed().as_secs_f64();
             engine.maintain().map_or(Ok(()), Maintain::flush)?;
             rates.push(written.bytes as f64 / MEGA / began.elapsed().as_secs_f64());
