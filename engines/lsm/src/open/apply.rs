@@ -82,7 +82,7 @@ impl<'a> Applying<'a> {
     /// # Errors
     ///
     /// What is wrong with the oldest segment that has something wrong.
-    pub(super) fn finish(mut self) -> Result<()> {
+    pub(super) fn finish(&mut self) -> Result<()> {
         while !self.under_way.is_empty() {
             self.wait_for_oldest()?;
         }

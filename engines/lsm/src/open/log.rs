@@ -38,51 +38,18 @@ impl Log {
         let from = numbers.log_number.unwrap_or(1);
         let span = Span { from, begun: numbers.begun.unwrap_or(0) };
         let flushed = numbers.last_seqno.unwrap_or(SeqNo::ZERO);
-        let mut mems: BTreeMap<u64, (Arc<Mem>, SeqNo)> = BTreeMap::new();
-        let (mut last, mut ops) = (flushed, 0);
-        let mut applying = Applying::new(tasks, dir);
-        let mut present: Option<Segment> = None;
-        let found = replay(fs, dir, span, |group| {
-            let damaged = |what: String| {
-                let path = dir.join(segment_name(group.segment));
-                ReplayError(Error::corrupt(&path, group.offset, what))
-            };
-            let first = SeqNo::new(group.first_seqno).filter(|first| *first > last);
-            let first = first.ok_or_else(|| {
-                damaged(format!("sequence number {} after {last}", group.first_seqno))
-            })?;
-            // The number after the last is one, too: the next operation will have it.
-            let next = SeqNo::new(group.first_seqno + u64::from(group.ops));
-            if next.is_none() || group.ops == 0 {
-                return Err(damaged(format!("{} operations from {first} on", group.ops)));
-            }
-            last = first.plus(u64::from(group.ops) - 1);
-            ops += u64::from(group.ops);
-            let (mem, mem_last) =
-                mems.entry(group.segment).or_insert_with(|| (Mem::new(memtable), last));
-            *mem_last = last;
-            if let Some(whole) = present.take_if(|segment| segment.number != group.segment) {
-                applying.submit(whole).map_err(ReplayError)?;
-            }
-            let segment = present.get_or_insert_with(|| Segment {
-                number: group.segment,
-                content: Arc::clone(group.content),
-                groups: Vec::new(),
-                mem: Arc::clone(mem),
-            });
-            segment.groups.push(Group {
-                offset: group.offset,
-                payload: group.payload_at..group.payload_at + group.payload.len(),
-                ops: group.ops,
-                first,
-            });
-            Ok(())
-        });
-        let found = found.map_err(|ReplayError(error)| error)?;
-        if let Some(segment) = present {
-            applying.submit(segment)?;
-        }
-        applying.finish()?;
+        let mut reading = Reading {
+            dir,
+            memtable,
+            last: flushed,
+            ops: 0,
+            mems: BTreeMap::new(),
+            present: None,
+            applying: Applying::new(tasks, dir),
+        };
+        let found = replay(fs, dir, span, |group| reading.take(&group).map_err(ReplayError))
+            .map_err(|ReplayError(error)| error)?;
+        let Reading { last, ops, mems, .. } = reading.finish()?;
         // The chain from a segment on can be followed only if that segment exists: numbers have gaps.
         let mut nexts: Vec<u64> = mems.keys().skip(1).copied().collect();
         // A log without operations is not worth going on with.
@@ -120,6 +87,68 @@ impl Log {
             }
         }
         Ok(())
+    }
+}
+
+/// The log as far as it was read.
+struct Reading<'a> {
+    dir: &'a Path,
+    memtable: &'a dyn MemtableFactory,
+    /// The last sequence number in tables or read.
+    last: SeqNo,
+    ops: u64,
+    /// By segment, with its last sequence number.
+    mems: BTreeMap<u64, (Arc<Mem>, SeqNo)>,
+    /// The segment that is read: of all before it the operations are being applied.
+    present: Option<Segment>,
+    applying: Applying<'a>,
+}
+
+impl Reading<'_> {
+    /// Takes note of a group, which comes after all before it.
+    fn take(&mut self, group: &nori_wal::Group<'_>) -> Result<()> {
+        let damaged = |what: String| {
+            Error::corrupt(&self.dir.join(segment_name(group.segment)), group.offset, what)
+        };
+        let first = SeqNo::new(group.first_seqno).filter(|first| *first > self.last);
+        let first = first.ok_or_else(|| {
+            damaged(format!("sequence number {} after {}", group.first_seqno, self.last))
+        })?;
+        // The number after the last is one, too: the next operation will have it.
+        let next = SeqNo::new(group.first_seqno + u64::from(group.ops));
+        if next.is_none() || group.ops == 0 {
+            return Err(damaged(format!("{} operations from {first} on", group.ops)));
+        }
+        self.last = first.plus(u64::from(group.ops) - 1);
+        self.ops += u64::from(group.ops);
+        let new = || (Mem::new(self.memtable), self.last);
+        let (mem, last) = self.mems.entry(group.segment).or_insert_with(new);
+        *last = self.last;
+        if let Some(whole) = self.present.take_if(|segment| segment.number != group.segment) {
+            self.applying.submit(whole)?;
+        }
+        let segment = self.present.get_or_insert_with(|| Segment {
+            number: group.segment,
+            content: Arc::clone(group.content),
+            groups: Vec::new(),
+            mem: Arc::clone(mem),
+        });
+        segment.groups.push(Group {
+            offset: group.offset,
+            payload: group.payload_at..group.payload_at + group.payload.len(),
+            ops: group.ops,
+            first,
+        });
+        Ok(())
+    }
+
+    /// Waits until all of it is applied.
+    fn finish(mut self) -> Result<Self> {
+        if let Some(segment) = self.present.take() {
+            self.applying.submit(segment)?;
+        }
+        self.applying.finish()?;
+        Ok(self)
     }
 }
 
