@@ -44,7 +44,7 @@ impl Fs for OsFs {
         bytes: u64,
     ) -> io::Result<Arc<dyn Segment>> {
         let file = fs::OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
-        let made = fill(&file, zeros, bytes).and_then(|()| file.sync_all()).and_then(|()| {
+        let made = fill(&file, zeros, bytes).and_then(|()| {
             Ok(match kind {
                 SegmentKind::Pwrite => Arc::new(PwriteSegment { file, bytes }) as Arc<dyn Segment>,
                 SegmentKind::Mapped => Arc::new(MappedSegment { map: map(&file, zeros)?, file }),
@@ -95,18 +95,26 @@ impl Fs for OsFs {
     }
 }
 
+/// Makes a segment of safe zeros. Allocated ones are put into the page cache as well, dirty and not synced: pages that are written
+/// come in large folios, and those of a fault one by one. For 10 MiB that is 1.9 ms against 6.9, and 0.8 against 2.6 for the
+/// removal.
 fn fill(file: &fs::File, zeros: Zeros, bytes: u64) -> io::Result<()> {
     if zeros == Zeros::Allocated {
         match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
             // Not every file system can promise zeros.
             Err(Errno::OPNOTSUPP) => {}
-            promised => return Ok(promised?),
+            promised => {
+                promised?;
+                file.sync_all()?;
+                return write_zeros(file, bytes);
+            }
         }
     }
-    zero_fill(file, bytes)
+    write_zeros(file, bytes)?;
+    file.sync_all()
 }
 
-fn zero_fill(file: &fs::File, bytes: u64) -> io::Result<()> {
+fn write_zeros(file: &fs::File, bytes: u64) -> io::Result<()> {
     static CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
     let mut offset = 0;
     while offset < bytes {
@@ -117,9 +125,9 @@ fn zero_fill(file: &fs::File, bytes: u64) -> io::Result<()> {
     Ok(())
 }
 
-/// Maps a segment with all its pages there. Pages whose zeros are safe are there for reading: each takes one small fault at its
-/// first put. To have them there for writing is to make them dirty, and the first sync would write all zeros once more.
-/// Pages that no sync waits for are made dirty here, where no writer waits.
+/// Maps a segment with all its pages there. Pages that were written and synced are there for reading, and each takes a fault at its
+/// first put: to have them there for writing is to make them dirty, and the first sync would write all zeros once more. Pages
+/// that no sync waits for are there for writing: puts into 10 MiB take 0.3 ms then, and 4 with faults.
 fn map(file: &fs::File, zeros: Zeros) -> io::Result<MmapRaw> {
     if zeros == Zeros::Written {
         return MmapOptions::new().populate().map_raw(file);
