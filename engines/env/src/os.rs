@@ -115,7 +115,7 @@ fn fill(file: &fs::File, zeros: Zeros, bytes: u64) -> io::Result<()> {
 }
 
 fn write_zeros(file: &fs::File, bytes: u64) -> io::Result<()> {
-    static CHUNK: [u8; 64 * 1024] = [0; 64 * 1024];
+    static CHUNK: [u8; 128 * 1024] = [0; 128 * 1024];
     let mut offset = 0;
     while offset < bytes {
         let len = (bytes - offset).min(CHUNK.len() as u64);
