@@ -16,7 +16,7 @@ use crate::format::{
 };
 use crate::wal::{Resume, segment_number, segment_path};
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
-use nori_env::Fs;
+use nori_env::{Fs, Zeros};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -120,7 +120,8 @@ pub fn replay<E: From<WalError>>(
             end: link.end as u64,
             tail_checksum: link.tail_checksum,
         };
-        replay.resume = Some(Resume { number: link.number + 1, predecessor, is_safe: true });
+        let zeros = if link.is_synced { Zeros::Written } else { Zeros::Allocated };
+        replay.resume = Some(Resume { number: link.number + 1, predecessor, is_safe: true, zeros });
     }
     Ok(replay)
 }
@@ -169,6 +170,8 @@ struct Link {
     number: u64,
     end: usize,
     tail_checksum: u32,
+    /// Whether one of its groups says that something of it was synced.
+    is_synced: bool,
     /// The segment's content if anything but zeros lies behind the tail, else empty.
     rest: Arc<Vec<u8>>,
 }
@@ -260,6 +263,7 @@ fn read_groups<E>(
     sink: &mut impl FnMut(Group<'_>) -> Result<(), E>,
 ) -> Result<Link, E> {
     let (mut end, mut tail_checksum) = (SEGMENT_HEADER_BYTES, 0);
+    let mut promised = 0;
     replay.mark = replay.mark.max(header.mark);
     while let Some(group) = decode_group(content, header.number, end) {
         if let Some(mark) = group.mark() {
@@ -277,12 +281,14 @@ fn read_groups<E>(
             replay.groups += 1;
             replay.bytes += (group.end - end) as u64;
         }
+        promised = promised.max(group.header.synced_upto);
         (end, tail_checksum) = (group.end, group.checksum);
     }
     let rest = content.get(end..).unwrap_or_default();
     let is_empty = rest.iter().all(|b| *b == 0);
     let rest = if is_empty { Arc::default() } else { Arc::clone(content) };
-    Ok(Link { number: header.number, end, tail_checksum, rest })
+    let is_synced = promised > position(header.number, 0);
+    Ok(Link { number: header.number, end, tail_checksum, is_synced, rest })
 }
 
 /// Searches `content` from `start` on for a group that promises a position beyond the break.

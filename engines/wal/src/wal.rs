@@ -29,12 +29,15 @@ pub struct Resume {
     pub(crate) predecessor: Predecessor,
     /// Whether everything up to the tail survives power loss.
     pub(crate) is_safe: bool,
+    /// What the first segments are made of: that of a log whose last segment was as it was, see [`Wal::zeros_after`].
+    pub(crate) zeros: Zeros,
 }
 
 impl Resume {
     /// A log of its own that begins with segment `number`.
     pub fn at(number: u64) -> Self {
-        Self { number, predecessor: Predecessor::default(), is_safe: true }
+        let predecessor = Predecessor::default();
+        Self { number, predecessor, is_safe: true, zeros: Zeros::Written }
     }
 
     /// The same, but nothing is promised of what was there before. Whoever asks for it has all of that somewhere else, safe, before
@@ -115,13 +118,13 @@ impl Wal {
         options: WalOptions,
         resume: Resume,
     ) -> Result<Self, WalError> {
-        let Resume { number, predecessor, .. } = resume;
+        let Resume { number, predecessor, zeros, .. } = resume;
         let ahead = Ahead::new(Arc::clone(&fs), dir, options.kind, options.segment_bytes);
-        let file = ahead.take(number, Zeros::Written, SEGMENT_HEADER_BYTES as u64)?;
+        let file = ahead.take(number, zeros, SEGMENT_HEADER_BYTES as u64)?;
         let bytes = file.capacity() as u32;
         let header = SegmentHeader { number, bytes, predecessor, mark: Mark::default() };
         let active = open_segment(dir, file, &header)?;
-        ahead.prepare(number + 1, Zeros::Written, &*tasks);
+        ahead.prepare(number + 1, zeros, &*tasks);
         let writer = Writer {
             active,
             end: SEGMENT_HEADER_BYTES as u64,
@@ -361,6 +364,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{Span, replay};
     use nori_env::{ManualClock, MemFs, SeededTasks};
     use nori_observe::NullMeter;
 
@@ -369,6 +373,12 @@ mod tests {
         let dir = Path::new("/log");
         let fs: Arc<dyn Fs> = Arc::new(MemFs::new());
         fs.create_dir(dir).unwrap();
+        let files = Arc::clone(&fs);
+        // What a log that goes on after these segments begins with.
+        let found = || {
+            let span = Span { from: 1, begun: 0 };
+            replay(&*files, dir, span, |_| Ok::<_, WalError>(())).unwrap().resume.unwrap().zeros
+        };
         let tasks = Arc::new(SeededTasks::new(1, ManualClock::default()));
         let options = WalOptions { kind: SegmentKind::Pwrite, segment_bytes: 4096 };
         let wal = Wal::create(dir, fs, tasks, &NullMeter, options, Resume::at(1)).unwrap();
@@ -386,5 +396,10 @@ mod tests {
         assert_eq!(at_end_of(2, true), Zeros::Written);
         assert_eq!(at_end_of(3, true), Zeros::Written);
         assert_eq!(at_end_of(4, false), Zeros::Allocated);
+        assert_eq!(found(), Zeros::Allocated);
+        let position = wal.append(5, 1, b"x").unwrap();
+        wal.sync(position).unwrap();
+        wal.append(6, 1, b"x").unwrap();
+        assert_eq!(found(), Zeros::Written);
     }
 }
