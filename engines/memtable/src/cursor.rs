@@ -76,6 +76,8 @@ impl<M: Neighbours> RecordCursor<M> {
             Some((key, seqno)) => self.memtable.from(key, seqno, true, &mut near),
             None => self.memtable.from(&[], SeqNo::MAX, false, &mut near),
         }
+        // Who comes here is on a walk: the first ones travel together.
+        near.iter().take(AHEAD).for_each(|record| record.prefetch());
         self.land(near, 0, Place::OffEnd)
     }
 

@@ -16,7 +16,8 @@ use crate::format::{
 };
 use crate::wal::{Resume, segment_number, segment_path};
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
-use nori_env::{Fs, Zeros};
+use nori_env::{Fs, OpenMode, Zeros};
+use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -84,10 +85,10 @@ pub fn replay<E: From<WalError>>(
     let mut replay = Replay { next_number, ..Replay::default() };
     let mut chain: Option<Link> = None;
     let mut broken: Option<Break> = None;
+    let mut buffers = Buffers::default();
     for number in numbers {
         let path = segment_path(dir, number);
-        let content = fs.read(&path).map_err(|e| WalError::io("reading", &path, e))?;
-        let content = Arc::new(content);
+        let content = buffers.read(fs, &path).map_err(|e| WalError::io("reading", &path, e))?;
         if broken.is_none() {
             check_made(&content, number <= span.begun, &path)?;
             match follow(&content, number, chain.as_ref(), &path)? {
@@ -124,6 +125,25 @@ pub fn replay<E: From<WalError>>(
         replay.resume = Some(Resume { number: link.number + 1, predecessor, is_safe: true, zeros });
     }
     Ok(replay)
+}
+
+/// What segments are read into: memory that has been touched, as soon as whoever kept a segment has let go of it.
+#[derive(Default)]
+struct Buffers(Vec<Arc<Vec<u8>>>);
+
+impl Buffers {
+    /// The content of a file.
+    fn read(&mut self, fs: &dyn Fs, path: &Path) -> io::Result<Arc<Vec<u8>>> {
+        let file = fs.open(path, OpenMode::Read)?;
+        let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let free = self.0.iter_mut().position(|buffer| Arc::get_mut(buffer).is_some());
+        let mut buffer = free.map_or_else(Arc::default, |at| self.0.swap_remove(at));
+        let bytes = Arc::make_mut(&mut buffer);
+        bytes.clear();
+        file.read_onto(bytes, 0, len)?;
+        self.0.push(Arc::clone(&buffer));
+        Ok(buffer)
+    }
 }
 
 /// The newest mark of all segments in `dir`, however damaged they are: what a log that cannot be replayed still vouches for.
