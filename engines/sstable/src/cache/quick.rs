@@ -15,6 +15,7 @@
 
 use super::queue::{Nodes, Spot};
 use super::{BlockId, CachePolicy, FrameId};
+use foldhash::fast::FixedState;
 use parking_lot::Mutex;
 use std::collections::{HashSet, VecDeque};
 
@@ -43,11 +44,11 @@ struct State {
 
 /// Blocks that went lately, oldest first.
 ///
-/// Invariant: `known` is a subset of `order`.
+/// Invariant: `known` is a subset of `order`. Its hashes need not resist anybody: numbers of blocks come from counting.
 #[derive(Default)]
 struct Ghosts {
     order: VecDeque<BlockId>,
-    known: HashSet<BlockId>,
+    known: HashSet<BlockId, FixedState>,
 }
 
 impl Ghosts {
