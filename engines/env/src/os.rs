@@ -100,14 +100,11 @@ impl Fs for OsFs {
 /// removal.
 fn fill(file: &fs::File, zeros: Zeros, bytes: u64) -> io::Result<()> {
     if zeros == Zeros::Allocated {
-        match rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes) {
-            // Not every file system can promise zeros.
-            Err(Errno::OPNOTSUPP) => {}
-            promised => {
-                promised?;
-                file.sync_all()?;
-                return write_zeros(file, bytes);
-            }
+        let promised = rustix::fs::fallocate(file, FallocateFlags::empty(), 0, bytes);
+        // Not every file system can promise zeros, and they have several ways to say so. What else was wrong, writing will say.
+        if promised.is_ok() {
+            file.sync_all()?;
+            return write_zeros(file, bytes);
         }
     }
     write_zeros(file, bytes)?;

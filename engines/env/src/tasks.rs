@@ -71,6 +71,7 @@ pub enum Waited {
 /// * `wait` is never called from inside a job's step, nor while holding a lock that a job's step takes: the job that would
 ///   end the wait may be behind it.
 /// * No order is promised between two jobs, of whatever class; classes are a preference.
+/// * A job that will not be run, because what runs it stops, is dropped; its owner learns of it by its `Drop`.
 pub trait Tasks: Send + Sync {
     /// Hands over a job.
     fn submit(&self, class: Class, job: Box<dyn Job>);

@@ -190,6 +190,16 @@ impl Job for Flush {
     }
 }
 
+impl Drop for Flush {
+    fn drop(&mut self) {
+        // A pool that stops drops its jobs: whoever waits for this memtable to go must not wait for ever.
+        if !matches!(self.state, State::Ended) && !self.core.jobs.is_closing() {
+            let what = "the flush was given up by whoever runs jobs".to_owned();
+            self.core.end_writing(&nori_kv::Error::Invalid { what });
+        }
+    }
+}
+
 fn install_flush(
     core: &Arc<Core>,
     sealed: &Arc<Sealed>,

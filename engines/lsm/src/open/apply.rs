@@ -6,7 +6,8 @@
 //!    number is given by its group.
 //! 3. A few segments are under way at a time; more would only take memory. [`Applying::finish`] waits for all.
 //!
-//! A batch that cannot be decoded though its group is whole is damage; of several the one in the oldest segment is told.
+//! A batch that cannot be decoded though its group is whole is damage; of several, and of what is wrong with the chain, the place in
+//! the oldest segment is told.
 
 use crate::core::from_wal;
 use crate::mem::Mem;

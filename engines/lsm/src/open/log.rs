@@ -47,8 +47,15 @@ impl Log {
             present: None,
             applying: Applying::new(tasks, dir),
         };
-        let found = replay(fs, dir, span, |group| reading.take(&group).map_err(ReplayError))
-            .map_err(|ReplayError(error)| error)?;
+        let found = replay(fs, dir, span, |group| reading.take(&group).map_err(ReplayError));
+        let found = match found {
+            Ok(found) => found,
+            Err(ReplayError(error)) => {
+                // What is wrong with an older segment is told first.
+                reading.applying.finish()?;
+                return Err(error);
+            }
+        };
         let Reading { last, ops, mems, .. } = reading.finish()?;
         // The chain from a segment on can be followed only if that segment exists: numbers have gaps.
         let mut nexts: Vec<u64> = mems.keys().skip(1).copied().collect();
@@ -158,5 +165,39 @@ struct ReplayError(Error);
 impl From<WalError> for ReplayError {
     fn from(error: WalError) -> Self {
         Self(from_wal(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use nori_env::{ManualClock, MemFs, SeededTasks, SegmentKind};
+    use nori_kv::WriteBatch;
+    use nori_observe::NullMeter;
+    use nori_wal::{Wal, WalOptions};
+
+    #[test]
+    fn of_several_bad_places_the_one_in_the_oldest_segment_is_told() {
+        let dir = Path::new("/store");
+        let fs: Arc<dyn Fs> = Arc::new(MemFs::new());
+        fs.create_dir(dir).unwrap();
+        let tasks: Arc<dyn Tasks> = Arc::new(SeededTasks::new(1, ManualClock::default()));
+        let options = WalOptions { kind: SegmentKind::Pwrite, segment_bytes: 4096 };
+        let (files, jobs) = (Arc::clone(&fs), Arc::clone(&tasks));
+        let wal = Wal::create(dir, files, jobs, &NullMeter, options, Resume::at(1)).unwrap();
+        let mut batch = WriteBatch::new();
+        batch.put(b"a", b"1");
+        // A batch of an unknown kind, which a job finds, and a number that goes back, which the reader finds.
+        for (segment, seqno, payload) in
+            [(1, 1, batch.encoded()), (2, 2, &[0xFF]), (3, 3, &[0xFE]), (4, 1, batch.encoded())]
+        {
+            wal.append(seqno, 1, payload).unwrap();
+            assert_eq!(wal.tail().0, segment);
+            wal.rotate(1).unwrap();
+        }
+        let memtable = crate::Components::default().memtable;
+        let outcome = Log::replay(&*fs, dir, &*tasks, &Edit::default(), &*memtable);
+        let Err(Error::Corrupt { file, .. }) = outcome else { panic!("damage is an error") };
+        assert_eq!(*file, *dir.join(segment_name(2)));
     }
 }

@@ -1,8 +1,11 @@
 //! Two flushes at a time: the second builds while the first waits for the disk.
 
 use crate::parts::{factory, threaded};
-use nori_env::{Durability, FaultFs, FaultPlan, SlowFs, Waited};
-use nori_kv::{Engine, EngineFactory, KeyRange, WriteBatch};
+use nori_env::{
+    Class, Durability, FaultFs, FaultPlan, Instant, Job, ManualClock, MemFs, SeededTasks, Signal,
+    SlowFs, Tasks, Waited,
+};
+use nori_kv::{Engine, EngineFactory, KeyRange, Parts, WriteBatch};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -58,4 +61,39 @@ fn of_two_flushes_under_way_the_newer_hides_what_the_older_brings() {
     check("flushed");
     maintain.compact(&KeyRange::all()).unwrap();
     check("compacted");
+}
+
+/// Drops every flush.
+struct WithoutFlushes(Arc<dyn Tasks>);
+
+impl Tasks for WithoutFlushes {
+    fn submit(&self, class: Class, job: Box<dyn Job>) {
+        if class != Class::Flush {
+            self.0.submit(class, job);
+        }
+    }
+
+    fn wait(&self, signal: &Signal) -> Waited {
+        self.0.wait(signal)
+    }
+
+    fn alarm(&self, at: Instant) -> Signal {
+        self.0.alarm(at)
+    }
+}
+
+#[test]
+fn a_flush_that_is_given_up_ends_writing_and_nobody_waits_for_it() {
+    // Seeded tasks see that nothing will come, where threads would wait.
+    let tasks = Arc::new(SeededTasks::new(1, ManualClock::default()));
+    let parts = Parts { tasks: Arc::new(WithoutFlushes(tasks)), ..threaded(MemFs::new()) };
+    let engine = factory(&[]).open(Path::new("/store"), parts).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put(b"key", &[0; 6_000]);
+    let wrote = (0..10).find_map(|_| engine.write(&batch, Durability::Os).err());
+    let error = wrote.expect("there is no room for ten memtables").to_string();
+    assert!(error.contains("the flush was given up"), "{error}");
+    let flushed = engine.maintain().unwrap().flush().unwrap_err().to_string();
+    assert!(flushed.contains("the flush was given up"), "{flushed}");
+    assert!(engine.get(b"key").unwrap().is_some());
 }
