@@ -261,15 +261,25 @@ fn enter(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
     loop {
         tries += 1;
         match make_dir(fs, dir).and_then(|()| take_lock(fs, dir)) {
-            Err(error) if is_missing(&error) && tries == TRIES => {
-                let what = format!("somebody else keeps removing {}", dir.display());
-                return Err(Error::Busy { what });
+            Err(error) if comes_and_goes(fs, dir, &error) => {
+                if tries == TRIES {
+                    let what = format!("somebody else keeps removing {}", dir.display());
+                    return Err(Error::Busy { what });
+                }
             }
-            Err(Error::Io { os_error, .. })
-                if tries < TRIES
-                    && matches!(os_error.kind(), ErrorOf::NotFound | ErrorOf::AlreadyExists) => {}
             outcome => return outcome,
         }
+    }
+}
+
+/// Whether the folder may have gone while it was made: then it was there, or was not, as the system saw it last.
+fn comes_and_goes(fs: &dyn Fs, dir: &Path, error: &Error) -> bool {
+    let Error::Io { os_error, .. } = error else { return false };
+    let is_file = || fs.list(dir).is_err_and(|e| e.kind() == ErrorOf::NotADirectory);
+    match os_error.kind() {
+        ErrorOf::NotFound => true,
+        ErrorOf::AlreadyExists => !is_file(),
+        _ => false,
     }
 }
 

@@ -127,3 +127,14 @@ fn a_new_store_in_new_folders_survives_a_power_loss_though_the_opening_that_made
     }
     assert!(cuts > 5, "the opening had {cuts} events only");
 }
+
+#[test]
+fn a_store_in_the_place_of_a_file_is_refused_with_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("store");
+    std::fs::write(&path, b"a file").unwrap();
+    let error = factory(&[]).open(&path, threaded(OsFs)).err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Io, "{error}");
+    assert!(error.to_string().contains("store"), "{error}");
+    assert_eq!(std::fs::read(&path).unwrap(), b"a file");
+}
