@@ -25,6 +25,13 @@ pub(crate) struct SuperVersion {
     pub(crate) version: Arc<Version>,
 }
 
+impl SuperVersion {
+    /// The memory of the memtables that wait for their flush.
+    pub(crate) fn sealed_bytes(&self) -> u64 {
+        self.sealed.iter().map(|sealed| sealed.mem.bytes()).sum()
+    }
+}
+
 impl Core {
     /// Lends the row of `key` at `at` (at the newest visible write if `None`) to `sink`; whether there is one.
     pub(crate) fn read_at(

@@ -61,18 +61,18 @@ pub const FILTER_BITS_PER_KEY: f64 = 10.0;
 pub const MEMTABLES_SEALED_MAX: usize = 2;
 
 impl Settings {
-    /// The settings for a budget: an eighth for each memtable (one active, two sealed), three eighths for the
-    /// cache, the rest for filters, indexes and the buffers of compactions.
+    /// The settings for a budget: an eighth for each memtable (one active, two sealed), up to 64 MiB; a sixteenth for buffers; the
+    /// cache may have the rest, and gives way to filters and indexes.
     ///
-    /// A budget below eight times [`MEMTABLE_BYTES_MIN`] is split otherwise: memtables get up to a quarter each and the cache what
-    /// is left of the six eighths, but not less than an eighth. Each flush costs its syncs however little it writes, while a
-    /// small cache has the operating system's behind it.
+    /// Of a budget below eight times [`MEMTABLE_BYTES_MIN`] memtables get up to a quarter each, and the cache not less than an
+    /// eighth. Each flush costs its syncs however little it writes, while a small cache has the operating system's behind it.
     pub fn for_memory(memory_bytes: u64) -> Self {
         let memory_bytes = memory_bytes.max(MEMORY_BYTES_MIN);
         let eighth = memory_bytes / 8;
         let memtable_bytes = MEMTABLE_BYTES_MIN.min(2 * eighth).max(eighth);
-        let cache_bytes = (6 * eighth).saturating_sub(3 * memtable_bytes).max(eighth);
         let memtable_bytes = memtable_bytes.min(nori_compaction::BUFFER_BYTES);
+        let memtables = (1 + MEMTABLES_SEALED_MAX as u64) * memtable_bytes;
+        let cache_bytes = (memory_bytes / 16 * 15).saturating_sub(memtables).max(eighth);
         Self {
             memory_bytes,
             memtable_bytes,
@@ -130,7 +130,7 @@ mod tests {
                 let settings = Settings::for_memory(memory);
                 let memtables = settings.memtable_bytes * (1 + MEMTABLES_SEALED_MAX as u64);
                 let taken = memtables + settings.cache_bytes as u64;
-                assert!(taken <= memory / 8 * 7, "{memory}: {taken}");
+                assert!(taken <= memory / 16 * 15, "{memory}: {taken}");
                 assert!(settings.memtable_bytes >= MEMTABLE_BYTES_MIN.min(memory / 4));
             }
             let memtable = Settings::for_memory(1 << shift).memtable_bytes;
@@ -138,6 +138,6 @@ mod tests {
             before = memtable;
         }
         let usual = Settings::for_memory(MEMORY_BYTES);
-        assert_eq!((usual.memtable_bytes, usual.cache_bytes), (32 << 20, 96 << 20));
+        assert_eq!((usual.memtable_bytes, usual.cache_bytes), (32 << 20, 144 << 20));
     }
 }

@@ -127,6 +127,7 @@ pub(crate) fn seal(
         all.extend(sv.sealed.iter().cloned());
         SuperVersion { active: Arc::clone(&active), sealed: all, version: Arc::clone(&sv.version) }
     });
+    core.weigh_memory();
     flush::schedule(core);
     Ok(())
 }

@@ -252,7 +252,7 @@ mod tests {
     #[test]
     fn a_cache_of_no_given_size_gives_way_to_memtables_down_to_a_share() {
         let usual = cache_of(&settings(16 * MIB, &[]).unwrap());
-        assert_eq!(usual, 6 * MIB);
+        assert_eq!(usual, 9 * MIB);
         assert_eq!(cache_of(&settings(16 * MIB, &[("memtable_bytes", "3MiB")]).unwrap()), 6 * MIB);
         assert_eq!(cache_of(&settings(16 * MIB, &[("memtable_bytes", "4MiB")]).unwrap()), 3 * MIB);
         assert_eq!(cache_of(&settings(16 * MIB, &[("memtable_bytes", "5MiB")]).unwrap()), MIB);
