@@ -1,7 +1,7 @@
 //! Who keeps a store open, and what an open store refuses.
 
 use crate::parts::{factory, threaded};
-use nori_env::{Durability, FaultFs, FaultPlan, MemFs, OsFs, PowerLoss};
+use nori_env::{Durability, FaultFs, FaultPlan, MemFs, OpenMode, OsFs, PowerLoss};
 use nori_kv::{Engine, EngineFactory, Error, ErrorKind, KeyRange, ReadOptions, Result, WriteBatch};
 use nori_model::trial::seeded;
 use nori_observe::NullMeter;
@@ -132,9 +132,9 @@ fn a_new_store_in_new_folders_survives_a_power_loss_though_the_opening_that_made
 fn a_store_in_the_place_of_a_file_is_refused_with_what_is_there() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("store");
-    std::fs::write(&path, b"a file").unwrap();
+    OsFs.open(&path, OpenMode::CreateNew).unwrap().write_at(b"a file", 0).unwrap();
     let error = factory(&[]).open(&path, threaded(OsFs)).err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Io, "{error}");
     assert!(error.to_string().contains("store"), "{error}");
-    assert_eq!(std::fs::read(&path).unwrap(), b"a file");
+    assert_eq!(OsFs.read(&path).unwrap(), b"a file");
 }
