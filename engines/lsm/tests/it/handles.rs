@@ -1,7 +1,7 @@
 //! Who keeps a store open, and what an open store refuses.
 
 use crate::parts::{factory, threaded};
-use nori_env::{Durability, FaultFs, FaultPlan, MemFs, OpenMode, OsFs, PowerLoss};
+use nori_env::{Durability, FaultFs, FaultPlan, Fs, MemFs, OpenMode, OsFs, PowerLoss};
 use nori_kv::{Engine, EngineFactory, Error, ErrorKind, KeyRange, ReadOptions, Result, WriteBatch};
 use nori_model::trial::seeded;
 use nori_observe::NullMeter;
