@@ -1,7 +1,7 @@
 //! An experiment: the same phases on each target, once or in blocks, every run in a fresh process and directory.
 //!
-//! 1. Lock the directory; clear what an earlier experiment of the same name left. One that is resumed loses only
-//!    the runs that are not at their end.
+//! 1. Lock the directory; clear what an earlier experiment left in it, unless that kept stores. One that is resumed
+//!    loses only the runs that are not at their end.
 //! 2. Note which runs are planned, so that whoever reads the directory later knows what is missing.
 //! 3. For each run that is missing: write a plan, start this same program as a child, and listen to it.
 //! 4. Put the rows of all runs into one `summary.csv`, their comparison into `ratios.csv`; draw plots; write the report.
@@ -16,7 +16,7 @@ use crate::manifest::{FAILED, INTERRUPTED, Manifest, OK, utc};
 use crate::names::{Target, usage};
 use crate::note::{Note, Planned, SCHEMA};
 use crate::overhead::{self, Overhead};
-use crate::plan::{RunPlan, Step, target_name};
+use crate::plan::{RunPlan, STORE, Step, target_name};
 use crate::progress::Progress;
 use crate::ratios::write_ratios;
 use crate::rows::{Row, write_rows};
@@ -115,7 +115,8 @@ impl Prepared {
 ///
 /// # Errors
 ///
-/// A usage error that names the directory, if it cannot be had or holds another experiment than the one to go on with.
+/// A usage error that names the directory, if it cannot be had, holds another experiment than the one to go on with, or
+/// stores that one which does not go on was told to keep.
 pub(crate) fn prepare(experiment: &Experiment) -> Result<Prepared> {
     let lock = DirLock::take(&experiment.dir, "--out")?;
     let argv: Vec<String> = std::env::args().collect();
@@ -335,6 +336,24 @@ fn check_kept(plan: &RunPlan) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a directory in which an earlier experiment was told to keep stores: clearing it would remove them.
+fn check_no_store(dir: &Path) -> Result<()> {
+    let runs = fs::read_dir(dir.join("runs")).into_iter().flatten().flatten();
+    let mut stores: Vec<PathBuf> = runs.map(|run| run.path().join(STORE)).collect();
+    stores.retain(|store| store.exists());
+    stores.sort();
+    let Some(first) = stores.first() else { return Ok(()) };
+    let (what, more, them) = match stores.len() {
+        1 => ("a store that was kept", String::new(), "it"),
+        many => ("stores that were kept", format!(" and {} more", many - 1), "them"),
+    };
+    Err(usage(format!(
+        "{} holds {what}, which a new experiment would remove: {}{more}; give another --out, or remove {them}",
+        dir.display(),
+        first.display(),
+    )))
+}
+
 /// Removes what an earlier experiment left in the directory, and nothing else.
 fn clear(dir: &Path) -> Result<()> {
     // Names like `runs` and `data` are anybody's: only our own note says that they are ours. It goes last.
@@ -345,6 +364,9 @@ fn clear(dir: &Path) -> Result<()> {
         }
         Err(_) => false,
     };
+    if is_ours {
+        check_no_store(dir)?;
+    }
     for name in LEFT_BEHIND {
         let path = dir.join(name);
         if !path.exists() {

@@ -140,6 +140,16 @@ fn stores_are_kept_where_that_was_asked_for_and_inspect_reads_them() {
     assert!(bench(&["report", "o"], dir.path()).status.success());
     assert!(said(&with(" --keep --resume").stdout).contains("resumed: 2 runs done before"));
     assert!(dir.path().join(kept[0]).exists() && dir.path().join(kept[1]).exists());
+    // An experiment that does not go on with them would remove them: it is refused as long as there is one.
+    for more in ["", " --keep"] {
+        let first = kept.iter().min().unwrap();
+        refused(more, &format!("would remove: {first} and 1 more; give another --out, or remove them"));
+    }
+    assert!(dir.path().join(kept[0]).exists() && dir.path().join(kept[1]).exists());
+    fs::remove_dir_all(dir.path().join(kept[0])).unwrap();
+    refused("", &format!("would remove: {}; give another --out, or remove it", kept[1]));
+    fs::remove_dir_all(dir.path().join(kept[1])).unwrap();
+    assert!(with("").status.success());
 }
 
 #[test]
