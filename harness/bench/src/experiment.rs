@@ -158,6 +158,8 @@ pub(crate) fn run(
     if prepared.done.is_empty() {
         prepared.note.harness = overhead::measure(experiment.seed)?;
     }
+    // Before anything else is in the directory: it is the note that says whose it is.
+    prepared.note.write(&experiment.dir)?;
     offer(experiment, &mut prepared, progress, &interrupts)?;
     prepared.note.write(&experiment.dir)?;
     let mut failures = Vec::new();
@@ -357,26 +359,17 @@ fn check_no_store(dir: &Path) -> Result<()> {
 /// Removes what an earlier experiment left in the directory, and nothing else.
 fn clear(dir: &Path) -> Result<()> {
     // Names like `runs` and `data` are anybody's: only our own note says that they are ours. It goes last.
-    let is_ours = match Note::read(dir) {
-        Ok(_) => true,
-        Err(error) if error.is::<Usage>() => {
-            return Err(usage(format!("{error:#}; remove it or choose another directory")));
-        }
-        Err(_) => false,
-    };
-    if is_ours {
-        check_no_store(dir)?;
+    guard::check_own(dir, "experiment.json", "an experiment")?;
+    if !Note::exists(dir) {
+        return Ok(());
     }
+    let cannot = |why| usage(format!("{why:#}; remove it or choose another directory"));
+    Note::read(dir).map_err(cannot)?;
+    check_no_store(dir)?;
     for name in LEFT_BEHIND {
         let path = dir.join(name);
         if !path.exists() {
             continue;
-        }
-        if !is_ours {
-            return Err(usage(format!(
-                "{} holds a `{name}` that is not an experiment's; choose another --out",
-                dir.display()
-            )));
         }
         if name == "runs" {
             for run in fs::read_dir(&path)?.flatten() {
@@ -455,6 +448,8 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_an_experiments_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".gitkeep"), "").unwrap();
+        clear(dir.path()).unwrap();
         fs::write(dir.path().join("summary.csv"), "mine").unwrap();
         assert!(clear(dir.path()).is_err());
         assert_eq!(fs::read_to_string(dir.path().join("summary.csv")).unwrap(), "mine");
@@ -470,5 +465,11 @@ mod tests {
         assert!(!dir.path().join("summary.csv").exists());
         assert!(!dir.path().join("experiment.json").exists());
         assert!(dir.path().join("notes.txt").exists());
+        // A folder with nothing left of an experiment is as anybody's.
+        let error = clear(dir.path()).unwrap_err();
+        assert!(
+            error.is::<Usage>() && error.to_string().contains("holds a `notes.txt`"),
+            "{error}"
+        );
     }
 }

@@ -143,7 +143,10 @@ fn stores_are_kept_where_that_was_asked_for_and_inspect_reads_them() {
     // An experiment that does not go on with them would remove them: it is refused as long as there is one.
     for more in ["", " --keep"] {
         let first = kept.iter().min().unwrap();
-        refused(more, &format!("would remove: {first} and 1 more; give another --out, or remove them"));
+        refused(
+            more,
+            &format!("would remove: {first} and 1 more; give another --out, or remove them"),
+        );
     }
     assert!(dir.path().join(kept[0]).exists() && dir.path().join(kept[1]).exists());
     fs::remove_dir_all(dir.path().join(kept[0])).unwrap();
@@ -260,9 +263,12 @@ fn a_run_that_failed_is_told_of_even_where_the_summary_cannot_be_written() {
          size = { dist = \"constant\", bytes = 100 }\ncheck_every = 0\n[[phase]]\nkind = \"load\"\n\
          load = { model = \"closed\", threads = 1 }\n[[phase]]\nkind = \"settle\"\ntimeout = \"100ms\"\n";
     fs::write(dir.path().join("w.toml"), workload).unwrap();
+    let run = || bench(&["run", "w.toml", "--engine", "noop", "--out", "o"], dir.path());
+    let error = said(&run().stderr);
+    assert_eq!(error, "error: noop: w did not settle within 100ms\n");
     // Takes the place of the file that the summary is first written to, as a full disk would.
-    fs::create_dir_all(dir.path().join("o/summary.csv.new")).unwrap();
-    let output = bench(&["run", "w.toml", "--engine", "noop", "--out", "o"], dir.path());
+    fs::create_dir(dir.path().join("o/summary.csv.new")).unwrap();
+    let output = run();
     let error = said(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     let first = "error: noop: w did not settle within 100ms; and then: writing o/summary.csv: ";

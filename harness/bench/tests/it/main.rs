@@ -228,6 +228,11 @@ fn an_out_that_cannot_be_used_is_one_line_that_names_it_and_exit_2() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "mine").unwrap();
     fs::create_dir_all(dir.path().join("theirs/runs")).unwrap();
+    for file in ["notes/diary.txt", "campaign/soak.json", "empty/.gitkeep"] {
+        let path = dir.path().join(file);
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(path, "{}").unwrap();
+    }
     let cases = [
         ("run ycsb --engine noop --out file", "--out file cannot be used: "),
         ("run ycsb --engine noop --out file/below", "--out file/below cannot be used: "),
@@ -237,13 +242,23 @@ fn an_out_that_cannot_be_used_is_one_line_that_names_it_and_exit_2() {
             "run ycsb --engine noop --out theirs",
             "theirs holds a `runs` that is not an experiment's",
         ),
+        (
+            "run ycsb --engine noop --out notes",
+            "notes holds a `diary.txt` that is not an experiment's; choose another --out",
+        ),
+        ("run ycsb --engine noop --out notes --resume", "notes holds a `diary.txt` that"),
+        ("run ycsb --engine noop --out campaign", "campaign holds a `soak.json` that is not an"),
+        ("quick --out notes", "notes holds a `diary.txt` that is not an experiment's"),
+        ("soak --out notes", "notes holds a `diary.txt` that is not a soak's"),
     ];
     assert_refused(dir.path(), &cases);
-    assert_eq!(
-        fs::read_dir(dir.path().join("theirs")).unwrap().count(),
-        1,
-        "no lock is left there"
-    );
+    for name in ["theirs", "notes", "campaign"] {
+        let left = fs::read_dir(dir.path().join(name)).unwrap();
+        assert_eq!(left.count(), 1, "nothing is left in {name}, no lock either");
+    }
+    let line = "run ycsb-c --engine noop --records 2000 --ops 2000 --out empty";
+    let output = bench(&line.split(' ').collect::<Vec<_>>(), dir.path());
+    assert!(output.status.success(), "a hidden file is nothing: {}", said(&output.stderr));
 }
 
 #[test]
