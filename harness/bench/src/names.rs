@@ -237,6 +237,9 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         "MiB" | "M" | "m" => 1 << 20,
         "GiB" | "G" | "g" => 1 << 30,
         "TiB" | "T" | "t" => 1 << 40,
+        other if other.starts_with(['.', ',']) => {
+            return Err(format!("`{text}` is not a whole number of bytes, KiB, MiB, GiB or TiB"));
+        }
         other => return Err(format!("`{other}` is no unit of bytes: KiB, MiB, GiB or TiB")),
     };
     number.checked_mul(unit).ok_or_else(|| format!("`{text}` is too many bytes"))
@@ -388,6 +391,8 @@ mod tests {
         assert_eq!(parse_bytes("4_096"), Ok(4_096));
         assert!(parse_bytes("16MB").is_err() && parse_bytes("").is_err());
         assert!(parse_bytes("99999999999999GiB").is_err());
+        let why = parse_bytes("1.5KiB").unwrap_err();
+        assert_eq!(why, "`1.5KiB` is not a whole number of bytes, KiB, MiB, GiB or TiB");
     }
 
     #[test]
