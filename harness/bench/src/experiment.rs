@@ -186,12 +186,23 @@ pub(crate) fn run(
     progress.finish();
     let stored = match shown {
         // The run's own error came first, and may be why this failed too.
-        Err(error) if !failures.is_empty() => bail!("{}; and then: {error:#}", failures.join("; ")),
+        Err(error) if !failures.is_empty() => {
+            bail!("{}; and then: {error:#}", first_of(&failures))
+        }
         shown => shown?,
     };
     match interrupts.exit_code() {
         None => Ok(Outcome { stored, failures }),
         Some(code) => Err(interrupted(&stored, &experiment.dir, code)),
+    }
+}
+
+/// Why a run failed; of many, how many and why the first did. Each is told by the table, the report and its manifest.
+pub(crate) fn first_of(failures: &[String]) -> String {
+    match failures {
+        [one] => one.clone(),
+        [first, ..] => format!("{} runs failed; the first, {first}", failures.len()),
+        [] => "no run failed".into(),
     }
 }
 

@@ -273,4 +273,16 @@ fn a_run_that_failed_is_told_of_even_where_the_summary_cannot_be_written() {
     assert_eq!(output.status.code(), Some(1), "{error}");
     let first = "error: noop: w did not settle within 100ms; and then: writing o/summary.csv: ";
     assert!(error.starts_with(first) && error.trim_end().lines().count() == 1, "{error}");
+    // Of many the last line tells the first; the table has told all of them.
+    let line = "run w.toml --engine noop --blocks 2 --out many";
+    for args in [&line.split(' ').collect::<Vec<_>>()[..], &["report", "many"]] {
+        let output = bench(args, dir.path());
+        let (told, error) = (said(&output.stdout), said(&output.stderr));
+        let why = "w did not settle within 100ms";
+        for block in [1, 2] {
+            let of_block = format!("FAILED  noop, block {block}: {why}");
+            assert_eq!(told.matches(&of_block).count(), 1, "{told}");
+        }
+        assert_eq!(error, format!("error: 2 runs failed; the first, noop, block 1: {why}\n"));
+    }
 }
