@@ -183,15 +183,6 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
         ("inspect table 7.table --limit 0", "--limit: `0` is not above 0"),
         ("run ycsb --memory 0", "--memory: `0` is too little: the smallest is 1MiB"),
         ("run ycsb --memory 4KB", "`KB` is no unit of bytes: KiB, MiB, GiB or TiB"),
-        (
-            "run ycsb -s block_bytes=16KB",
-            "block_bytes cannot be `16KB`: `KB` is no unit of bytes: KiB, MiB, GiB or TiB",
-        ),
-        (
-            "run ycsb -s block_bytes=1.5KiB",
-            "block_bytes cannot be `1.5KiB`: give a whole number: bytes, KiB, MiB, GiB or TiB",
-        ),
-        ("run ycsb --memory 1.5MiB", "--memory: `1.5MiB` is not a whole number of bytes, KiB,"),
         ("run ycsb --memory 2000GiB", "--memory: `2000GiB` is too much: the largest is 1TiB"),
         ("run ycsb -s memtable_bytes=1GiB", "are 3073 MiB, more than the memory of 16 MiB"),
         ("run ycsb -s cache=none -s cache_bytes=8MiB", "cache_bytes says nothing with cache=none"),
@@ -232,6 +223,23 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
             "run ycsb --engine nori-model",
             "nori-model does not offer durability `os`, only `none`; give `--durability none`",
         ),
+    ];
+    assert_refused(dir.path(), &cases);
+}
+
+#[test]
+fn bytes_with_a_wrong_unit_or_a_fraction_are_told_that_and_not_that_they_are_out_of_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        (
+            "run ycsb -s block_bytes=16KB",
+            "block_bytes cannot be `16KB`: `KB` is no unit of bytes: KiB, MiB, GiB or TiB",
+        ),
+        (
+            "run ycsb -s block_bytes=1.5KiB",
+            "block_bytes cannot be `1.5KiB`: give a whole number: bytes, KiB, MiB, GiB or TiB",
+        ),
+        ("run ycsb --memory 1.5MiB", "--memory: `1.5MiB` is not a whole number of bytes, KiB,"),
     ];
     assert_refused(dir.path(), &cases);
 }
