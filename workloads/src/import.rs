@@ -84,7 +84,7 @@ pub struct Imported {
 
 impl Workload {
     /// Reads a property file. `origin` is what errors call it, `name` what the workload is called. What it must say and does not
-    /// is taken from the `overrides`: records, and operations or length; they change nothing that it says.
+    /// is taken from the `overrides`: records, and operations or length, these too if it says both; they change nothing else.
     pub fn import(
         origin: &str,
         name: &str,
@@ -251,7 +251,8 @@ impl File<'_> {
         let threads = self.whole_u32("threadcount", threads)?;
         let load = Load::closed(threads);
         let run = self.run_phase(self.run_load(threads, notes)?, notes)?;
-        let max_new = run.ops.unwrap_or(0) as f64 * self.number("insertproportion", 0.0)? * 2.0;
+        let ops = run.ops.map_or_else(|| self.whole("operationcount", 0), Ok)?;
+        let max_new = ops as f64 * self.number("insertproportion", 0.0)? * 2.0;
         let load_phase = Phase {
             kind: PhaseKind::Load,
             ops: None,
@@ -381,10 +382,10 @@ impl File<'_> {
 
     fn run_phase(&self, load: Load, notes: &mut Vec<String>) -> Result<Phase, FileError> {
         let (ops, seconds) = (self.whole("operationcount", 0)?, self.whole("maxexecutiontime", 0)?);
+        let is_told = self.overrides.ops.is_some() || self.overrides.duration.is_some();
         let (ops, duration) = match (ops, seconds) {
-            (0, 0) if self.overrides.ops.is_some() || self.overrides.duration.is_some() => {
-                (self.overrides.ops, self.overrides.duration)
-            }
+            // With both the file does not say how the run ends, no more than with none.
+            (0, 0) | (1.., 1..) if is_told => (self.overrides.ops, self.overrides.duration),
             (0, 0) => {
                 let what = "operationcount is missing or 0, and so is maxexecutiontime: add one, or give --ops or --duration";
                 return Err(self.error("operationcount", what));
@@ -393,7 +394,7 @@ impl File<'_> {
             (0, seconds) => (None, Some(self.span("maxexecutiontime", seconds)?)),
             _ => {
                 let what = "maxexecutiontime: a phase here ends by operations or by time, not by whichever is first; \
-                            leave out one";
+                            leave out one, or settle it with --ops or --duration";
                 return Err(self.error("maxexecutiontime", what));
             }
         };

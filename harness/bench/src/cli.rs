@@ -497,11 +497,7 @@ fn valid(stored: &Stored) -> Result<()> {
 
 /// The error of an experiment in which these runs failed.
 fn failed(failures: &[String]) -> Result<()> {
-    match failures {
-        [] => Ok(()),
-        [one] => bail!("{one}"),
-        many => bail!("{} runs failed: {}", many.len(), many.join("; ")),
-    }
+    if failures.is_empty() { Ok(()) } else { bail!("{}", experiment::first_of(failures)) }
 }
 
 /// The experiment in a directory that more is to be written to.

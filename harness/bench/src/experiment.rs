@@ -1,7 +1,7 @@
 //! An experiment: the same phases on each target, once or in blocks, every run in a fresh process and directory.
 //!
-//! 1. Lock the directory; clear what an earlier experiment of the same name left. One that is resumed loses only
-//!    the runs that are not at their end.
+//! 1. Lock the directory; clear what an earlier experiment left in it, unless that kept stores. One that is resumed
+//!    loses only the runs that are not at their end.
 //! 2. Note which runs are planned, so that whoever reads the directory later knows what is missing.
 //! 3. For each run that is missing: write a plan, start this same program as a child, and listen to it.
 //! 4. Put the rows of all runs into one `summary.csv`, their comparison into `ratios.csv`; draw plots; write the report.
@@ -16,7 +16,7 @@ use crate::manifest::{FAILED, INTERRUPTED, Manifest, OK, utc};
 use crate::names::{Target, usage};
 use crate::note::{Note, Planned, SCHEMA};
 use crate::overhead::{self, Overhead};
-use crate::plan::{RunPlan, Step, target_name};
+use crate::plan::{RunPlan, STORE, Step, target_name};
 use crate::progress::Progress;
 use crate::ratios::write_ratios;
 use crate::rows::{Row, write_rows};
@@ -115,7 +115,8 @@ impl Prepared {
 ///
 /// # Errors
 ///
-/// A usage error that names the directory, if it cannot be had or holds another experiment than the one to go on with.
+/// A usage error that names the directory, if it cannot be had, holds another experiment than the one to go on with, or
+/// stores that one which does not go on was told to keep.
 pub(crate) fn prepare(experiment: &Experiment) -> Result<Prepared> {
     let lock = DirLock::take(&experiment.dir, "--out")?;
     let argv: Vec<String> = std::env::args().collect();
@@ -157,6 +158,8 @@ pub(crate) fn run(
     if prepared.done.is_empty() {
         prepared.note.harness = overhead::measure(experiment.seed)?;
     }
+    // Before anything else is in the directory: it is the note that says whose it is.
+    prepared.note.write(&experiment.dir)?;
     offer(experiment, &mut prepared, progress, &interrupts)?;
     prepared.note.write(&experiment.dir)?;
     let mut failures = Vec::new();
@@ -183,12 +186,23 @@ pub(crate) fn run(
     progress.finish();
     let stored = match shown {
         // The run's own error came first, and may be why this failed too.
-        Err(error) if !failures.is_empty() => bail!("{}; and then: {error:#}", failures.join("; ")),
+        Err(error) if !failures.is_empty() => {
+            bail!("{}; and then: {error:#}", first_of(&failures))
+        }
         shown => shown?,
     };
     match interrupts.exit_code() {
         None => Ok(Outcome { stored, failures }),
         Some(code) => Err(interrupted(&stored, &experiment.dir, code)),
+    }
+}
+
+/// Why a run failed; of many, how many and why the first did. Each is told by the table, the report and its manifest.
+pub(crate) fn first_of(failures: &[String]) -> String {
+    match failures {
+        [one] => one.clone(),
+        [first, ..] => format!("{} runs failed; the first, {first}", failures.len()),
+        [] => "no run failed".into(),
     }
 }
 
@@ -335,26 +349,38 @@ fn check_kept(plan: &RunPlan) -> Result<()> {
     Ok(())
 }
 
+/// Refuses a directory in which an earlier experiment was told to keep stores: clearing it would remove them.
+fn check_no_store(dir: &Path) -> Result<()> {
+    let runs = fs::read_dir(dir.join("runs")).into_iter().flatten().flatten();
+    let mut stores: Vec<PathBuf> = runs.map(|run| run.path().join(STORE)).collect();
+    stores.retain(|store| store.exists());
+    stores.sort();
+    let Some(first) = stores.first() else { return Ok(()) };
+    let (what, more, them) = match stores.len() {
+        1 => ("a store that was kept", String::new(), "it"),
+        many => ("stores that were kept", format!(" and {} more", many - 1), "them"),
+    };
+    Err(usage(format!(
+        "{} holds {what}, which a new experiment would remove: {}{more}; give another --out, or remove {them}",
+        dir.display(),
+        first.display(),
+    )))
+}
+
 /// Removes what an earlier experiment left in the directory, and nothing else.
 fn clear(dir: &Path) -> Result<()> {
     // Names like `runs` and `data` are anybody's: only our own note says that they are ours. It goes last.
-    let is_ours = match Note::read(dir) {
-        Ok(_) => true,
-        Err(error) if error.is::<Usage>() => {
-            return Err(usage(format!("{error:#}; remove it or choose another directory")));
-        }
-        Err(_) => false,
-    };
+    guard::check_own(dir, "experiment.json", "an experiment")?;
+    if !Note::exists(dir) {
+        return Ok(());
+    }
+    let cannot = |why| usage(format!("{why:#}; remove it or choose another directory"));
+    Note::read(dir).map_err(cannot)?;
+    check_no_store(dir)?;
     for name in LEFT_BEHIND {
         let path = dir.join(name);
         if !path.exists() {
             continue;
-        }
-        if !is_ours {
-            return Err(usage(format!(
-                "{} holds a `{name}` that is not an experiment's; choose another --out",
-                dir.display()
-            )));
         }
         if name == "runs" {
             for run in fs::read_dir(&path)?.flatten() {
@@ -433,6 +459,8 @@ mod tests {
     #[test]
     fn a_directory_that_is_not_an_experiments_is_left_alone() {
         let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(".gitkeep"), "").unwrap();
+        clear(dir.path()).unwrap();
         fs::write(dir.path().join("summary.csv"), "mine").unwrap();
         assert!(clear(dir.path()).is_err());
         assert_eq!(fs::read_to_string(dir.path().join("summary.csv")).unwrap(), "mine");
@@ -448,5 +476,11 @@ mod tests {
         assert!(!dir.path().join("summary.csv").exists());
         assert!(!dir.path().join("experiment.json").exists());
         assert!(dir.path().join("notes.txt").exists());
+        // A folder with nothing left of an experiment is as anybody's.
+        let error = clear(dir.path()).unwrap_err();
+        assert!(
+            error.is::<Usage>() && error.to_string().contains("holds a `notes.txt`"),
+            "{error}"
+        );
     }
 }

@@ -3,6 +3,7 @@
 //! * **One bench to a directory.** A bench holds a lock on the file [`LOCK`] in it; a second one is refused. The
 //!   kernel lets go of the lock when the process is gone, however it ended.
 //! * **No bench without a place for its results.** That files can be made there is tried first.
+//! * **No results among what is somebody else's.** A folder with anything in it is used only if a file says that it is ours.
 //! * **No worker without its bench.** A worker's standard input is a pipe that its bench holds open and never
 //!   writes to. When the bench is gone the pipe ends, and a thread of the worker ends the process at once,
 //!   whatever else it is doing.
@@ -95,6 +96,28 @@ pub(crate) fn check_writable(dir: &Path) -> Result<()> {
     let path = dir.join(PROBE);
     let made = File::create(&path).and_then(|_| std::fs::remove_file(&path));
     made.map_err(|error| usage(format!("{} cannot be written to: {error}", dir.display())))
+}
+
+/// Checks that a directory of results, the `--out` of a command, is one that an earlier command left, which the file called `mark`
+/// says, or is empty. Hidden files and a mark that was not yet in its place are nothing.
+///
+/// # Errors
+///
+/// A usage error that names the directory and something in it.
+pub(crate) fn check_own(dir: &Path, mark: &str, whose: &str) -> Result<()> {
+    if dir.join(mark).exists() {
+        return Ok(());
+    }
+    let entries = std::fs::read_dir(dir).with_context(|| format!("reading {}", dir.display()))?;
+    let names = entries.flatten().map(|entry| entry.file_name().to_string_lossy().into_owned());
+    let others = names.filter(|name| !name.starts_with('.') && !name.starts_with(mark));
+    match others.min() {
+        None => Ok(()),
+        Some(name) => Err(usage(format!(
+            "{} holds a `{name}` that is not {whose}'s; choose another --out",
+            dir.display()
+        ))),
+    }
 }
 
 /// Holds the plan at `path` locked for as long as the file is kept.

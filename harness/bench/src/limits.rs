@@ -136,8 +136,11 @@ pub(crate) fn sections() -> String {
 
 fn section(name: &str) -> Result<&'static Section> {
     SECTIONS.iter().find(|section| section.name == name).ok_or_else(|| {
-        let hint = nearest(name, SECTIONS.iter().map(|section| section.name));
-        let hint = hint.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+        let known = || SECTIONS.iter().map(|section| section.name);
+        let hint = match nearest(name, known()) {
+            Some(name) => format!("; did you mean `{name}`?"),
+            None => format!(", only {}", known().collect::<Vec<_>>().join(", ")),
+        };
         usage(format!("no section is called `{name}`{hint}"))
     })
 }

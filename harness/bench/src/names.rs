@@ -27,7 +27,8 @@ pub(crate) fn steps(name: &str, overrides: &Overrides) -> Result<Vec<Step>> {
     }
     let workload = match built_in(name) {
         Some(file) => file.workload().map_err(|error| usage(error.to_string()))?,
-        None if name.ends_with(".toml") || Path::new(name).is_file() => {
+        None if name.ends_with(".toml") || name.contains('/') || Path::new(name).exists() => {
+            check_file(name)?;
             let text = std::fs::read_to_string(name)
                 .map_err(|error| usage(format!("workload {name} cannot be read: {error}")))?;
             Workload::parse(name, &text).map_err(|error| usage(error.to_string()))?
@@ -40,6 +41,19 @@ pub(crate) fn steps(name: &str, overrides: &Overrides) -> Result<Vec<Step>> {
         }
     };
     steps_of(workload, overrides)
+}
+
+/// Refuses what a workload cannot be read from, by what it is; what is not there is told when it is read.
+fn check_file(name: &str) -> Result<()> {
+    let Ok(found) = std::fs::metadata(name) else { return Ok(()) };
+    let what = match (found.is_file(), found.is_dir()) {
+        (true, _) => return Ok(()),
+        (_, true) => "is a folder",
+        _ => "is no file",
+    };
+    Err(usage(format!(
+        "workload {name} {what}: give a workload file, or a name (`norikv-bench list workload` shows them)"
+    )))
 }
 
 /// The phases of one workload.
@@ -237,17 +251,22 @@ pub(crate) fn parse_bytes(text: &str) -> Result<u64, String> {
         "MiB" | "M" | "m" => 1 << 20,
         "GiB" | "G" | "g" => 1 << 30,
         "TiB" | "T" | "t" => 1 << 40,
+        other if other.starts_with(['.', ',']) => {
+            return Err(format!("`{text}` is not a whole number of bytes, KiB, MiB, GiB or TiB"));
+        }
         other => return Err(format!("`{other}` is no unit of bytes: KiB, MiB, GiB or TiB")),
     };
     number.checked_mul(unit).ok_or_else(|| format!("`{text}` is too many bytes"))
 }
 
-/// A number of minutes, with or without a fraction. At most a month.
+/// A number of minutes, with or without a fraction. More than none, and at most a month.
 pub(crate) fn parse_minutes(text: &str) -> Result<f64, String> {
     const MONTH: f64 = 31.0 * 24.0 * 60.0;
     let minutes: Option<f64> = text.parse().ok();
-    let minutes = minutes.filter(|minutes| (0.0..=MONTH).contains(minutes));
-    minutes.ok_or_else(|| format!("`{text}` is no number of minutes from 0 to {MONTH}"))
+    let minutes = minutes.filter(|minutes| *minutes > 0.0 && *minutes <= MONTH);
+    minutes.ok_or_else(|| {
+        format!("`{text}` is no number of minutes that is above 0 and at most {MONTH}")
+    })
 }
 
 /// A number in which `_` may stand between digits.
@@ -388,6 +407,8 @@ mod tests {
         assert_eq!(parse_bytes("4_096"), Ok(4_096));
         assert!(parse_bytes("16MB").is_err() && parse_bytes("").is_err());
         assert!(parse_bytes("99999999999999GiB").is_err());
+        let why = parse_bytes("1.5KiB").unwrap_err();
+        assert_eq!(why, "`1.5KiB` is not a whole number of bytes, KiB, MiB, GiB or TiB");
     }
 
     #[test]

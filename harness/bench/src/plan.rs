@@ -44,7 +44,7 @@ pub(crate) struct RunPlan {
 }
 
 /// The directory of the engine's files, in a run's directory if they are kept.
-const STORE: &str = "store";
+pub(crate) const STORE: &str = "store";
 
 /// The name of phases that are not recorded.
 pub(crate) const WARMUP: &str = "warmup";

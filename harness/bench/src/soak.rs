@@ -12,7 +12,7 @@
 
 mod round;
 
-use crate::guard::DirLock;
+use crate::guard::{self, DirLock};
 use crate::interrupt::Interrupts;
 use crate::machine::Build;
 use crate::names::usage;
@@ -84,6 +84,7 @@ pub(crate) fn soak(soak: &Soak) -> Result<()> {
     }
     let interrupts = Interrupts::listen()?;
     let lock = DirLock::take(&soak.dir, "--out")?;
+    guard::check_own(&soak.dir, STATE, "a soak")?;
     let mut state = State::begin(&soak.dir, soak.seed, &rounds)?;
     let until = Duration::from_secs_f64(soak.minutes * 60.0);
     let outcome = campaign(soak, &rounds, &mut state, until, &interrupts);

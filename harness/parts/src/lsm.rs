@@ -155,8 +155,8 @@ fn refused(bad: BadSetting) -> PartsError {
             let settings = Settings::lines().iter().map(|line| line.name);
             PartsError::no_choice(LSM, &given, nori_lsm::SEAMS.into_iter().chain(settings))
         }
-        BadSetting::Value { name, given, wanted } => {
-            PartsError::Invalid(format!("{name} cannot be `{given}`: give {wanted}"))
+        BadSetting::Value { name, given, why } => {
+            PartsError::Invalid(format!("{name} cannot be `{given}`: {why}"))
         }
     }
 }

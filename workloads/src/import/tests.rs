@@ -103,6 +103,19 @@ fn keys_values_and_times_are_read() {
 }
 
 #[test]
+fn a_command_line_settles_how_a_run_ends_where_a_file_says_it_in_two_ways() {
+    let text = format!("{LEAST}maxexecutiontime=60\ninsertproportion=1\nreadproportion=0");
+    let span = Span(std::time::Duration::from_millis(300));
+    for (ops, duration, max_new) in [(Some(70), None, 140), (None, Some(span), 1_000)] {
+        let given = Overrides { ops, duration, ..Overrides::default() };
+        let Imported { workload, .. } =
+            Workload::import("w", "w", &text, Dialect::Ycsb, &given).unwrap();
+        assert_eq!((workload.phases[1].ops, workload.phases[1].duration), (ops, duration));
+        assert_eq!(workload.keys.max_new, max_new, "inserts have the room that the file says");
+    }
+}
+
+#[test]
 fn a_target_is_an_open_loop_of_the_run_with_fixed_distances_in_both_programs_that_read_it() {
     for dialect in [Dialect::Ycsb, Dialect::GoYcsb] {
         let Imported { workload, notes } = import(dialect, "threadcount=4\ntarget=2500");
@@ -181,7 +194,7 @@ fn what_cannot_be_honoured_is_refused_at_its_line_with_the_reason() {
         ("threadcount=99999999999", 3, "is too large"),
         ("insertstart=5", 3, "begins with key number 0"),
         ("insertcount=10", 3, "10 of 1000 records"),
-        ("maxexecutiontime=60", 3, "leave out one"),
+        ("maxexecutiontime=60", 3, "leave out one, or settle it with --ops or --duration"),
         ("readallfields=false", 3, "all of it is read"),
         ("readallfields=maybe", 3, "is not true or false"),
         ("fieldlengthdistribution=uniform", 3, "the sum of several uniform lengths"),

@@ -52,8 +52,8 @@ pub enum BadSetting {
         name: &'static str,
         /// What was written.
         given: String,
-        /// What would be right.
-        wanted: String,
+        /// What is wrong with it, or what would be right.
+        why: String,
     },
 }
 
@@ -152,23 +152,23 @@ impl Settings {
         let line = LINES.iter().find(|line| line.name == name);
         let line = line.ok_or_else(|| BadSetting::Name { given: name.to_owned() })?;
         let (low, high) = (*line.bounds.start(), *line.bounds.end());
-        let refused = |kind: &str| BadSetting::Value {
-            name: line.name,
-            given: given.to_owned(),
-            wanted: format!("{kind} from {low} to {high}"),
-        };
+        let refused =
+            |why: String| BadSetting::Value { name: line.name, given: given.to_owned(), why };
+        let give = |kind: &str| refused(format!("give {kind} from {low} to {high}"));
         let whole = |number: Option<u64>, kind: &str| {
-            number.filter(|number| line.bounds.contains(number)).ok_or_else(|| refused(kind))
+            number.filter(|number| line.bounds.contains(number)).ok_or_else(|| give(kind))
         };
         match (line.field)(self) {
-            Field::Bytes(field) => *field = whole(bytes(given), "bytes")?,
-            Field::Size(field) => *field = whole(bytes(given), "bytes")? as usize,
+            Field::Bytes(field) => *field = whole(bytes(given).map_err(refused)?, "bytes")?,
+            Field::Size(field) => {
+                *field = whole(bytes(given).map_err(refused)?, "bytes")? as usize;
+            }
             Field::Count(field) => *field = whole(given.parse().ok(), "a whole number")? as usize,
             Field::Ratio(field) => *field = whole(given.parse().ok(), "a whole number")?,
             Field::Real(field) => {
                 let number: Option<f64> = given.parse().ok();
                 let fits = |number: &f64| (low as f64..=high as f64).contains(number);
-                *field = number.filter(fits).ok_or_else(|| refused("a number"))?;
+                *field = number.filter(fits).ok_or_else(|| give("a number"))?;
             }
         }
         Ok(())
@@ -178,8 +178,8 @@ impl Settings {
     pub(crate) fn check(&self) -> Result<(), Error> {
         let mut settings = self.clone();
         for (name, value) in self.list().into_iter().skip(1) {
-            if let Err(BadSetting::Value { given, wanted, .. }) = settings.set(&name, &value) {
-                let what = format!("the setting {name} cannot be {given}: give {wanted}");
+            if let Err(BadSetting::Value { given, why, .. }) = settings.set(&name, &value) {
+                let what = format!("the setting {name} cannot be {given}: {why}");
                 return Err(Error::Invalid { what });
             }
         }
@@ -206,19 +206,29 @@ impl Settings {
     }
 }
 
-/// A number of bytes, with or without a unit.
-fn bytes(text: &str) -> Option<u64> {
+/// A number of bytes, with or without a unit; `None` if it is no number that is not negative, or too large for one.
+///
+/// # Errors
+///
+/// What is wrong with a number that has a fraction, or another unit: it may well lie within its bounds.
+fn bytes(text: &str) -> Result<Option<u64>, String> {
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
     let (number, unit) = text.split_at(digits);
     let scale = match unit {
+        _ if number.is_empty() => return Ok(None),
         "" | "B" => 1,
         "KiB" => KIB,
         "MiB" => MIB,
         "GiB" => 1 << 30,
         "TiB" => TIB,
-        _ => return None,
+        _ if unit.starts_with(['.', ',']) => {
+            return Err("give a whole number: bytes, KiB, MiB, GiB or TiB".to_owned());
+        }
+        _ => {
+            return Err(format!("`{}` is no unit of bytes: KiB, MiB, GiB or TiB", unit.trim()));
+        }
     };
-    number.parse::<u64>().ok()?.checked_mul(scale)
+    Ok(number.parse().ok().and_then(|number: u64| number.checked_mul(scale)))
 }
 
 #[cfg(test)]
@@ -252,5 +262,22 @@ mod tests {
         assert_eq!((settings.memtable_bytes, settings.block_bytes), (8 << 20, 16 << 10));
         assert_eq!(settings.cache_bytes, 1 << 40);
         assert_eq!(settings.filter_bits_per_key, 12.5);
+    }
+
+    #[test]
+    fn a_number_of_bytes_that_is_wrong_only_in_its_unit_or_its_fraction_is_told_that() {
+        let why = |given| match Settings::default().set("block_bytes", given) {
+            Err(BadSetting::Value { why, .. }) => why,
+            other => panic!("{given}: {other:?}"),
+        };
+        for (given, unit) in [("16KB", "KB"), ("16kib", "kib"), ("16 kB", "kB")] {
+            assert_eq!(why(given), format!("`{unit}` is no unit of bytes: KiB, MiB, GiB or TiB"));
+        }
+        for given in ["1.5KiB", "4096.0", "1,5KiB"] {
+            assert_eq!(why(given), "give a whole number: bytes, KiB, MiB, GiB or TiB");
+        }
+        for given in ["63", "2MiB", "-1KiB", "much", "99999999999999999999", "16777216TiB"] {
+            assert_eq!(why(given), "give bytes from 64 to 1048576");
+        }
     }
 }

@@ -140,6 +140,19 @@ fn stores_are_kept_where_that_was_asked_for_and_inspect_reads_them() {
     assert!(bench(&["report", "o"], dir.path()).status.success());
     assert!(said(&with(" --keep --resume").stdout).contains("resumed: 2 runs done before"));
     assert!(dir.path().join(kept[0]).exists() && dir.path().join(kept[1]).exists());
+    // An experiment that does not go on with them would remove them: it is refused as long as there is one.
+    for more in ["", " --keep"] {
+        let first = kept.iter().min().unwrap();
+        refused(
+            more,
+            &format!("would remove: {first} and 1 more; give another --out, or remove them"),
+        );
+    }
+    assert!(dir.path().join(kept[0]).exists() && dir.path().join(kept[1]).exists());
+    fs::remove_dir_all(dir.path().join(kept[0])).unwrap();
+    refused("", &format!("would remove: {}; give another --out, or remove it", kept[1]));
+    fs::remove_dir_all(dir.path().join(kept[1])).unwrap();
+    assert!(with("").status.success());
 }
 
 #[test]
@@ -250,11 +263,26 @@ fn a_run_that_failed_is_told_of_even_where_the_summary_cannot_be_written() {
          size = { dist = \"constant\", bytes = 100 }\ncheck_every = 0\n[[phase]]\nkind = \"load\"\n\
          load = { model = \"closed\", threads = 1 }\n[[phase]]\nkind = \"settle\"\ntimeout = \"100ms\"\n";
     fs::write(dir.path().join("w.toml"), workload).unwrap();
+    let run = || bench(&["run", "w.toml", "--engine", "noop", "--out", "o"], dir.path());
+    let error = said(&run().stderr);
+    assert_eq!(error, "error: noop: w did not settle within 100ms\n");
     // Takes the place of the file that the summary is first written to, as a full disk would.
-    fs::create_dir_all(dir.path().join("o/summary.csv.new")).unwrap();
-    let output = bench(&["run", "w.toml", "--engine", "noop", "--out", "o"], dir.path());
+    fs::create_dir(dir.path().join("o/summary.csv.new")).unwrap();
+    let output = run();
     let error = said(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{error}");
     let first = "error: noop: w did not settle within 100ms; and then: writing o/summary.csv: ";
     assert!(error.starts_with(first) && error.trim_end().lines().count() == 1, "{error}");
+    // Of many the last line tells the first; the table has told all of them.
+    let line = "run w.toml --engine noop --blocks 2 --out many";
+    for args in [&line.split(' ').collect::<Vec<_>>()[..], &["report", "many"]] {
+        let output = bench(args, dir.path());
+        let (told, error) = (said(&output.stdout), said(&output.stderr));
+        let why = "w did not settle within 100ms";
+        for block in [1, 2] {
+            let of_block = format!("FAILED  noop, block {block}: {why}");
+            assert_eq!(told.matches(&of_block).count(), 1, "{told}");
+        }
+        assert_eq!(error, format!("error: 2 runs failed; the first, noop, block 1: {why}\n"));
+    }
 }

@@ -11,6 +11,7 @@ fn a_section_that_is_none_is_one_line_with_the_nearest_name_and_exit_2() {
     fs::write(dir.path().join("file"), "mine").unwrap();
     let cases = [
         ("limits memry", "no section is called `memry`; did you mean `memory`?"),
+        ("limits nosuch", "no section is called `nosuch`, only harness, filter, memtable, wal, "),
         ("limits harness wall", "no section is called `wall`; did you mean `wal`?"),
         ("limits harness --dir file", "--dir file cannot be used: "),
         ("limits harness --ful", "did you mean `--full`?"),

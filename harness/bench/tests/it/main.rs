@@ -129,6 +129,9 @@ fn a_misspelt_name_is_one_line_with_the_nearest_name_and_exit_2() {
         ("run ycsb --engine noop -s cash=lru", "`cash`"),
         ("run w.toml --engine noop", "w.toml:2: unknown field `nmae`; did you mean `name`?"),
         ("run no.toml --engine noop", "no.toml cannot be read"),
+        ("run ./no --engine noop", "workload ./no cannot be read: "),
+        ("run /tmp --engine noop", "workload /tmp is a folder: give a workload file, or a name"),
+        ("gen /dev/null", "workload /dev/null is no file: give a workload file, or a name"),
         ("run ycsb -s memtable=bptre", "no memtable is called `bptre`; did you mean `bptree`?"),
         ("list enigne", "did you mean `engine`?"),
         ("rnu ycsb", "no command is called `rnu`; did you mean `run`?"),
@@ -176,6 +179,7 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
         ("run ycsb --memory -1MiB", "--memory: `-1MiB` is negative"),
         ("run ycsb -5", "`-5` is no option, and no number here is negative"),
         ("run ycsb --threads 100000", "--threads: `100000` is too many: the most is 1024"),
+        ("soak --minutes 0", "--minutes: `0` is no number of minutes that is above 0"),
         ("inspect table 7.table --limit 0", "--limit: `0` is not above 0"),
         ("run ycsb --memory 0", "--memory: `0` is too little: the smallest is 1MiB"),
         ("run ycsb --memory 4KB", "`KB` is no unit of bytes: KiB, MiB, GiB or TiB"),
@@ -224,10 +228,32 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
 }
 
 #[test]
+fn bytes_with_a_wrong_unit_or_a_fraction_are_told_that_and_not_that_they_are_out_of_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let cases = [
+        (
+            "run ycsb -s block_bytes=16KB",
+            "block_bytes cannot be `16KB`: `KB` is no unit of bytes: KiB, MiB, GiB or TiB",
+        ),
+        (
+            "run ycsb -s block_bytes=1.5KiB",
+            "block_bytes cannot be `1.5KiB`: give a whole number: bytes, KiB, MiB, GiB or TiB",
+        ),
+        ("run ycsb --memory 1.5MiB", "--memory: `1.5MiB` is not a whole number of bytes, KiB,"),
+    ];
+    assert_refused(dir.path(), &cases);
+}
+
+#[test]
 fn an_out_that_cannot_be_used_is_one_line_that_names_it_and_exit_2() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("file"), "mine").unwrap();
     fs::create_dir_all(dir.path().join("theirs/runs")).unwrap();
+    for file in ["notes/diary.txt", "campaign/soak.json", "empty/.gitkeep"] {
+        let path = dir.path().join(file);
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(path, "{}").unwrap();
+    }
     let cases = [
         ("run ycsb --engine noop --out file", "--out file cannot be used: "),
         ("run ycsb --engine noop --out file/below", "--out file/below cannot be used: "),
@@ -237,13 +263,23 @@ fn an_out_that_cannot_be_used_is_one_line_that_names_it_and_exit_2() {
             "run ycsb --engine noop --out theirs",
             "theirs holds a `runs` that is not an experiment's",
         ),
+        (
+            "run ycsb --engine noop --out notes",
+            "notes holds a `diary.txt` that is not an experiment's; choose another --out",
+        ),
+        ("run ycsb --engine noop --out notes --resume", "notes holds a `diary.txt` that"),
+        ("run ycsb --engine noop --out campaign", "campaign holds a `soak.json` that is not an"),
+        ("quick --out notes", "notes holds a `diary.txt` that is not an experiment's"),
+        ("soak --out notes", "notes holds a `diary.txt` that is not a soak's"),
     ];
     assert_refused(dir.path(), &cases);
-    assert_eq!(
-        fs::read_dir(dir.path().join("theirs")).unwrap().count(),
-        1,
-        "no lock is left there"
-    );
+    for name in ["theirs", "notes", "campaign"] {
+        let left = fs::read_dir(dir.path().join(name)).unwrap();
+        assert_eq!(left.count(), 1, "nothing is left in {name}, no lock either");
+    }
+    let line = "run ycsb-c --engine noop --records 2000 --ops 2000 --out empty";
+    let output = bench(&line.split(' ').collect::<Vec<_>>(), dir.path());
+    assert!(output.status.success(), "a hidden file is nothing: {}", said(&output.stderr));
 }
 
 #[test]

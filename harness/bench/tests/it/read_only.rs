@@ -45,7 +45,7 @@ fn a_directory_that_may_only_be_read_is_one_line_that_names_it_before_anything_i
         (format!("{run} o/new"), "--out o/new cannot be used: "),
         (format!("{run} new"), "--out new cannot be used: "),
         ("quick --out new".into(), "--out new cannot be used: "),
-        ("soak --minutes 0 --out new".into(), "--out new cannot be used: "),
+        ("soak --minutes 1 --out new".into(), "--out new cannot be used: "),
         ("report o".into(), "o cannot be written to: "),
         ("plot latency o".into(), "o cannot be written to: "),
     ];

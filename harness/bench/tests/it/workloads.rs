@@ -146,9 +146,18 @@ fn a_property_file_without_counts_runs_with_those_of_the_command_line() {
         let output = bench(&run, dir.path());
         assert!(output.status.success(), "{}", said(&output.stderr));
     }
+    // A file that says it twice over is settled in the same way.
+    fs::write(dir.path().join("both"), "recordcount=500\noperationcount=80\nmaxexecutiontime=9\n")
+        .unwrap();
+    let shown = bench(&["gen", "--ycsb", "both", "--ops", "60"], dir.path());
+    assert_eq!(said(&shown.stdout).lines().count(), 60, "{}", said(&shown.stderr));
+    let run = ["run", "--ycsb", "both", "--engine", "noop", "--duration", "100ms"];
+    let output = bench(&run, dir.path());
+    assert!(output.status.success(), "{}", said(&output.stderr));
     fs::remove_dir_all(dir.path().join("results")).unwrap();
     fs::write(dir.path().join("none"), "").unwrap();
     let cases = [
+        ("run --ycsb both", "both:3: maxexecutiontime: a phase here ends by operations or by time"),
         ("run --ycsb none --records 5", "none:1: operationcount is missing"),
         (
             "gen --ycsb none --ops 5",
