@@ -1,14 +1,14 @@
 //! Walks a table.
 //!
-//! A cursor takes one block at a time through its slot. Only one that passes the cache by ([`Fetch::Pass`]) is on a long
-//! walk, a compaction for instance: it reads a stretch of blocks with one call.
+//! A cursor takes one block at a time through its slot. One that passes the cache by ([`Fetch::Pass`]) is on a long walk, a
+//! compaction for instance, and one that has walked for some blocks may walk on: both read ahead ([`Ahead`]).
 
+use crate::ahead::{Ahead, FILL_BYTES_MAX, PASS_BYTES_MAX};
 use crate::block::{Block, Suffixed};
 use crate::cache::Frame;
 use crate::counters::Tally;
-use crate::format::{Handle, read_bytes, unframe};
+use crate::format::unframe;
 use crate::{Fetch, Table};
-use bytes::Bytes;
 use nori_kv::{EntryCursor, EntryRef, Kind, Result, SeqNo, Tick};
 use std::ops::Range;
 use std::sync::Arc;
@@ -26,6 +26,8 @@ pub struct TableCursor {
     prefix_bytes: usize,
     /// The rest of that entry, read once: it is asked for several times at each step of a merge.
     landed: Landed,
+    /// Steps forward from block to block since the last seek or step back.
+    walked: usize,
     ahead: Ahead,
     tally: Tally,
 }
@@ -49,16 +51,6 @@ enum Place {
     After,
 }
 
-/// A stretch of the file that was read in advance.
-#[derive(Default)]
-struct Ahead {
-    offset: u64,
-    bytes: Bytes,
-}
-
-/// One read of this many bytes takes about as long as it takes to merge them once.
-const AHEAD_BYTES: usize = 128 * 1024;
-
 impl TableCursor {
     pub(crate) fn new(table: Arc<Table>, fetch: Fetch) -> Self {
         Self {
@@ -69,6 +61,7 @@ impl TableCursor {
             key: Vec::new(),
             prefix_bytes: 0,
             landed: Landed { seqno: SeqNo::ZERO, kind: Kind::Delete, expires: None, value: 0..0 },
+            walked: 0,
             ahead: Ahead::default(),
             tally: Tally::default(),
         }
@@ -95,7 +88,8 @@ impl TableCursor {
         }
         self.block = None;
         let frame = match self.fetch {
-            Fetch::Pass => self.read_ahead(n)?,
+            Fetch::Pass => self.pass(n)?,
+            Fetch::Fill if self.walked > 1 => self.fill(n)?,
             fetch => self.table.frame(n, fetch, &mut self.tally)?.into_frame(),
         };
         self.key.clear();
@@ -105,33 +99,38 @@ impl TableCursor {
         Ok(())
     }
 
-    fn read_ahead(&mut self, n: usize) -> Result<Arc<Frame>> {
+    /// Block `n` of a long walk.
+    fn pass(&mut self, n: usize) -> Result<Arc<Frame>> {
         let handle = self.table.index().handle(n);
-        let is_mapped = self.table.is_mapped();
-        if !is_mapped && self.ahead.slice(handle).is_none() {
-            let mut bytes = handle.bytes as usize;
-            for next in n + 1..self.blocks() {
-                let more = self.table.index().handle(next).bytes as usize;
-                if bytes + more > AHEAD_BYTES {
-                    break;
-                }
-                bytes += more;
-            }
-            self.ahead.offset = handle.offset;
-            let (file, place) = (self.table.file(), self.table.place());
-            self.ahead.bytes = read_bytes(file, place, handle.offset, bytes)?;
-        }
         self.tally.cache_misses += 1;
-        let raw = if is_mapped {
-            self.table.read_raw(handle)?
-        } else {
-            let stored = self.ahead.slice(handle).unwrap_or_default();
-            unframe(stored, self.table.place(), handle)?
+        if self.ahead.slice(handle).is_none() {
+            self.ahead.read(&self.table, n..self.blocks(), PASS_BYTES_MAX);
+        }
+        let raw = match self.ahead.slice(handle) {
+            Some(stored) => unframe(stored, self.table.place(), handle)?,
+            None => self.table.read_raw(handle)?,
         };
         // A walk passes everything on, so everything has to be right.
         let block =
             Block::decode(raw).map_err(|what| self.table.place().corrupt(handle.offset, what))?;
         Ok(Frame::new(block))
+    }
+
+    /// Block `n` of a cursor that has walked some blocks.
+    fn fill(&mut self, n: usize) -> Result<Arc<Frame>> {
+        if !self.table.is_cached(n) {
+            let handle = self.table.index().handle(n);
+            if self.ahead.slice(handle).is_none() {
+                let mut behind = n + 1..self.blocks().min(n + self.walked);
+                let end = behind.find(|n| self.table.is_cached(*n)).unwrap_or(behind.end);
+                self.ahead.read(&self.table, n..end, FILL_BYTES_MAX);
+            }
+            if let Some(stored) = self.ahead.slice(handle) {
+                self.tally.cache_misses += 1;
+                return self.table.fill(n, &stored);
+            }
+        }
+        Ok(self.table.frame(n, Fetch::Fill, &mut self.tally)?.into_frame())
     }
 
     /// Goes to entry `n` of the present block.
@@ -170,18 +169,10 @@ impl TableCursor {
     }
 }
 
-impl Ahead {
-    /// The bytes of a block, shared, not copied: a walk lets go of each stretch when it has passed it.
-    fn slice(&self, handle: Handle) -> Option<Bytes> {
-        let start = usize::try_from(handle.offset.checked_sub(self.offset)?).ok()?;
-        let end = start.checked_add(handle.bytes as usize)?;
-        (end <= self.bytes.len()).then(|| self.bytes.slice(start..end))
-    }
-}
-
 impl EntryCursor for TableCursor {
     fn seek(&mut self, key: &[u8], seqno: SeqNo) -> Result<bool> {
         self.place = Place::Nowhere;
+        self.walked = 0;
         // Versions of one key may go on in the next block, then the fence between them is the key itself.
         for n in self.table.index().find(key)..self.blocks() {
             self.enter(n)?;
@@ -199,7 +190,10 @@ impl EntryCursor for TableCursor {
         match std::mem::replace(&mut self.place, Place::Nowhere) {
             Place::Nowhere | Place::Before => self.land_first_of(0),
             Place::On(n) if n + 1 < self.present().len() => self.land(n + 1),
-            Place::On(_) => self.land_first_of(self.present_number() + 1),
+            Place::On(_) => {
+                self.walked += 1;
+                self.land_first_of(self.present_number() + 1)
+            }
             Place::After => {
                 self.place = Place::After;
                 Ok(false)
@@ -208,6 +202,7 @@ impl EntryCursor for TableCursor {
     }
 
     fn prev(&mut self) -> Result<bool> {
+        self.walked = 0;
         match std::mem::replace(&mut self.place, Place::Nowhere) {
             Place::Nowhere | Place::After => match self.blocks().checked_sub(1) {
                 Some(last) => self.land_last_of(last),

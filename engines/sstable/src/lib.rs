@@ -16,6 +16,7 @@
 //! The bytes are drawn in `docs/formats/table.md`.
 
 mod access;
+mod ahead;
 mod block;
 mod block_builder;
 mod builder;

@@ -33,6 +33,13 @@ impl Buffer {
         Self(spare.ok().flatten().unwrap_or_else(|| Vec::with_capacity(capacity)))
     }
 
+    /// One with these bytes.
+    pub(crate) fn copy_of(bytes: &[u8]) -> Self {
+        let mut buffer = Self::with_capacity(bytes.len());
+        buffer.0.extend_from_slice(bytes);
+        buffer
+    }
+
     /// Where its bytes are written.
     pub(crate) fn bytes_mut(&mut self) -> &mut Vec<u8> {
         &mut self.0

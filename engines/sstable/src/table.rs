@@ -315,6 +315,11 @@ impl Table {
         self.read_frame(n, fetch).map(Held::Read)
     }
 
+    /// Whether block `n` is in its slot.
+    pub(crate) fn is_cached(&self, n: usize) -> bool {
+        self.slots.slot(n).load().is_some()
+    }
+
     pub(crate) fn is_mapped(&self) -> bool {
         self.map.is_some()
     }
@@ -328,9 +333,7 @@ impl Table {
             return Err(self.place().corrupt(handle.offset, "the file ends before the block does"));
         }
         // A copy is what is verified and kept: the mapping's bytes may be others the next time their page is fetched.
-        let mut buffer = Buffer::with_capacity(end - start);
-        buffer.bytes_mut().extend_from_slice(&map[start..end]);
-        unframe(buffer.share(), self.place(), handle)
+        unframe(Buffer::copy_of(&map[start..end]).share(), self.place(), handle)
     }
 
     /// An error about block `n`.
@@ -341,12 +344,24 @@ impl Table {
 
     #[cold]
     fn read_frame(&self, n: usize, fetch: Fetch) -> Result<Arc<Frame>> {
-        let raw = self.read_raw(self.index.handle(n))?;
-        let frame = Frame::new(Block::open(raw).map_err(|what| self.damaged(n, what))?);
+        let frame = self.open_block(n, self.read_raw(self.index.handle(n))?)?;
         if fetch == Fetch::Fill {
             self.slots.cache().offer(&self.slots, n, &frame);
         }
         Ok(frame)
+    }
+
+    /// The frame of block `n` from its bytes in the file, offered to the cache. They are copied: a cached block keeps no memory but
+    /// its own.
+    pub(crate) fn fill(&self, n: usize, stored: &[u8]) -> Result<Arc<Frame>> {
+        let raw = unframe(Buffer::copy_of(stored).share(), self.place(), self.index.handle(n))?;
+        let frame = self.open_block(n, raw)?;
+        self.slots.cache().offer(&self.slots, n, &frame);
+        Ok(frame)
+    }
+
+    fn open_block(&self, n: usize, raw: RawBlock) -> Result<Arc<Frame>> {
+        Ok(Frame::new(Block::open(raw).map_err(|what| self.damaged(n, what))?))
     }
 }
 

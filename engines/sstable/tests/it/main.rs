@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
 
+mod ahead;
 mod sealed;
 
 use nori_env::{Entropy, Fs, MemFs, OpenMode, OsFs, SeededEntropy};
