@@ -16,7 +16,7 @@ mod queue;
 mod quick;
 
 use crate::block::Block;
-use arc_swap::ArcSwapOption;
+use crate::slot::{Departures, Slot, Slotted};
 use parking_lot::Mutex;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
@@ -121,6 +121,13 @@ pub(crate) struct Frame {
     id: AtomicU32,
     /// The epoch in which the policy last heard of a hit.
     touched: AtomicU32,
+    departures: Departures,
+}
+
+impl Slotted for Frame {
+    fn departures(&self) -> &Departures {
+        &self.departures
+    }
 }
 
 /// The id of a frame that is not cached.
@@ -129,7 +136,7 @@ const UNCACHED: FrameId = FrameId::MAX;
 impl Frame {
     pub(crate) fn new(block: Block) -> Arc<Self> {
         let (id, touched) = (AtomicU32::new(UNCACHED), AtomicU32::new(0));
-        Arc::new(Self { block, id, touched })
+        Arc::new(Self { block, id, touched, departures: Departures::none() })
     }
 }
 
@@ -209,7 +216,7 @@ impl Cache {
         let bytes = frame.block.bytes() + size_of::<Frame>();
         // One lock over all of it: a victim's slot is emptied before its id is given to another frame.
         let mut homes = self.homes.lock();
-        if slots.frames[n].load().is_some() {
+        if !slots.frames[n].is_empty() {
             return;
         }
         let mut victims = std::mem::take(&mut homes.victims);
@@ -246,7 +253,7 @@ impl Cache {
             Some(free) => *free = home,
             None => homes.of.push(home),
         }
-        slots.frames[n].store(Some(Arc::clone(frame)));
+        slots.frames[n].put(Arc::clone(frame));
         let admitted = self.admitted.fetch_add(bytes, Ordering::Relaxed) + bytes;
         if admitted > self.epoch_bytes.load(Ordering::Relaxed) {
             self.admitted.store(0, Ordering::Relaxed);
@@ -265,7 +272,7 @@ impl Homes {
             if let Some((slots, n)) = self.of[*id as usize].take()
                 && let Some(slots) = slots.upgrade()
             {
-                slots.frames[n as usize].store(None);
+                slots.frames[n as usize].clear();
                 emptied.push(slots);
             }
             self.free.push(*id);
@@ -282,7 +289,7 @@ impl Homes {
 
 /// The slots of one table.
 pub(crate) struct Slots {
-    frames: Vec<ArcSwapOption<Frame>>,
+    frames: Vec<Slot<Frame>>,
     /// The policy's number of block 0; the others follow.
     first_block: BlockId,
     cache: Arc<Cache>,
@@ -290,7 +297,7 @@ pub(crate) struct Slots {
 
 impl Slots {
     pub(crate) fn new(blocks: usize, cache: Arc<Cache>) -> Arc<Self> {
-        let frames = (0..blocks).map(|_| ArcSwapOption::empty()).collect();
+        let frames = (0..blocks).map(|_| Slot::empty()).collect();
         let first_block = cache.blocks.fetch_add(blocks as u64, Ordering::Relaxed);
         Arc::new(Self { frames, first_block, cache })
     }
@@ -299,13 +306,13 @@ impl Slots {
         &self.cache
     }
 
-    pub(crate) fn slot(&self, n: usize) -> &ArcSwapOption<Frame> {
+    pub(crate) fn slot(&self, n: usize) -> &Slot<Frame> {
         &self.frames[n]
     }
 
     /// The memory it takes, frames aside.
     pub(crate) fn bytes(&self) -> usize {
-        self.frames.capacity() * size_of::<ArcSwapOption<Frame>>()
+        self.frames.capacity() * size_of::<Slot<Frame>>()
     }
 }
 
@@ -313,7 +320,7 @@ impl Drop for Slots {
     fn drop(&mut self) {
         let mut homes = self.cache.homes.lock();
         for (n, frame) in self.frames.iter().enumerate() {
-            if let Some(frame) = &*frame.load() {
+            if let Some(frame) = frame.get() {
                 let id = frame.id.load(Ordering::Relaxed);
                 // A frame may have been evicted between the last handle's end and this lock.
                 if !homes.is_home(id, self, n) {

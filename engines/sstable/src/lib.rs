@@ -30,6 +30,7 @@ mod format;
 mod index;
 mod properties;
 mod range_block;
+mod slot;
 mod spare;
 mod table;
 

@@ -7,9 +7,9 @@ use crate::format::{Footer, Handle, Place, RawBlock, read_block, unframe};
 use crate::index::Index;
 use crate::properties::Properties;
 use crate::range_block;
+use crate::slot::Guard;
 use crate::spare::Buffer;
 use crate::{Access, Fetch, TableCursor};
-use arc_swap::Guard;
 use bytes::Bytes;
 use nori_env::{File, Fs, OpenMode};
 use nori_filter::{Filter, prefix_hash};
@@ -301,12 +301,11 @@ impl Table {
 
     /// The frame of block `n`, from its slot or from the file.
     #[inline]
-    pub(crate) fn frame(&self, n: usize, fetch: Fetch, tally: &mut Tally) -> Result<Held> {
-        let cached = self.slots.slot(n).load();
-        if let Some(frame) = &*cached {
+    pub(crate) fn frame(&self, n: usize, fetch: Fetch, tally: &mut Tally) -> Result<Held<'_>> {
+        if let Some(frame) = self.slots.slot(n).get() {
             tally.cache_hits += 1;
-            self.slots.cache().hit(frame);
-            return Ok(Held::Cached(cached));
+            self.slots.cache().hit(&frame);
+            return Ok(Held::Cached(frame));
         }
         if fetch == Fetch::CacheOnly {
             return Err(Error::WouldBlock);
@@ -317,7 +316,7 @@ impl Table {
 
     /// Whether block `n` is in its slot.
     pub(crate) fn is_cached(&self, n: usize) -> bool {
-        self.slots.slot(n).load().is_some()
+        !self.slots.slot(n).is_empty()
     }
 
     pub(crate) fn is_mapped(&self) -> bool {
@@ -379,23 +378,23 @@ fn shared_prefix(range: &KeyRange, bytes: u64) -> Option<&[u8]> {
 }
 
 /// A frame that stays as long as this lives. One from a slot costs no reference count.
-pub(crate) enum Held {
-    Cached(Guard<Option<Arc<Frame>>>),
+pub(crate) enum Held<'a> {
+    Cached(Guard<'a, Frame>),
     Read(Arc<Frame>),
 }
 
-impl Held {
+impl Held<'_> {
     #[inline]
     pub(crate) fn block(&self) -> &Block {
         match self {
-            Self::Cached(guard) => &guard.as_ref().expect("only a full slot is held").block,
+            Self::Cached(guard) => &guard.block,
             Self::Read(frame) => &frame.block,
         }
     }
 
     pub(crate) fn into_frame(self) -> Arc<Frame> {
         match self {
-            Self::Cached(guard) => Guard::into_inner(guard).expect("only a full slot is held"),
+            Self::Cached(guard) => guard.into_arc(),
             Self::Read(frame) => frame,
         }
     }

@@ -1,6 +1,6 @@
 //! The project's own commands, run as `cargo xtask COMMAND`.
 //!
-//! * `test` runs every test there is and says what it skipped;
+//! * `test` runs every test there is, some of them in every order of their threads, and says what it skipped;
 //! * `tidy` checks the rules of the house that no compiler knows;
 //! * `ci` runs formatting, lints, documentation and `tidy`, then `test`;
 //! * `soak` puts the engine through trials, for as long as one likes.

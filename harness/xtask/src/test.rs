@@ -1,11 +1,17 @@
 //! Every test there is, and a plain account of what was not run.
 //!
 //! 1. The Rust tests of the whole workspace, with the examples in the documentation.
-//! 2. The closing lines of every runner once more, so that the end of a log tells the whole story.
-//! 3. One line with the sum: `N passed, N failed, N skipped`.
+//! 2. Those of code that threads share without a lock once more, in every order of the threads (`loom`).
+//! 3. The closing lines of every runner once more, so that the end of a log tells the whole story.
+//! 4. One line with the sum: `N passed, N failed, N skipped`.
 
 use crate::command::{cargo, watched};
 use anyhow::Result;
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Tests that `loom` runs in every order of their threads: a crate, and what their names contain.
+const IN_EVERY_ORDER: [(&str, &str); 1] = [("nori-sstable", "slot::")];
 
 /// How many tests a runner's closing lines speak of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -36,7 +42,12 @@ impl Tally {
 pub(crate) fn run() -> Result<bool> {
     let mut command = cargo();
     command.args(["test", "--workspace", "--no-fail-fast"]);
-    let (passed, closing) = watched(&mut command, |line| line.starts_with("test result:"))?;
+    let (mut passed, mut closing) = watched(&mut command, is_closing)?;
+    for (package, names) in IN_EVERY_ORDER {
+        let (ok, lines) = loom(package, names)?;
+        passed &= ok;
+        closing.extend(lines);
+    }
 
     let mut tally = Tally::default();
     println!("\nclosing lines of the test runners:");
@@ -52,6 +63,22 @@ pub(crate) fn run() -> Result<bool> {
     let Tally { passed: ok, failed, skipped } = tally;
     println!("{ok} passed, {failed} failed, {skipped} skipped");
     Ok(passed && ok > 0 && failed == 0)
+}
+
+fn is_closing(line: &str) -> bool {
+    line.starts_with("test result:")
+}
+
+/// Runs the tests of `package` whose names contain `names` in every order. In a folder of their own, for all that the package
+/// needs is compiled with another flag.
+fn loom(package: &str, names: &str) -> Result<(bool, Vec<String>)> {
+    let mut flags = std::env::var_os("RUSTFLAGS").unwrap_or_default();
+    flags.push(" --cfg nori_loom");
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| OsString::from("target"));
+    let mut command = cargo();
+    command.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", PathBuf::from(target).join("loom"));
+    command.args(["test", "--release", "--package", package, "--lib", names]);
+    watched(&mut command, is_closing)
 }
 
 #[cfg(test)]
