@@ -1,7 +1,7 @@
 //! The cache of data blocks: a policy over slots.
 //!
 //! 1. Each table's index has one **slot** per data block. A slot holds the block's **frame** while it is cached;
-//!    a hit is one load of the slot.
+//!    a hit is one look at the slot, without a lock.
 //! 2. A frame that was read is offered to the [`CachePolicy`], which says whether it stays and which frames go.
 //! 3. The slots of those that go are emptied. Readers that hold a frame keep it until they let go.
 //! 4. A hit tells the policy at most once per **epoch** and frame; an epoch is the time in which a sixteenth of

@@ -7,7 +7,7 @@
 //!
 //! Three seams live here: [`Codec`] (how a block is stored), [`Access`] (how it comes out of the file) and
 //! [`CachePolicy`] (which blocks stay in memory). A
-//! cached block hangs in its table's index, so that a hit costs one load and no hash probe; the policy sees slots
+//! cached block hangs in its table's index, so that a hit costs no lock and no hash probe; the policy sees slots
 //! only.
 //!
 //! Promises: no byte is used before its checksum was right; the checksum covers table number and offset, so a
