@@ -29,6 +29,8 @@ pub enum Class {
     Log,
     /// Writing a sealed memtable to a table.
     Flush,
+    /// Removing a file that nobody reads any more: short, and room for what the others write.
+    Removal,
     /// A compaction out of level 0.
     CompactionShallow,
     /// Any other compaction.

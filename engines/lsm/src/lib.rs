@@ -30,6 +30,7 @@ mod open;
 mod output;
 mod publish;
 mod read;
+mod removal;
 mod run_cursor;
 mod scrub;
 mod settings;

@@ -25,6 +25,7 @@ mod stored;
 use crate::core::{Core, Tree, WriteOrder, from_wal};
 use crate::counters::Counters;
 use crate::edit::Edit;
+use crate::jobs::Jobs;
 use crate::manifest::{self, CURRENT, Manifest, manifest_number};
 use crate::mem::Mem;
 use crate::publish::Publisher;
@@ -33,7 +34,7 @@ use crate::sought::Sought;
 use crate::stall::Brake;
 use crate::version::Version;
 use crate::write::NOT_DUE;
-use crate::{Components, Settings, compact, flush, maintain};
+use crate::{Components, Settings, compact, flush, maintain, removal};
 use arc_swap::ArcSwap;
 use log::Log;
 use nori_compaction::Strategy;
@@ -60,8 +61,8 @@ pub(crate) fn open(
 ) -> Result<Arc<Core>> {
     let fs = &*parts.fs;
     let lock = enter(fs, dir)?;
-    let cache = Cache::new((components.cache)(settings.cache_bytes), settings.cache_bytes);
-    let tables = TableContext::new(Arc::clone(&parts.fs), cache, components.access);
+    let jobs: Arc<Jobs> = Arc::default();
+    let tables = table_context(&parts, &settings, &components, &jobs);
     let stored = Stored::read(fs, dir, &settings)?;
     let log = replay(dir, &parts, &stored, &components)?;
     let version = stored.open_tables(&tables)?;
@@ -96,7 +97,7 @@ pub(crate) fn open(
         snapshots: Mutex::default(),
         expiry_floor: AtomicU64::new(0),
         brake: Brake::default(),
-        jobs: Arc::default(),
+        jobs,
         sought: Sought::default(),
         turns_wanted: AtomicUsize::new(0),
         flushes: Mutex::default(),
@@ -119,6 +120,19 @@ pub(crate) fn open(
     }
     begin_work(&core)?;
     Ok(core)
+}
+
+/// What the store's tables share: a cache, and jobs that remove their files.
+fn table_context(
+    parts: &Parts,
+    settings: &Settings,
+    components: &Components,
+    jobs: &Arc<Jobs>,
+) -> TableContext {
+    let cache = Cache::new((components.cache)(settings.cache_bytes), settings.cache_bytes);
+    let (fs, tasks) = (Arc::clone(&parts.fs), Arc::clone(&parts.tasks));
+    let remove = removal::by_jobs(Arc::clone(&fs), tasks, Arc::clone(jobs));
+    TableContext::new(fs, cache, components.access).removing_with(remove)
 }
 
 /// Starts background work, and waits until what was replayed is in tables. If there is no room for them, the store is open for

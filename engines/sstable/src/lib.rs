@@ -45,4 +45,4 @@ pub use dump::{FilterDump, FooterDump, PartDump, TableDump, dump};
 pub use fetch::Fetch;
 pub use format::TABLE_FORMAT_VERSION;
 pub use properties::Properties;
-pub use table::{Table, TableContext, table_name, table_number};
+pub use table::{RemoveFile, Table, TableContext, table_name, table_number};

@@ -30,12 +30,24 @@ pub struct TableContext {
     pub access: Access,
     /// What filters, indexes and range tombstones of the open tables take.
     memory_bytes: Arc<AtomicUsize>,
+    remove: RemoveFile,
 }
 
+/// Removes the file of an obsolete table. Called by whoever drops the last handle, a reader for instance: it should be quick. A
+/// file that is not removed is an orphan, which the next opening sweeps.
+pub type RemoveFile = Arc<dyn Fn(&Path) + Send + Sync>;
+
 impl TableContext {
-    /// A context without tables.
+    /// A context without tables. Files are removed at once.
     pub fn new(fs: Arc<dyn Fs>, cache: Arc<Cache>, access: Access) -> Self {
-        Self { fs, cache, access, memory_bytes: Arc::default() }
+        let files = Arc::clone(&fs);
+        let remove: RemoveFile = Arc::new(move |path| drop(files.remove(path)));
+        Self { fs, cache, access, memory_bytes: Arc::default(), remove }
+    }
+
+    /// The same, with files removed by `remove`.
+    pub fn removing_with(self, remove: RemoveFile) -> Self {
+        Self { remove, ..self }
     }
 
     /// The memory that filters, indexes and range tombstones take, of every table that somebody holds.
@@ -49,7 +61,7 @@ pub struct Table {
     number: u64,
     path: PathBuf,
     bytes: u64,
-    fs: Arc<dyn Fs>,
+    remove: RemoveFile,
     /// Of its context: this table's share is in it.
     memory_of_all: Arc<AtomicUsize>,
     file: Arc<dyn File>,
@@ -123,7 +135,7 @@ impl Table {
             number,
             path,
             bytes,
-            fs: Arc::clone(&context.fs),
+            remove: Arc::clone(&context.remove),
             memory_of_all: Arc::clone(&context.memory_bytes),
             file,
             map,
@@ -282,7 +294,7 @@ impl Table {
         Ok(entries)
     }
 
-    /// Has the file removed when the last handle goes.
+    /// Has the file removed when the last handle goes, as the context has it.
     pub fn mark_obsolete(&self) {
         self.is_obsolete.store(true, Ordering::Release);
     }
@@ -377,7 +389,7 @@ fn shared_prefix(range: &KeyRange, bytes: u64) -> Option<&[u8]> {
     is_within.then_some(prefix)
 }
 
-/// A frame that stays as long as this lives. One from a slot costs no reference count.
+/// A frame that stays as long as this lives.
 pub(crate) enum Held<'a> {
     Cached(Guard<'a, Frame>),
     Read(Arc<Frame>),
@@ -404,8 +416,7 @@ impl Drop for Table {
     fn drop(&mut self) {
         self.memory_of_all.fetch_sub(self.memory_bytes(), Ordering::Relaxed);
         if self.is_obsolete.load(Ordering::Acquire) {
-            // A file that cannot be removed now is an orphan, which the next opening sweeps.
-            let _ = self.fs.remove(&self.path);
+            (self.remove)(&self.path);
         }
     }
 }

@@ -21,6 +21,9 @@ const FAIRNESS_EVERY: u64 = 8;
 /// A job's turn: about a megabyte of output.
 const STEPS_PER_TURN: u32 = 64;
 
+/// The classes there are.
+const CLASS_COUNT: usize = 5;
+
 /// One block of the size engines use by default, with room for a large value.
 const SLICE_BYTES: usize = 64 * 1024;
 
@@ -47,7 +50,7 @@ struct Shared {
 #[derive(Default)]
 struct Queue {
     /// One queue per class, most urgent first.
-    ready: [VecDeque<Box<dyn Job>>; 4],
+    ready: [VecDeque<Box<dyn Job>>; CLASS_COUNT],
     /// Jobs taken so far.
     taken: u64,
     stopping: bool,
@@ -154,8 +157,13 @@ impl Shared {
     }
 
     fn next(&self) -> Option<(Class, Box<dyn Job>)> {
-        const CLASSES: [Class; 4] =
-            [Class::Log, Class::Flush, Class::CompactionShallow, Class::CompactionDeep];
+        const CLASSES: [Class; CLASS_COUNT] = [
+            Class::Log,
+            Class::Flush,
+            Class::Removal,
+            Class::CompactionShallow,
+            Class::CompactionDeep,
+        ];
         let mut queue = lock(&self.queue);
         loop {
             if queue.stopping {

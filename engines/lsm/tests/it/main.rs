@@ -12,6 +12,7 @@ mod kill;
 mod matrix;
 mod parts;
 mod property;
+mod removal;
 mod seeks;
 mod sim;
 mod small_tables;
