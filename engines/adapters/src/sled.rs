@@ -19,6 +19,7 @@ use nori_kv::{
     Capabilities, Cursor, Durability, Error, Feature, KeyRange, Kind, Result, Row, WriteBatch, stat,
 };
 use std::sync::Arc;
+use std::time::Duration;
 
 /// See the module.
 pub(crate) struct Sled;
@@ -51,9 +52,27 @@ impl Peer for Sled {
         if let Preset::Matched { memory_bytes } = preset {
             config = config.cache_capacity(memory_bytes);
         }
-        let db = config.open().map_err(|e| explain(&book, "opening", e))?;
+        let mut opened = config.open();
+        for _ in 0..TRIES {
+            if !opened.as_ref().is_err_and(is_locked) {
+                break;
+            }
+            std::thread::sleep(PAUSE);
+            opened = config.open();
+        }
+        let db = opened.map_err(|e| explain(&book, "opening", e))?;
         Ok(SledStore { db, book })
     }
+}
+
+/// sled lets go of its lock by closing its file, and a child that another thread is just starting has a copy of that until it
+/// runs its program. Nobody else can hold the lock: the book's own is ours.
+const TRIES: u32 = 200;
+const PAUSE: Duration = Duration::from_millis(5);
+
+fn is_locked(error: &::sled::Error) -> bool {
+    // It puts the operating system's error into a text.
+    matches!(error, ::sled::Error::Io(source) if source.to_string().contains("acquire lock"))
 }
 
 /// sled's error in the words of the seam.
