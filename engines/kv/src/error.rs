@@ -14,8 +14,8 @@ pub enum ErrorKind {
     Corrupt,
     /// The operating system failed a call. Mend the cause; reads elsewhere still work.
     Io,
-    /// A write or sync failed earlier, and the store takes no more writes. Reads still work; reopen it. If it was for want
-    /// of room the kind is [`ErrorKind::Full`], then and ever after.
+    /// A write or sync failed, and the store takes no more writes. Reads still work; reopen it. A write that is told this may have
+    /// been under way when the other failed, and may be there then: look. If it was for want of room the kind is [`ErrorKind::Full`], then and ever after.
     Poisoned,
     /// Something else has it: another process, a stall. Retry later.
     Busy,

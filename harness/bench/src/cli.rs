@@ -225,7 +225,7 @@ struct RunArgs {
     /// Open loop: operations a second that all clients together send, ready or not
     #[arg(long, value_parser = parse_rate, allow_negative_numbers = true)]
     rate: Option<f64>,
-    /// Open loop at this share of what a closed loop reaches, which is measured first, as in 0.8
+    /// Open loop at this share of what a closed loop reaches, which is measured first, as in 0.8; above 1 is overload
     #[arg(long, value_name = "SHARE", value_parser = parse_rate, allow_negative_numbers = true, conflicts_with = "rate")]
     of_max: Option<f64>,
     /// How an open loop's operations follow each other: fixed or poisson [default: poisson]

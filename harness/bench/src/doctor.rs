@@ -91,7 +91,8 @@ pub(crate) fn doctor(args: &DoctorArgs) -> Result<()> {
     }
     if let Err(error) = &probe {
         let shown = args.dir.display();
-        findings.fault(format!("{shown} cannot be written to: {error:#}"));
+        // First, for the last line tells the first: what else is wrong there does not matter then.
+        findings.faults.insert(0, format!("{shown} cannot be written to: {error:#}"));
     }
     let can_measure = probe.is_ok() && conditions.has_space();
     let mut checkup = Checkup {

@@ -96,7 +96,10 @@ pub(crate) fn list(seam: Option<&str>, memory_bytes: u64, is_json: bool) -> Resu
         groups.retain(|group| group.name == seam);
         if groups.is_empty() {
             let hint = nori_workloads::nearest(seam, known.iter().map(String::as_str));
-            let hint = hint.map_or(String::new(), |name| format!("; did you mean `{name}`?"));
+            let hint = hint.map_or_else(
+                || format!("; there are {}", known.join(", ")),
+                |name| format!("; did you mean `{name}`?"),
+            );
             return Err(usage(format!("no seam is called `{seam}`{hint}")));
         }
     }

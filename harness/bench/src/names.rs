@@ -35,8 +35,13 @@ pub(crate) fn steps(name: &str, overrides: &Overrides) -> Result<Vec<Step>> {
         }
         None => {
             let known = BUILT_IN.iter().map(|file| file.name).chain([SUITE]);
-            let hint = nearest(name, known);
-            let hint = hint.map_or(String::new(), |known| format!("; did you mean `{known}`?"));
+            let hint = nearest(name, known).map_or_else(
+                || {
+                    "; `norikv-bench list workload` shows them, and a file's name ends in .toml"
+                        .to_owned()
+                },
+                |known| format!("; did you mean `{known}`?"),
+            );
             return Err(usage(format!("no workload is called `{name}`{hint}")));
         }
     };

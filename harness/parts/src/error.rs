@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PartsError {
     /// No part of that seam bears the name.
-    #[error("no {seam} is called `{name}`{}", hint(nearest.as_deref()))]
+    #[error("no {seam} is called `{name}`{}", hint(nearest.as_deref(), known))]
     UnknownName {
         /// The seam that was asked.
         seam: String,
@@ -12,9 +12,11 @@ pub enum PartsError {
         name: String,
         /// The known name most like it.
         nearest: Option<String>,
+        /// All known names.
+        known: Vec<String>,
     },
     /// The engine has no such seam.
-    #[error("{engine} has no `{seam}` to choose{}", hint(nearest.as_deref()))]
+    #[error("{engine} has no `{seam}` to choose{}", hint(nearest.as_deref(), known))]
     NoSuchChoice {
         /// The engine.
         engine: String,
@@ -22,6 +24,8 @@ pub enum PartsError {
         seam: String,
         /// What it has that is most like it.
         nearest: Option<String>,
+        /// All that it has.
+        known: Vec<String>,
     },
     /// The engine is known, and this program was built without it.
     #[error(
@@ -38,15 +42,21 @@ pub enum PartsError {
     Invalid(String),
 }
 
-fn hint(nearest: Option<&str>) -> String {
-    nearest.map_or(String::new(), |name| format!("; did you mean `{name}`?"))
+/// The nearest name, or all there are where none is near.
+fn hint(nearest: Option<&str>, known: &[String]) -> String {
+    match nearest {
+        Some(name) => format!("; did you mean `{name}`?"),
+        None if known.is_empty() => String::new(),
+        None => format!("; there are {}", known.join(", ")),
+    }
 }
 
 impl PartsError {
     /// No part of `seam` is called `name`; `known` are the names there are.
     pub fn unknown<'a>(seam: &str, name: &str, known: impl IntoIterator<Item = &'a str>) -> Self {
-        let nearest = nearest(name, known).map(str::to_owned);
-        Self::UnknownName { seam: seam.into(), name: name.into(), nearest }
+        let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
+        let nearest = nearest(name, known.iter().map(String::as_str)).map(str::to_owned);
+        Self::UnknownName { seam: seam.into(), name: name.into(), nearest, known }
     }
 
     /// `engine` has nothing called `seam` to choose; `known` is what it has.
@@ -55,8 +65,9 @@ impl PartsError {
         seam: &str,
         known: impl IntoIterator<Item = &'a str>,
     ) -> Self {
-        let nearest = nearest(seam, known).map(str::to_owned);
-        Self::NoSuchChoice { engine: engine.into(), seam: seam.into(), nearest }
+        let known: Vec<String> = known.into_iter().map(str::to_owned).collect();
+        let nearest = nearest(seam, known.iter().map(String::as_str)).map(str::to_owned);
+        Self::NoSuchChoice { engine: engine.into(), seam: seam.into(), nearest, known }
     }
 }
 
