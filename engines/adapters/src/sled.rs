@@ -52,15 +52,8 @@ impl Peer for Sled {
         if let Preset::Matched { memory_bytes } = preset {
             config = config.cache_capacity(memory_bytes);
         }
-        let mut opened = config.open();
-        for _ in 0..TRIES {
-            if !opened.as_ref().is_err_and(is_locked) {
-                break;
-            }
-            std::thread::sleep(PAUSE);
-            opened = config.open();
-        }
-        let db = opened.map_err(|e| explain(&book, "opening", e))?;
+        let db = once_unlocked(|| config.open(), || std::thread::sleep(PAUSE));
+        let db = db.map_err(|e| explain(&book, "opening", e))?;
         Ok(SledStore { db, book })
     }
 }
@@ -69,6 +62,20 @@ impl Peer for Sled {
 /// runs its program. Nobody else can hold the lock: the book's own is ours.
 const TRIES: u32 = 200;
 const PAUSE: Duration = Duration::from_millis(5);
+
+/// Opens, again after each `pause` while the lock is held, at most `TRIES` times more.
+fn once_unlocked<T>(
+    open: impl Fn() -> ::sled::Result<T>,
+    mut pause: impl FnMut(),
+) -> ::sled::Result<T> {
+    for _ in 0..TRIES {
+        match open() {
+            Err(error) if is_locked(&error) => pause(),
+            outcome => return outcome,
+        }
+    }
+    open()
+}
 
 fn is_locked(error: &::sled::Error) -> bool {
     // It puts the operating system's error into a text.
@@ -188,5 +195,31 @@ impl Walk for SledWalk {
 
     fn row(&self) -> Option<Row<'_>> {
         self.row.as_ref().map(|(key, value)| Row { key, value })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_opening_waits_for_a_copy_of_the_lock_that_goes_and_not_for_ever() {
+        let dir = tempfile::tempdir().expect("a folder for the store");
+        let config = ::sled::Config::new().path(dir.path());
+        drop(config.open().expect("a new store"));
+        let lock = || {
+            let copy = std::fs::File::open(dir.path().join("db")).expect("the file sled locks");
+            copy.lock().expect("nobody holds it");
+            Some(copy)
+        };
+        let mut copy = lock();
+        let opened = once_unlocked(|| config.open(), || drop(copy.take()));
+        assert!(opened.is_ok() && copy.is_none(), "it met the lock, and then none");
+        drop(opened);
+        let _copy = lock();
+        let mut pauses = 0;
+        let refused = once_unlocked(|| config.open(), || pauses += 1);
+        assert!(refused.is_err_and(|error| is_locked(&error)));
+        assert_eq!(pauses, TRIES);
     }
 }

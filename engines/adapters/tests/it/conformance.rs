@@ -60,21 +60,3 @@ fn sled_obeys_the_laws() {
 fn rocksdb_obeys_the_laws() {
     obeys("rocksdb");
 }
-
-#[test]
-fn sled_opens_though_a_child_still_holds_a_copy_of_its_lock() {
-    let dir = tempfile::tempdir().expect("a folder for the store");
-    let store = dir.path().join("store");
-    let sled = factory("sled", 16 << 20).expect("the row is listed");
-    let parts = || Parts::os(2).expect("threads");
-    drop(sled.open(&store, parts()).expect("a new store"));
-    let copy = std::fs::File::open(store.join("sled").join("db")).expect("the file sled locks");
-    copy.lock().expect("nobody holds it");
-    std::thread::scope(|scope| {
-        scope.spawn(|| {
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            drop(copy);
-        });
-        sled.open(&store, parts()).expect("it waits until the child runs its own program");
-    });
-}
