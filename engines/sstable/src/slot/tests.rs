@@ -44,6 +44,20 @@ fn probe() -> (Arc<Probe>, Arc<AtomicUsize>) {
     (Arc::new(probe), drops)
 }
 
+/// Puts a probe; what says that it went.
+fn put(slot: &Slot<Probe>) -> Arc<AtomicUsize> {
+    let (value, drops) = probe();
+    slot.put(value);
+    drops
+}
+
+/// A slot that threads share, and what says that the probe in it went.
+fn filled() -> (Arc<Slot<Probe>>, Arc<AtomicUsize>) {
+    let slot = Arc::new(Slot::empty());
+    let drops = put(&slot);
+    (slot, drops)
+}
+
 /// Every order of what the threads in `program` do, or this one often.
 fn in_every_order(program: impl Fn() + Sync + Send + 'static) {
     #[cfg(nori_loom)]
@@ -63,9 +77,7 @@ fn look(slot: &Slot<Probe>) {
 #[test]
 fn readers_meet_one_who_empties() {
     in_every_order(|| {
-        let slot = Arc::new(Slot::empty());
-        let (value, drops) = probe();
-        slot.put(value);
+        let (slot, drops) = filled();
         let readers: Vec<_> = (0..2)
             .map(|_| {
                 let slot = Arc::clone(&slot);
@@ -82,13 +94,7 @@ fn readers_meet_one_who_empties() {
 #[test]
 fn a_reader_meets_one_who_empties_and_fills() {
     in_every_order(|| {
-        let slot = Arc::new(Slot::empty());
-        let put = || {
-            let (value, drops) = probe();
-            slot.put(value);
-            drops
-        };
-        let first = put();
+        let (slot, first) = filled();
         let reader = {
             let slot = Arc::clone(&slot);
             thread::spawn(move || {
@@ -96,9 +102,9 @@ fn a_reader_meets_one_who_empties_and_fills() {
                 look(&slot);
             })
         };
-        let second = put();
+        let second = put(&slot);
         slot.clear();
-        let third = put();
+        let third = put(&slot);
         reader.join().unwrap();
         let went = [&first, &second, &third].map(|drops| drops.load(Relaxed));
         assert_eq!(went, [1, 1, 0]);
@@ -110,9 +116,7 @@ fn a_reader_meets_one_who_empties_and_fills() {
 #[test]
 fn a_handle_outlives_the_slot() {
     in_every_order(|| {
-        let slot = Arc::new(Slot::empty());
-        let (value, drops) = probe();
-        slot.put(value);
+        let (slot, drops) = filled();
         let reader = {
             let slot = Arc::clone(&slot);
             thread::spawn(move || slot.get().map(Guard::into_arc))
@@ -129,9 +133,7 @@ fn a_handle_outlives_the_slot() {
 #[test]
 fn a_guard_keeps_what_was_taken_away() {
     in_every_order(|| {
-        let slot = Slot::empty();
-        let (value, drops) = probe();
-        slot.put(value);
+        let (slot, drops) = filled();
         let guards: Vec<_> = (0..3).map(|_| slot.get().unwrap()).collect();
         slot.clear();
         for guard in guards {
@@ -145,9 +147,7 @@ fn a_guard_keeps_what_was_taken_away() {
 #[test]
 #[cfg(not(nori_loom))]
 fn a_reader_too_many_is_turned_away() {
-    let slot = Slot::empty();
-    let (value, drops) = probe();
-    slot.put(value);
+    let (slot, drops) = filled();
     let guards: Vec<_> = (0..READERS_MAX).map(|_| slot.get().unwrap()).collect();
     assert!((0..10).all(|_| slot.get().is_none()));
     drop(guards);
