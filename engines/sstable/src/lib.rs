@@ -28,11 +28,14 @@ mod dump;
 mod fetch;
 mod format;
 mod index;
+mod obsolete;
 mod properties;
 mod range_block;
 mod slot;
 mod spare;
 mod table;
+#[cfg(test)]
+mod testing;
 
 pub use access::{ACCESSES, Access, access};
 pub use builder::{TableBuilder, TableOptions};
@@ -44,5 +47,6 @@ pub use cursor::TableCursor;
 pub use dump::{FilterDump, FooterDump, PartDump, TableDump, dump};
 pub use fetch::Fetch;
 pub use format::TABLE_FORMAT_VERSION;
+pub use obsolete::{Obsolete, RemoveFile};
 pub use properties::Properties;
-pub use table::{RemoveFile, Table, TableContext, table_name, table_number};
+pub use table::{Table, TableContext, table_name, table_number};

@@ -5,6 +5,7 @@ use crate::cache::{Cache, Frame, Slots};
 use crate::counters::Tally;
 use crate::format::{Footer, Handle, Place, RawBlock, read_block, unframe};
 use crate::index::Index;
+use crate::obsolete::{LastHold, RemoveFile};
 use crate::properties::Properties;
 use crate::range_block;
 use crate::slot::Guard;
@@ -17,7 +18,7 @@ use nori_kv::{EntryRef, Error, Fragments, KeyRange, Result, SeqNo};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 /// What the tables of a store share.
 #[derive(Clone)]
@@ -33,15 +34,11 @@ pub struct TableContext {
     remove: RemoveFile,
 }
 
-/// Removes the file of an obsolete table. Called by whoever drops the last handle, a reader for instance: it should be quick. A
-/// file that is not removed is an orphan, which the next opening sweeps.
-pub type RemoveFile = Arc<dyn Fn(&Path) + Send + Sync>;
-
 impl TableContext {
     /// A context without tables. Files are removed at once.
     pub fn new(fs: Arc<dyn Fs>, cache: Arc<Cache>, access: Access) -> Self {
         let files = Arc::clone(&fs);
-        let remove: RemoveFile = Arc::new(move |path| drop(files.remove(path)));
+        let remove: RemoveFile = Arc::new(move |file| drop(file.remove(&*files)));
         Self { fs, cache, access, memory_bytes: Arc::default(), remove }
     }
 
@@ -61,7 +58,6 @@ pub struct Table {
     number: u64,
     path: PathBuf,
     bytes: u64,
-    remove: RemoveFile,
     /// Of its context: this table's share is in it.
     memory_of_all: Arc<AtomicUsize>,
     file: Arc<dyn File>,
@@ -72,10 +68,10 @@ pub struct Table {
     slots: Arc<Slots>,
     properties: Properties,
     ranges: Fragments,
-    /// Set when no version of the tree will ever name it again: the last handle removes the file.
-    is_obsolete: AtomicBool,
     /// Of cursors, as their owner counts them; shared with whoever wants to look.
     seeks: Arc<AtomicU64>,
+    /// The last field: when it goes, nobody else has the file open.
+    hold: LastHold,
 }
 
 impl Table {
@@ -131,11 +127,11 @@ impl Table {
             Access::Mmap => Some(file.map().map_err(|e| Error::io("mapping", &path, e))?),
         };
         let slots = Slots::new(index.len(), Arc::clone(&context.cache));
+        let hold = LastHold::new(path.clone(), &file, map.as_ref(), &context.remove);
         let table = Self {
             number,
             path,
             bytes,
-            remove: Arc::clone(&context.remove),
             memory_of_all: Arc::clone(&context.memory_bytes),
             file,
             map,
@@ -144,8 +140,8 @@ impl Table {
             slots,
             properties,
             ranges,
-            is_obsolete: AtomicBool::new(false),
             seeks: Arc::default(),
+            hold,
         };
         table.memory_of_all.fetch_add(table.memory_bytes(), Ordering::Relaxed);
         Ok(Arc::new(table))
@@ -296,7 +292,7 @@ impl Table {
 
     /// Has the file removed when the last handle goes, as the context has it.
     pub fn mark_obsolete(&self) {
-        self.is_obsolete.store(true, Ordering::Release);
+        self.hold.mark_obsolete();
     }
 
     pub(crate) fn place(&self) -> Place<'_> {
@@ -415,9 +411,6 @@ impl Held<'_> {
 impl Drop for Table {
     fn drop(&mut self) {
         self.memory_of_all.fetch_sub(self.memory_bytes(), Ordering::Relaxed);
-        if self.is_obsolete.load(Ordering::Acquire) {
-            (self.remove)(&self.path);
-        }
     }
 }
 

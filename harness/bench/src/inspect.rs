@@ -248,13 +248,14 @@ fn text(key: &[u8]) -> String {
     key.escape_ascii().to_string()
 }
 
-/// A dump as lines: a field a line, and of a list an item a line.
+/// A dump as lines: a field a line, and of a list an item a line. What a file ought to have and has not is said: a segment
+/// without a header reads as an empty one else.
 fn lines(value: &Value) -> Vec<String> {
     let Value::Object(fields) = value else { return vec![short(value)] };
     let mut lines = Vec::new();
     for (name, value) in fields {
         match value {
-            Value::Null => {}
+            Value::Null => lines.push(format!("{name}: none")),
             Value::Array(items) => {
                 lines.push(format!("{name}: {}", items.len()));
                 lines.extend(items.iter().map(|item| format!("  {}", short(item))));
@@ -265,7 +266,7 @@ fn lines(value: &Value) -> Vec<String> {
     lines
 }
 
-/// A value in one line; what is absent is left out.
+/// A value in one line; what is absent is left out of it.
 fn short(value: &Value) -> String {
     match value {
         Value::Object(fields) => {
@@ -296,8 +297,8 @@ mod tests {
     }
 
     #[test]
-    fn lines_leave_out_what_is_absent() {
+    fn a_field_that_is_absent_is_said_and_one_of_an_item_left_out() {
         let value = json!({ "a": 1, "b": null, "c": [{ "d": 2, "e": null, "f": { "g": 3 } }] });
-        assert_eq!(lines(&value), ["a: 1", "c: 1", "  d=2 f(g=3)"]);
+        assert_eq!(lines(&value), ["a: 1", "b: none", "c: 1", "  d=2 f(g=3)"]);
     }
 }

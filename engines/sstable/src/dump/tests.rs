@@ -1,46 +1,8 @@
 //! What a dump promises: it shows every part and entry, names every damage, and goes on behind it.
 
 use super::*;
-use crate::{TableBuilder, TableOptions, codec};
+use crate::testing::{DIR, ENTRIES, table};
 use nori_env::MemFs;
-use nori_filter::FilterContext;
-use nori_kv::{Kind, RangeTombstones, Tick};
-
-const DIR: &str = "/store";
-const ENTRIES: u64 = 200;
-
-/// Table 3: keys in order, each one put, in several blocks, and a range tombstone.
-fn table() -> MemFs {
-    let fs = MemFs::new();
-    fs.create_dir(Path::new(DIR)).unwrap();
-    let path = Path::new(DIR).join(table_name(3));
-    let file = fs.open(&path, OpenMode::CreateNew).unwrap();
-    let options = TableOptions {
-        codec: codec("raw").unwrap(),
-        block_bytes: 512,
-        filter: nori_filter::policy("blocked-bloom").unwrap(),
-        filter_context: FilterContext {
-            level: 0,
-            is_last_level: false,
-            keys_expected: 200,
-            bits_per_key: 10.0,
-        },
-        created: Tick(1),
-        prefix_bytes: 0,
-    };
-    let mut builder = TableBuilder::new(file, &path, 3, options);
-    for n in 0..ENTRIES {
-        let (key, seqno) = (format!("key{n:05}"), SeqNo::new(n + 1).unwrap());
-        let key = key.as_bytes();
-        builder
-            .add(&EntryRef { key, seqno, kind: Kind::Put, expires: None, value: &[7; 20] })
-            .unwrap();
-    }
-    let mut ranges = RangeTombstones::default();
-    ranges.add(b"key00010", b"key00020", SeqNo::new(500).unwrap());
-    builder.finish(&ranges.fragments()).unwrap();
-    fs
-}
 
 fn flip(fs: &MemFs, at: usize) {
     let path = Path::new(DIR).join(table_name(3));
