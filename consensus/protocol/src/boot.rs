@@ -63,7 +63,7 @@ pub trait ConsensusFactory: Send + Sync {
     /// What the replicas of a group that is being founded boot with as their membership. All of them boot with the same.
     fn founding(&self, membership: &Membership) -> Bytes;
 
-    /// A replica, which does nothing until it is stepped.
+    /// A replica. It may have effects at once: the driver drains it before its first step.
     ///
     /// # Errors
     ///

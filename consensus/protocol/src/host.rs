@@ -227,6 +227,16 @@ impl Host {
         let Some(replica) = &mut self.replica else { return Ok(Vec::new()) };
         self.monitor.input(now, &input, replica.deadline());
         replica.step(now, input);
+        self.drain()
+    }
+
+    /// Begins what the replica wants done already: called once after [`boot`](Self::boot).
+    ///
+    /// # Errors
+    ///
+    /// A law that was broken.
+    pub fn drain(&mut self) -> Result<Vec<Event>, Breach> {
+        let Some(replica) = &mut self.replica else { return Ok(Vec::new()) };
         let mut effects = std::mem::take(&mut self.effects);
         replica.drain(&mut effects);
         let watched = self.monitor.drained(&effects, &replica.status());
@@ -351,6 +361,11 @@ impl Host {
     pub fn flush(&mut self, now: Instant) -> Result<Vec<Event>, Breach> {
         self.safe_state = self.state.clone();
         self.step(now, Input::DurablyApplied { through: self.state.applied.index })
+    }
+
+    /// Whether a crash would take the state back.
+    pub fn is_dirty(&self) -> bool {
+        self.safe_state.applied < self.state.applied
     }
 
     /// Whether a snapshot is asked for.

@@ -12,6 +12,8 @@
 //! protocols; what clients may rely on, to whoever applies entries.
 
 mod boot;
+pub mod chance;
+pub mod conformance;
 mod consensus;
 mod effect;
 mod entry;
@@ -26,6 +28,7 @@ mod settings;
 mod solo;
 mod status;
 mod time;
+pub mod world;
 
 pub use boot::{Boot, BootError, Capabilities, ConsensusFactory, Feature, Standing};
 pub use consensus::Consensus;

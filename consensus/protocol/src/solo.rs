@@ -220,3 +220,15 @@ impl Consensus for Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::conformance::Suite;
+
+    #[test]
+    fn a_group_of_one_keeps_the_laws() {
+        let checked = Suite::new(Arc::new(Solo)).run();
+        assert!(checked.held.len() >= 9, "{checked:?}");
+    }
+}
