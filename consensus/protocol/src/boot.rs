@@ -63,6 +63,11 @@ pub trait ConsensusFactory: Send + Sync {
     /// What the replicas of a group that is being founded boot with as their membership. All of them boot with the same.
     fn founding(&self, membership: &Membership) -> Bytes;
 
+    /// A message in words, for people who read what happened. Any bytes will do.
+    fn describe(&self, message: &Bytes) -> String {
+        format!("{} bytes", message.len())
+    }
+
     /// A replica. It may have effects at once: the driver drains it before its first step.
     ///
     /// # Errors

@@ -24,6 +24,7 @@ mod log_view;
 mod mem_log;
 mod membership;
 pub mod monitor;
+pub mod mutant;
 mod settings;
 mod solo;
 mod status;

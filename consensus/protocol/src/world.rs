@@ -57,6 +57,8 @@ enum Happening {
     Built,
     Installed,
     Fetched,
+    /// The cluster's failure detector looks at a peer.
+    Look { peer: NodeId },
 }
 
 /// A heap entry: its time, its number, the node and life it is for.
@@ -206,7 +208,9 @@ impl World {
         self.tell(node, &[1], || "starts".to_owned());
         booted.map_err(|error| self.violation(node, error.to_string()))?;
         let events = self.place(node).host.drain();
-        self.after(node, local, events)
+        self.after(node, local, events)?;
+        self.be_looked_at(node);
+        Ok(())
     }
 
     /// Kills a node; what it had not made safe is gone.
@@ -220,6 +224,24 @@ impl World {
         self.chronicle.lose(lost);
         self.chronicle.count("crash");
         self.tell(node, &[2], || "crashes".to_owned());
+        self.be_looked_at(node);
+    }
+
+    /// If `node` is installing a snapshot, its state is the new one already; its log is not.
+    pub fn tear_install(&mut self, node: NodeId) {
+        let place = self.place(node);
+        if place.host.is_installing() {
+            place.host.install_state();
+            self.chronicle.count("torn install");
+        }
+    }
+
+    /// The others' failure detector will look at `node` in a while.
+    fn be_looked_at(&mut self, node: NodeId) {
+        for other in self.nodes().filter(|other| *other != node).collect::<Vec<_>>() {
+            let after = Duration::from_millis(self.chance.between(1_000, 3_000));
+            self.put(after, other, 0, Happening::Look { peer: node });
+        }
     }
 
     /// Stops a node for a while; what comes in waits.
@@ -246,12 +268,14 @@ impl World {
             self.cut(*one, *other);
             self.cut(*other, *one);
         }
+        group.iter().chain(&others).for_each(|node| self.be_looked_at(*node));
     }
 
     /// Lets every message through again.
     pub fn heal(&mut self) {
         self.cuts.clear();
         self.tell(NodeId::ZERO, &[5], || "the network is whole".to_owned());
+        self.nodes().collect::<Vec<_>>().into_iter().for_each(|node| self.be_looked_at(node));
     }
 
     /// Asks `node` for an entry.
@@ -361,6 +385,11 @@ impl World {
     /// Whether `node` lives.
     pub fn is_alive(&self, node: NodeId) -> bool {
         self.places.get(&node).is_some_and(|place| place.life % 2 == 1)
+    }
+
+    /// Whether `node` lives and does not stand still.
+    pub fn is_awake(&self, node: NodeId) -> bool {
+        self.is_alive(node) && self.now >= self.places[&node].paused_until
     }
 
     /// Does something to the clock of `node`.

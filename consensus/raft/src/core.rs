@@ -9,6 +9,7 @@ use crate::log::Log;
 use crate::message::{Body, Message};
 use bytes::Bytes;
 use nori_consensus::chance::Chance;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{
     Effect, Entry, EntryKind, Index, Instant, LogId, NodeId, Rejection, Settings, ShardId, Store,
     Term, Ticket, WriteId,
@@ -48,10 +49,14 @@ pub(crate) struct Core {
     safe_write: WriteId,
     /// When a leader was last heard, or the life began: for one election no other gets a vote.
     pub(crate) heard: Instant,
+    /// When the life began. `booted <= heard`.
+    booted: Instant,
     /// `Some` while it may have forgotten something; then what it has to have before it votes, once a leader has told.
     pub(crate) doubt: Option<Option<Index>>,
-    /// While a snapshot is being installed nothing is stored or applied.
+    /// While a snapshot is being installed nothing is appended or applied.
     pub(crate) is_installing: bool,
+    /// The driver was told to install it: from then on nothing is stored. What came before is, the term of the snapshot's sender above all.
+    is_install_out: bool,
     outbox: Vec<(NodeId, Body, Term, Need)>,
     pub(crate) effects: Vec<Effect>,
 }
@@ -85,8 +90,10 @@ impl Core {
             last_write: WriteId::ZERO,
             safe_write: WriteId::ZERO,
             heard: boot.now,
+            booted: boot.now,
             doubt: (boot.standing == nori_consensus::Standing::Doubtful).then_some(None),
             is_installing: false,
+            is_install_out: false,
             outbox: Vec::new(),
             effects: Vec::new(),
         }
@@ -108,10 +115,11 @@ impl Core {
     }
 
     pub(crate) fn vote(&mut self, node: NodeId) {
-        assert!(self.hard.voted.is_none_or(|voted| voted == node), "one vote a term");
+        let is_second = self.hard.voted.is_some_and(|voted| voted != node);
+        assert!(!is_second || mutant::is(Mutant::DoubleVote), "one vote a term");
         if self.hard.voted.is_none() {
             self.hard.voted = Some(node);
-            self.is_hard_dirty = true;
+            self.is_hard_dirty |= !mutant::is(Mutant::VoteNotStored);
         }
     }
 
@@ -127,7 +135,8 @@ impl Core {
 
     /// Whether an election may not disturb a leader that it has heard.
     pub(crate) fn is_loyal(&self) -> bool {
-        self.now.since(self.heard) < self.settings.election_min
+        let is_new = mutant::is(Mutant::VoteAfterRestart) && self.heard == self.booted;
+        self.now.since(self.heard) < self.settings.election_min && !is_new
     }
 
     /// One election's time, and up to as much again.
@@ -178,8 +187,10 @@ impl Core {
     /// The state and the log are those of a snapshot that ends with `through`.
     pub(crate) fn installed(&mut self, through: LogId, config: crate::codec::Config) {
         self.log.reset(through);
-        self.configs.reset(config);
-        self.is_installing = false;
+        if !mutant::is(Mutant::SnapshotOldMembership) {
+            self.configs.reset(config);
+        }
+        (self.is_installing, self.is_install_out) = (false, false);
         self.commit = self.commit.max(through.index);
         (self.handed_out, self.applied) = (through.index, through.index);
     }
@@ -198,11 +209,12 @@ impl Core {
             effects.push(Effect::Send { to, class, message: message.encode(), after });
         }
         effects.append(&mut self.effects);
+        self.is_install_out = self.is_installing;
         self.hand_out(effects);
     }
 
     fn store(&mut self, effects: &mut Vec<Effect>) {
-        if !self.is_hard_dirty && !self.log.is_dirty() || self.is_installing {
+        if !self.is_hard_dirty && !self.log.is_dirty() || self.is_install_out {
             return;
         }
         let write = self.last_write.next();
@@ -233,7 +245,8 @@ impl Core {
     }
 
     fn hand_out(&mut self, effects: &mut Vec<Effect>) {
-        let through = self.commit.min(self.log.safe());
+        let is_early = mutant::is(Mutant::ApplyUnsafe);
+        let through = if is_early { self.commit } else { self.commit.min(self.log.safe()) };
         while self.handed_out < through && !self.is_installing {
             let from = self.handed_out.next();
             let (through, membership) = match self.configs.hand_out(through) {

@@ -4,6 +4,7 @@
 use crate::codec::Config;
 use crate::core::{Core, Need};
 use crate::message::{Body, Round};
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{
     Effect, Entry, EntryKind, Index, Instant, LogId, NodeId, Snapshot, SnapshotHandle,
 };
@@ -66,7 +67,9 @@ impl Follower {
         self.rest(core);
         let matched = matched.max(core.commit);
         let body = Body::Appended { matched, round, priority: core.priority };
-        core.send(from, body, Need::Entries(matched));
+        let is_early = mutant::is(Mutant::AckBeforeSync);
+        let need = if is_early { Need::Nothing } else { Need::Entries(matched) };
+        core.send(from, body, need);
     }
 
     /// A sign of life.
@@ -133,7 +136,8 @@ impl Follower {
 /// Takes what the log does not have. Only entries that differ replace others.
 fn take(core: &mut Core, entries: Vec<Entry>) {
     for entry in entries {
-        if entry.id.index <= core.commit || core.log.has(entry.id) {
+        let is_known = core.log.has(entry.id) && !mutant::is(Mutant::TruncateMatching);
+        if entry.id.index <= core.commit || is_known {
             continue;
         }
         if entry.id.index <= core.log.last().index {

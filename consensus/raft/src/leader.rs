@@ -15,6 +15,7 @@ use crate::progress::{Progress, State};
 use crate::quorum::reached;
 use crate::reads::Reads;
 use bytes::Bytes;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{
     Consistency, Effect, EntryKind, Index, Instant, LogId, Membership, NodeId, Rejection, Slice,
     Ticket,
@@ -78,7 +79,7 @@ impl Leader {
 
     /// Whether an entry of its term is committed.
     pub(crate) fn is_settled(&self, core: &Core) -> bool {
-        core.commit >= self.term_start
+        core.commit >= self.term_start || mutant::is(Mutant::ReadBeforeNoop)
     }
 
     /// Peers are those of the newest membership.
@@ -93,7 +94,7 @@ impl Leader {
 
     /// Takes a proposal.
     pub(crate) fn propose(&mut self, core: &mut Core, ticket: Ticket, payload: Bytes) {
-        if self.transfer.is_some() {
+        if self.transfer.is_some() || self.is_dismissed(core) {
             return core.reject(ticket, Rejection::Transferring);
         }
         let is_full = self.uncommitted_bytes >= core.settings.uncommitted_bytes_max
@@ -136,7 +137,9 @@ impl Leader {
             Some(Rejection::Impossible)
         } else if self.transfer.is_some() {
             Some(Rejection::Transferring)
-        } else if now.is_joint() || now.at > core.commit || !self.is_settled(core) {
+        } else if (now.is_joint() || now.at > core.commit || !self.is_settled(core))
+            && !mutant::is(Mutant::ChangeWhilePending)
+        {
             Some(Rejection::ChangePending)
         } else if change.from != now.at {
             Some(Rejection::Outdated)
@@ -184,7 +187,9 @@ impl Leader {
         if is_ready && !transfer.is_told {
             transfer.is_told = true;
             // From here on it may win at any time.
-            self.lease.void();
+            if !mutant::is(Mutant::LeaseAfterTransfer) {
+                self.lease.void();
+            }
             core.send(transfer.to, Body::TimeoutNow, Need::Nothing);
         }
     }
@@ -222,7 +227,9 @@ impl Leader {
         let Some(peer) = self.progress.get_mut(&from) else { return };
         peer.heard = core.now;
         let agreed = core.log.at_or_below(hint.index, hint.term);
-        peer.refuses(refused, agreed.index);
+        if !mutant::is(Mutant::RefusalIgnored) {
+            peer.refuses(refused, agreed.index);
+        }
         self.answered(core, from, round);
     }
 
@@ -235,13 +242,13 @@ impl Leader {
         match &mut peer.state {
             // What it was sent, or its answer, may be lost.
             State::Probe { is_waiting } => *is_waiting = false,
-            State::Replicate(window) if peer.matched < last => {
-                if window.is_full(&core.settings) || window.is_empty() {
-                    peer.restart();
-                } else {
-                    let before = Index(peer.next.0 - 1);
-                    send_empty(core, from, before, self.round);
-                }
+            // It has the snapshot, or lost it again; its answer to what follows tells.
+            State::Snapshot { at_least, is_delivered: true } => {
+                peer.next = at_least.next();
+                peer.probe();
+            }
+            State::Replicate(_) if peer.matched < last => {
+                send_empty(core, from, Index(peer.next.0 - 1), self.round);
             }
             State::Replicate(_) | State::Snapshot { .. } => {}
         }
@@ -266,7 +273,8 @@ impl Leader {
         let Some(round) = reached(core.configs.latest(), round_of) else { return };
         while let Some((_, sent)) = self.rounds.pop_front_if(|(of, _)| *of <= round) {
             self.contact = self.contact.max(sent);
-            self.lease.renew(sent, &core.settings);
+            let is_late = mutant::is(Mutant::LeaseFromReceipt);
+            self.lease.renew(if is_late { core.now } else { sent }, &core.settings);
         }
         self.finish_reads(core, round);
     }
@@ -282,7 +290,9 @@ impl Leader {
 
     /// Commits what a quorum has, if it is of this term.
     pub(crate) fn count(&mut self, core: &mut Core) {
-        let (me, safe, progress) = (core.me, core.log.safe(), &self.progress);
+        let is_early = mutant::is(Mutant::OwnBeforeSync);
+        let safe = if is_early { core.log.last().index } else { core.log.safe() };
+        let (me, progress) = (core.me, &self.progress);
         let matched = |node: NodeId| {
             if node == me {
                 safe
@@ -291,7 +301,8 @@ impl Leader {
             }
         };
         let Some(commit) = reached(core.configs.latest(), matched) else { return };
-        if commit <= core.commit || core.log.term(commit) != Some(core.term()) {
+        let is_own = core.log.term(commit) == Some(core.term());
+        if commit <= core.commit || !is_own && !mutant::is(Mutant::PriorTermCommit) {
             return;
         }
         core.commit_to(commit);
@@ -319,11 +330,9 @@ impl Leader {
     /// Its time has come; whether it still leads.
     pub(crate) fn tick(&mut self, core: &mut Core) -> bool {
         let now = core.now;
-        if now.since(self.contact) >= core.settings.election_min {
-            let others = self.progress.keys().any(|node| core.configs.is_voter(*node));
-            if others || !core.configs.is_voter(core.me) {
-                return false;
-            }
+        let is_alone = core.configs.latest().is_quorum(|node| node == core.me);
+        if now.since(self.contact) >= core.settings.election_min && !is_alone {
+            return false;
         }
         if self.transfer.as_ref().is_some_and(|transfer| now >= transfer.until) {
             self.transfer = None;
@@ -348,7 +357,8 @@ impl Leader {
         self.rounds.push_back((self.round, core.now));
         let settled = if self.is_settled(core) { core.commit } else { Index::ZERO };
         for (node, peer) in &self.progress {
-            let commit = core.commit.min(peer.matched);
+            let is_bounded = !mutant::is(Mutant::HeartbeatCommitUnbounded);
+            let commit = if is_bounded { core.commit.min(peer.matched) } else { core.commit };
             let body = Body::Heartbeat { commit, round: self.round, settled, is_asleep };
             core.send(*node, body, Need::Nothing);
         }
@@ -404,8 +414,13 @@ impl Leader {
     /// Sends what there is to send, and begins the round that reads wait for.
     pub(crate) fn flush(&mut self, core: &mut Core) {
         if self.is_settled(core) && self.reads.want_round() {
-            self.reads.ask(Round(self.round.0 + 1), core.commit);
-            self.begin_round(core, false);
+            let is_new = !mutant::is(Mutant::ReadRoundReused);
+            self.reads.ask(Round(self.round.0 + u64::from(is_new)), core.commit);
+            if is_new {
+                self.begin_round(core, false);
+            } else {
+                self.settle_rounds(core);
+            }
         }
         let peers: Vec<NodeId> = self.progress.keys().copied().collect();
         for node in peers {

@@ -67,6 +67,13 @@ impl ConsensusFactory for NoriRaft {
         Config { membership: membership.clone(), ..Config::default() }.encode()
     }
 
+    fn describe(&self, message: &Bytes) -> String {
+        match message::Message::decode(message) {
+            Ok(message) => message.to_string(),
+            Err(why) => format!("{} bytes that say nothing: {why}", message.len()),
+        }
+    }
+
     fn boot(&self, boot: Boot) -> Result<Box<dyn Consensus>, BootError> {
         let shard = boot.shard;
         let unreadable = |what, why: codec::Unreadable| BootError::Unreadable {

@@ -4,6 +4,7 @@
 //! 2. A drain turns tail and truncation into one write.
 //! 3. What a write brought is **safe** when it ended; a truncation takes that back at once, for what is safe then is another entry.
 
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Entry, Index, LogId, LogView, Slice, Term, WriteId};
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -68,6 +69,9 @@ impl Log {
 
     /// Whether a log that ends with `other` has all that this one may have committed.
     pub(crate) fn is_covered_by(&self, other: LogId) -> bool {
+        if mutant::is(Mutant::IndexBeforeTerm) {
+            return other.index >= self.last.index;
+        }
         other >= self.last
     }
 

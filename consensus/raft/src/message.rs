@@ -6,6 +6,7 @@
 use crate::codec::{Unreadable, put_entries, put_log_id, seal, unseal};
 use bytes::{BufMut, Bytes, BytesMut};
 use nori_consensus::{Entry, Index, LogId, MessageClass, NodeId, ShardId, Term};
+use std::fmt;
 
 /// A leader's check of who still follows it, counted within its term. An answer to a round vouches for all before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -154,6 +155,50 @@ impl Body {
             Self::Snapshot { round } => bytes.put_u64_le(round.0),
             Self::TimeoutNow => {}
         }
+    }
+}
+
+impl fmt::Display for Message {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ", self.term)?;
+        match &self.body {
+            Body::PreVote { last } => write!(f, "would you vote for me, whose log ends at {last}?"),
+            Body::PreVoteReply { is_granted: true } => f.write_str("I would"),
+            Body::PreVoteReply { is_granted: false } => f.write_str("I would not"),
+            Body::Vote { last, is_transfer } => {
+                let why = if *is_transfer { ", as the leader wishes" } else { "" };
+                write!(f, "vote for me, whose log ends at {last}{why}")
+            }
+            Body::VoteReply { is_granted: true } => f.write_str("yes"),
+            Body::VoteReply { is_granted: false } => f.write_str("no"),
+            Body::Append { before, commit, round, entries } => {
+                let kinds = entries.iter().map(|entry| format!(" {}{}", entry.id, letter(entry)));
+                let kinds: String = kinds.collect();
+                write!(f, "append after {before}:{kinds}; committed {commit}, round {}", round.0)
+            }
+            Body::Appended { matched, round, .. } => {
+                write!(f, "agreed up to {matched}, round {}", round.0)
+            }
+            Body::Refused { refused, hint, .. } => {
+                write!(f, "{refused} is not mine; {hint} may be ours")
+            }
+            Body::Heartbeat { commit, round, is_asleep, .. } => {
+                let sleep = if *is_asleep { ", good night" } else { "" };
+                write!(f, "I lead; committed {commit}, round {}{sleep}", round.0)
+            }
+            Body::HeartbeatReply { round, .. } => write!(f, "round {}", round.0),
+            Body::Snapshot { .. } => f.write_str("a snapshot"),
+            Body::TimeoutNow => f.write_str("campaign now"),
+        }
+    }
+}
+
+/// What marks an entry that is no data.
+fn letter(entry: &Entry) -> &'static str {
+    match entry.kind {
+        nori_consensus::EntryKind::Noop => "(no-op)",
+        nori_consensus::EntryKind::Data => "",
+        nori_consensus::EntryKind::Config => "(membership)",
     }
 }
 

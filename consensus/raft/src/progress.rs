@@ -52,10 +52,6 @@ impl Window {
             || self.bytes >= settings.inflight_bytes_max
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.appends.is_empty()
-    }
-
     fn push(&mut self, last: Index, bytes: usize) {
         self.bytes += bytes;
         self.appends.push_back((last, bytes));

@@ -3,6 +3,7 @@
 //! A **position** is anything of which more includes less: a matched index, an acknowledged round, a time, a yes. What a group has reached is
 //! the largest position that a majority of the voters has reached, and of the outgoing voters too while it is joint.
 
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Membership, NodeId};
 use std::collections::BTreeSet;
 
@@ -23,8 +24,14 @@ pub(crate) fn reached<P: Ord + Copy>(
     membership: &Membership,
     position: impl Fn(NodeId) -> P,
 ) -> Option<P> {
-    let incoming = of_majority(&membership.voters, &position)?;
+    let incoming = if mutant::is(Mutant::LearnerCounted) {
+        let all = membership.voters.union(&membership.learners).copied().collect();
+        of_majority(&all, &position)?
+    } else {
+        of_majority(&membership.voters, &position)?
+    };
     match of_majority(&membership.outgoing, &position) {
+        Some(_) if mutant::is(Mutant::JointNewOnly) => Some(incoming),
         Some(outgoing) => Some(incoming.min(outgoing)),
         None => Some(incoming),
     }

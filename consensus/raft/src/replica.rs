@@ -8,6 +8,7 @@ use crate::leader::Leader;
 use crate::message::{Body, Message, Round};
 use crate::quorum::Tally;
 use bytes::Bytes;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{
     Consensus, Effect, Index, Input, Instant, LogId, NodeId, Rejection, Snapshot, Status, Term,
     Ticket,
@@ -60,7 +61,8 @@ impl Replica {
     /// Follows, in the present term.
     fn follow(&mut self, leader: Option<NodeId>) {
         if let Role::Leader(old) = &mut self.role {
-            for ticket in old.reads.take() {
+            let forgotten = old.reads.take();
+            for ticket in forgotten.into_iter().filter(|_| !mutant::is(Mutant::ReadsForgotten)) {
                 self.core.reject(ticket, Rejection::Superseded);
             }
         }
@@ -125,7 +127,8 @@ impl Replica {
             self.core.enter(message.term);
             self.follow(None);
         }
-        if message.term < self.core.term() {
+        let is_ack = matches!(message.body, Body::Appended { .. }) && mutant::is(Mutant::StaleAck);
+        if message.term < self.core.term() && !is_ack {
             return self.answer_late(from, &message.body);
         }
         self.heed(from, message.body);
@@ -159,7 +162,7 @@ impl Replica {
     }
 
     fn pre_vote_reply(&mut self, from: NodeId, term: Term, is_granted: bool) {
-        if !is_granted && term > self.core.term() {
+        if !is_granted && term > self.core.term() && !mutant::is(Mutant::PreVoteHidesTerm) {
             // Whoever is ahead must not be asked in a term that is gone.
             self.core.enter(term);
             return self.follow(None);
@@ -199,9 +202,9 @@ impl Replica {
                 candidate.hears(from, is_granted);
                 self.count_votes();
             }
-            (Body::Append { .. } | Body::Heartbeat { .. }, Role::Candidate(_)) => {
+            (body @ (Body::Append { .. } | Body::Heartbeat { .. }), Role::Candidate(_)) => {
                 self.follow(Some(from));
-                // Followed; what it says is heeded on its next word.
+                self.heed(from, body);
             }
             (Body::Append { before, commit, round, entries }, Role::Follower(follower)) => {
                 follower.append(core, from, Append { before, commit, round, entries });
@@ -227,15 +230,18 @@ impl Replica {
 
     fn vote(&mut self, from: NodeId, last: LogId) {
         let is_granted = self.core.may_vote()
-            && self.core.voted().is_none_or(|voted| voted == from)
-            && self.core.log.is_covered_by(last);
+            && (self.core.voted().is_none_or(|voted| voted == from)
+                || mutant::is(Mutant::DoubleVote))
+            && (self.core.log.is_covered_by(last) || mutant::is(Mutant::VoteIgnoresLog));
         if is_granted {
             self.core.vote(from);
             if let Role::Follower(follower) = &mut self.role {
                 follower.rest(&mut self.core);
             }
         }
-        self.core.send(from, Body::VoteReply { is_granted }, Need::Promise);
+        let is_early = mutant::is(Mutant::VoteBeforeSync);
+        let need = if is_early { Need::Nothing } else { Need::Promise };
+        self.core.send(from, Body::VoteReply { is_granted }, need);
     }
 
     /// A snapshot came with `bytes`.
@@ -318,7 +324,10 @@ impl Replica {
 
     /// Lets entries go that are safe in the state, but for those that who lags may want.
     fn truncate(&mut self, through: Index) {
-        let kept = through.0.saturating_sub(self.core.settings.trailing_entries);
+        let is_past = mutant::is(Mutant::TruncatePastDurable);
+        let through = if is_past { self.core.applied } else { through };
+        let trailing = if is_past { 0 } else { self.core.settings.trailing_entries };
+        let kept = through.0.saturating_sub(trailing);
         if kept >= self.core.log.first().0 {
             self.core.effects.push(Effect::TruncateLog { through: Index(kept) });
         }
@@ -385,6 +394,11 @@ impl Replica {
             (Input::TransferRequested { to }, Role::Leader(leader)) => leader.hand_over(core, to),
             (Input::CampaignRequested, Role::Follower(_)) => self.campaign(false),
             (Input::Stored { write, result: Ok(()) }, _) => self.stored(write),
+            (Input::Stored { write, result: Err(_) }, _)
+                if mutant::is(Mutant::StorageFaultIgnored) =>
+            {
+                self.stored(write);
+            }
             (Input::Stored { result: Err(_), .. }, _) => self.halt(),
             (Input::LogFetched, Role::Leader(leader)) => leader.fetched(),
             (Input::Applied { through }, _) => core.applied = through,

@@ -156,9 +156,11 @@ impl Chronicle {
     pub(super) fn apply(&mut self, entries: &[Entry]) -> Result<(), String> {
         for entry in entries {
             match self.applied.get(entry.id.index.0 as usize - 1) {
-                None => {
-                    debug_assert_eq!(entry.id.index.0, self.applied.len() as u64 + 1);
+                None if entry.id.index.0 == self.applied.len() as u64 + 1 => {
                     self.applied.push(entry.clone());
+                }
+                None => {
+                    return Err(format!("{} is applied, and what is before it nowhere", entry.id));
                 }
                 Some(known) if known == entry => {}
                 Some(known) => {

@@ -7,6 +7,7 @@ use crate::monitor::Breach;
 use crate::{Entry, Input, Instant, LogView, MessageClass, NodeId, Role};
 use bytes::Bytes;
 use std::cmp::Reverse;
+use std::sync::Arc;
 use std::time::Duration;
 
 type Events = Result<Vec<Event>, Breach>;
@@ -36,6 +37,13 @@ impl World {
                 self.after(node, local, events)
             }
             Happening::Timer => self.timer(node, local),
+            Happening::Look { peer } => {
+                let is_through = |from, to| !self.cuts.contains(&(from, to));
+                let is_up = self.is_alive(peer) && (is_through(peer, node) || is_through(node, peer));
+                self.chronicle.count(if is_up { "peer up" } else { "peer down" });
+                let input = if is_up { Input::PeerUp { peer } } else { Input::PeerDown { peer } };
+                self.step(node, input)
+            }
             what => {
                 let events = self.work(node, local, what)?;
                 self.after(node, local, events)
@@ -45,7 +53,8 @@ impl World {
 
     fn deliver(&mut self, node: NodeId, local: Instant, from: NodeId, message: Bytes) -> Events {
         let numbers = [10, from.0, message.len() as u64, fold(&message)];
-        self.tell(node, &numbers, || format!("hears {from}: {} bytes", message.len()));
+        let factory = Arc::clone(&self.factory);
+        self.tell(node, &numbers, || format!("hears {from}: {}", factory.describe(&message)));
         self.place(node).host.step(local, Input::Received { from, message })
     }
 
@@ -55,6 +64,11 @@ impl World {
         let events = match place.host.deadline() {
             Some(deadline) if deadline <= local => {
                 self.tell(node, &[11], || "has its time".to_owned());
+                self.place(node).host.step(local, Input::TimerFired)
+            }
+            // The deadline has moved on since this was put into the heap.
+            Some(_) if self.chance.hits(self.weather.early_timer_ppm) => {
+                self.chronicle.count("early timer");
                 self.place(node).host.step(local, Input::TimerFired)
             }
             _ => Ok(Vec::new()),
@@ -113,7 +127,7 @@ impl World {
             Happening::Shipped { to, is_delivered } => {
                 place.host.step(local, Input::SnapshotShipped { to, is_delivered })
             }
-            Happening::Deliver { .. } | Happening::Timer => Ok(Vec::new()),
+            Happening::Deliver { .. } | Happening::Timer | Happening::Look { .. } => Ok(Vec::new()),
         };
         Ok(events)
     }
@@ -135,11 +149,34 @@ impl World {
     ) -> Result<(), Violation> {
         let events = events.map_err(|broken| self.violation(node, broken.to_string()))?;
         for event in events {
+            if let Event::RoleChanged { role: Role::Leader, .. } = &event {
+                self.check_leader(node)?;
+            }
             let told = self.chronicle.event(node, local, &event);
             told.map_err(|what| self.violation(node, what))?;
             self.event(node, event);
         }
         self.schedule(node);
+        Ok(())
+    }
+
+    /// Who begins to lead has everything that was ever applied, and nobody else holds a lease.
+    fn check_leader(&mut self, node: NodeId) -> Result<(), Violation> {
+        let log = self.places[&node].host.log();
+        if let Some(last) = self.chronicle.applied().last()
+            && log.first() <= last.id.index
+            && log.term(last.id.index) != Some(last.id.term)
+        {
+            let what = format!("it leads, and does not have {}, which was applied", last.id);
+            return Err(self.violation(node, what));
+        }
+        for (other, place) in self.places.iter().filter(|(other, _)| **other != node) {
+            let now = place.clock.shows(self.now);
+            let lease = place.host.status().and_then(|status| status.lease_until);
+            if self.weather.has_sound_clocks && lease.is_some_and(|until| now < until) {
+                return Err(self.violation(node, format!("it leads while {other} holds a lease")));
+            }
+        }
         Ok(())
     }
 
@@ -280,7 +317,7 @@ impl World {
         }
     }
 
-    fn put(&mut self, after: Duration, node: NodeId, life: u64, what: Happening) {
+    pub(super) fn put(&mut self, after: Duration, node: NodeId, life: u64, what: Happening) {
         self.made += 1;
         let due = Due { at: self.now.after(after), number: self.made, node, life, what };
         self.heap.push(Reverse(due));

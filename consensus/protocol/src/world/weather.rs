@@ -30,6 +30,8 @@ pub struct Weather {
     pub cold_ppm: u32,
     /// Timers that fire before their time, and once more at their time.
     pub early_timer_ppm: u32,
+    /// Clocks keep the bound that leases rest upon; if not, whether two hold one is not looked at.
+    pub has_sound_clocks: bool,
 }
 
 impl Weather {
@@ -49,6 +51,7 @@ impl Weather {
             snapshot_loss_ppm: 0,
             cold_ppm: 0,
             early_timer_ppm: 0,
+            has_sound_clocks: true,
         }
     }
 
@@ -69,6 +72,7 @@ impl Weather {
             apply: stretch(calm.apply, chance, 100),
             flush: stretch(calm.flush, chance, 20),
             snapshot: stretch(calm.snapshot, chance, 20),
+            has_sound_clocks: true,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The protocol `nori` keeps the laws of the seam.
 
+mod stories;
+
 use nori_consensus::conformance::Suite;
 use nori_consensus::{Feature, Settings};
 use nori_raft::NoriRaft;
