@@ -101,6 +101,7 @@ impl MemLog {
     pub fn crash(&self) {
         let mut inner = self.lock();
         inner.pending.clear();
+        inner.cold_below = Index::ZERO;
         inner.visible = inner.safe.clone();
     }
 
@@ -125,7 +126,7 @@ impl MemLog {
         inner.safe.reset(to);
     }
 
-    /// From now on slices that begin below `index` have to be fetched, until [`fetch`](Self::fetch).
+    /// From now on slices that begin below `index`, which is applied, have to be fetched, until [`fetch`](Self::fetch).
     pub fn chill(&self, index: Index) {
         self.lock().cold_below = index;
     }

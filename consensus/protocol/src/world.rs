@@ -47,9 +47,19 @@ pub struct Violation {
 /// Something that will happen.
 #[derive(Debug)]
 enum Happening {
-    Deliver { from: NodeId, message: Bytes },
-    Arrive { from: NodeId, message: Bytes, state: State },
-    Shipped { to: NodeId, is_delivered: bool },
+    Deliver {
+        from: NodeId,
+        message: Bytes,
+    },
+    Arrive {
+        from: NodeId,
+        message: Bytes,
+        state: State,
+    },
+    Shipped {
+        to: NodeId,
+        is_delivered: bool,
+    },
     Timer,
     WriteDone,
     Applied,
@@ -58,7 +68,9 @@ enum Happening {
     Installed,
     Fetched,
     /// The cluster's failure detector looks at a peer.
-    Look { peer: NodeId },
+    Look {
+        peer: NodeId,
+    },
 }
 
 /// A heap entry: its time, its number, the node and life it is for.

@@ -128,9 +128,15 @@ impl Core {
         !self.is_hard_dirty && self.hard_write <= self.safe_write
     }
 
-    /// Whether it may campaign, and vote.
+    /// Whether it may vote. Being no voter by its own log does not keep it from that: the entry that made it one may not have come yet, and
+    /// without its vote nobody might ever lead (Ongaro, section 4.2.1).
     pub(crate) fn may_vote(&self) -> bool {
-        self.configs.is_voter(self.me) && self.doubt.is_none() && !self.is_installing
+        self.doubt.is_none() && !self.is_installing
+    }
+
+    /// Whether it may campaign.
+    pub(crate) fn may_campaign(&self) -> bool {
+        self.configs.is_voter(self.me) && self.may_vote()
     }
 
     /// Whether an election may not disturb a leader that it has heard.

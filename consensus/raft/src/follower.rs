@@ -35,7 +35,7 @@ impl Follower {
     pub(crate) fn rest(&mut self, core: &mut Core) {
         self.is_asleep = false;
         let wait = core.election_time();
-        self.deadline = core.may_vote().then(|| core.now.after(wait));
+        self.deadline = core.may_campaign().then(|| core.now.after(wait));
     }
 
     /// The leader of this term was heard.

@@ -248,7 +248,12 @@ impl Leader {
                 peer.probe();
             }
             State::Replicate(_) if peer.matched < last => {
-                send_empty(core, from, Index(peer.next.0 - 1), self.round);
+                let before = Index(peer.next.0 - 1);
+                match core.log.term(before) {
+                    Some(term) => send_empty(core, from, LogId { term, index: before }, self.round),
+                    // It was away for so long that what it was sent is gone from the log.
+                    None => peer.restart(),
+                }
             }
             State::Replicate(_) | State::Snapshot { .. } => {}
         }
@@ -486,9 +491,8 @@ impl Leader {
 }
 
 /// Asks whether a peer still has what it was sent.
-fn send_empty(core: &mut Core, node: NodeId, before: Index, round: Round) {
-    let Some(term) = core.log.term(before) else { return };
-    let (before, commit) = (LogId { term, index: before }, core.commit);
+fn send_empty(core: &mut Core, node: NodeId, before: LogId, round: Round) {
+    let commit = core.commit;
     core.send(node, Body::Append { before, commit, round, entries: Vec::new() }, Need::Nothing);
 }
 

@@ -70,7 +70,7 @@ impl Replica {
     }
 
     fn campaign(&mut self, is_transfer: bool) {
-        if !self.core.may_vote() {
+        if !self.core.may_campaign() {
             return self.follow(None);
         }
         let is_alone = self.core.configs.latest().is_quorum(|node| node == self.core.me);

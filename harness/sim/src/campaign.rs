@@ -113,7 +113,11 @@ pub(crate) fn run(
 ) -> Result<bool> {
     let file = out.map(|out| out.join(format!("sim-{protocol}.json")));
     let minutes = time.as_secs_f64() / 60.0;
-    let fresh = Campaign { protocol: protocol.to_owned(), minutes_per_seed: minutes, ..Campaign::default() };
+    let fresh = Campaign {
+        protocol: protocol.to_owned(),
+        minutes_per_seed: minutes,
+        ..Campaign::default()
+    };
     let campaign = match &file {
         Some(file) if file.exists() => {
             let text = std::fs::read_to_string(file)
@@ -168,7 +172,7 @@ fn one(protocol: &str, seed: u64, time: Duration, campaign: &Mutex<Campaign>, ba
             }
             if let Some(violation) = &shown.violation {
                 let minutes = time.as_secs_f64() / 60.0;
-                bar.println(format!(
+                bar.suspend(|| println!(
                     "seed {seed}: {violation}\n  cargo run --release -p norikv-sim -- --protocol {protocol} --minutes {minutes} --seed {seed} --explain"
                 ));
             }

@@ -74,9 +74,9 @@ enum Task {
 }
 
 fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
-    let range = text.split_once("..").and_then(|(from, upto)| {
-        Some(from.trim().parse().ok()?..upto.trim().parse().ok()?)
-    });
+    let range = text
+        .split_once("..")
+        .and_then(|(from, upto)| Some(from.trim().parse().ok()?..upto.trim().parse().ok()?));
     match range {
         Some(range) if range.start < range.end => Ok(range),
         _ => Err(format!("`{text}` is no range of seeds A..B with A below B")),
@@ -95,7 +95,13 @@ fn run(args: &Args) -> Result<bool> {
     }
     let time = Duration::from_secs_f64(args.minutes * 60.0);
     let Some(seed) = args.seed else {
-        return campaign::run(&args.protocol, args.seeds.clone(), time, args.out.as_deref(), args.json);
+        return campaign::run(
+            &args.protocol,
+            args.seeds.clone(),
+            time,
+            args.out.as_deref(),
+            args.json,
+        );
     };
     let (shown, lines) = seed::play(&args.protocol, seed, time, args.explain)?;
     if args.hash {

@@ -9,10 +9,10 @@
 //! The laws are the world's; the storm only makes things happen. What it draws, it draws from the seed.
 
 use nori_consensus::chance::Chance;
-use nori_consensus::world::{Outcome, Violation, Weather, World};
+use nori_consensus::world::{Violation, Weather, World};
 use nori_consensus::{
-    Capabilities, Consistency, Feature, Index, Input, LogView, Membership, NodeId, Settings, Standing,
-    Ticket,
+    Capabilities, Consistency, Feature, Index, Input, LogView, Membership, NodeId, Settings,
+    Standing, Ticket,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -42,7 +42,8 @@ impl Climate {
     pub(crate) fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed ^ 0x5EED_0F57_0A4D_0000);
         let nodes = *chance.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5]).unwrap_or(&3);
-        let mut settings = Settings { trailing_entries: chance.between(0, 400), ..Settings::default() };
+        let mut settings =
+            Settings { trailing_entries: chance.between(0, 400), ..Settings::default() };
         // To be unlucky on purpose: windows and messages of one entry.
         if chance.hits(250_000) {
             settings.inflight_messages_max = chance.between(1, 3) as usize;
@@ -159,8 +160,7 @@ impl Storm {
             && let Some(node) = self.somebody()
         {
             let by_lease = !self.has_wild_clocks && self.chance.hits(600_000);
-            let consistency =
-                if by_lease { Consistency::Lease } else { Consistency::Linearizable };
+            let consistency = if by_lease { Consistency::Lease } else { Consistency::Linearizable };
             let read = self.world.read(node, consistency)?;
             self.reads.push(read);
         }
@@ -250,7 +250,8 @@ impl Storm {
             if at > now {
                 self.returning.push((at, node));
             } else if !self.gone.contains(&node) {
-                let priority = if self.chance.hits(100_000) { self.chance.below(3) as u8 } else { 0 };
+                let priority =
+                    if self.chance.hits(100_000) { self.chance.below(3) as u8 } else { 0 };
                 self.world.start_as(node, Standing::Whole, priority)?;
             }
         }
@@ -355,8 +356,7 @@ impl Storm {
     /// Heals everything; then the group has to be itself again.
     fn calm(&mut self) -> Result<(), Violation> {
         self.world.heal();
-        self.world.weather =
-            Weather { has_sound_clocks: !self.has_wild_clocks, ..Weather::calm() };
+        self.world.weather = Weather { has_sound_clocks: !self.has_wild_clocks, ..Weather::calm() };
         for node in self.world.nodes().collect::<Vec<_>>() {
             self.world.set_clock(node, |clock, now| clock.set_rate(now, 0));
             self.world.pause(node, Duration::ZERO);
@@ -365,15 +365,17 @@ impl Storm {
             }
         }
         self.returning.clear();
-        let mut last = None;
+        let (mut last, mut due) = (None, self.world.now());
         let end = self.world.now().after(CALM);
         while self.world.now() < end {
             if self.has_settled(last) {
                 return self.compare();
             }
+            // What a leader took that was deposed since may be decided only by what comes after it.
             if let Some(leader) = self.leader()
-                && last.is_none_or(|ticket| self.is_over(ticket))
+                && self.world.now() >= due
             {
+                due = self.world.now().after(Duration::from_secs(2));
                 last = Some(self.world.propose(leader, b"calm")?);
                 let read = self.world.read(leader, Consistency::Linearizable)?;
                 self.reads.push(read);
@@ -387,18 +389,10 @@ impl Storm {
         })
     }
 
-    /// Whether the ticket came to nothing, so that another is due.
-    fn is_over(&self, ticket: Ticket) -> bool {
-        match self.world.chronicle.outcome(ticket) {
-            Some(Outcome::Accepted(_)) => self.world.chronicle.took_effect(ticket) == Some(false),
-            Some(_) => true,
-            None => false,
-        }
-    }
-
     /// Whether the entry took effect, members agree, and no read is open.
     fn has_settled(&self, last: Option<Ticket>) -> bool {
-        let took = last.is_some_and(|ticket| self.world.chronicle.took_effect(ticket) == Some(true));
+        let took =
+            last.is_some_and(|ticket| self.world.chronicle.took_effect(ticket) == Some(true));
         let open = |ticket: &Ticket| self.world.chronicle.outcome(*ticket).is_none();
         took && self.agree() && !self.reads.iter().any(open)
     }
@@ -428,7 +422,8 @@ impl Storm {
             let upto = one.log().last().index.min(other.log().last().index);
             for index in from.0..=upto.0 {
                 let (a, b) = (one.log().entry(Index(index)), other.log().entry(Index(index)));
-                let same_name = a.as_ref().map(|entry| entry.id) == b.as_ref().map(|entry| entry.id);
+                let same_name =
+                    a.as_ref().map(|entry| entry.id) == b.as_ref().map(|entry| entry.id);
                 if same_name && a != b {
                     let what = format!("entry {index} is not that of {} of the same name", two[1]);
                     return Err(violation(two[0], what));

@@ -39,7 +39,8 @@ impl World {
             Happening::Timer => self.timer(node, local),
             Happening::Look { peer } => {
                 let is_through = |from, to| !self.cuts.contains(&(from, to));
-                let is_up = self.is_alive(peer) && (is_through(peer, node) || is_through(node, peer));
+                let is_up =
+                    self.is_alive(peer) && (is_through(peer, node) || is_through(node, peer));
                 self.chronicle.count(if is_up { "peer up" } else { "peer down" });
                 let input = if is_up { Input::PeerUp { peer } } else { Input::PeerDown { peer } };
                 self.step(node, input)
@@ -195,6 +196,7 @@ impl World {
                 let shipped = Happening::Shipped { to, is_delivered: !is_lost };
                 self.put(after + self.weather.delay.1, node, life, shipped);
                 self.chronicle.count("snapshot shipped");
+                self.tell(node, &[20, to.0], || format!("ships a snapshot to {to}"));
             }
             Event::RoleChanged { role, term, leader } => {
                 self.chronicle.count(match role {
@@ -295,7 +297,7 @@ impl World {
         let is_dirty = host.is_dirty();
         begin(is_dirty, &mut place.is_flushing, weather.flush, Happening::Flushed);
         if self.chance.hits(self.weather.cold_ppm) {
-            place.host.log().chill(place.host.log().last().index);
+            place.host.log().chill(place.host.state().applied.index);
             self.chronicle.count("log cold");
             due.push((within(weather.write, &mut self.chance), Happening::Fetched));
         }
