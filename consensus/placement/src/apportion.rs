@@ -2,7 +2,7 @@
 //!
 //! 1. [`shares`]: each part gets its weight's share of the total. A part whose share is outside its bounds is fixed at the
 //!    bound, and the rest is shared again among the others. Of parts below and parts above their bounds, the side
-//!    that is off by more is fixed first; that way no part that is fixed ever had to be freed again.
+//!    that is off by more is fixed first; that way no part that was fixed must ever be freed again.
 //! 2. [`round`]: each gets the whole part of its share; what is left goes one by one to those with a fraction, first to
 //!    those that hold more than the whole part now, then by the size of the fraction, then by place.
 //!

@@ -8,9 +8,11 @@
 //! * **Balance**: the replicas on a node differ from its share by less than one. The share is that of its weight in its zone,
 //!   and the zone's that of its weight among zones; where the rule of zones (or that a node holds a shard once) keeps
 //!   one from its share, the others have the rest in proportion.
-//! * **Movement**: a replica that no rule forbids moves only to bring a node to its share. With one
-//!   zone the moves are the least possible: as many as the nodes below their share lack. With zones a replica may have to make room for
-//!   another, so there are at most twice as many.
+//! * **Movement**: a replica that no rule forbids moves only to bring a node to its share. Let `g` be the replicas that nodes
+//!   gain in number, which no assignment with these counts can do without. When a node joins equal ones in one zone, exactly `g` move, and all
+//!   of them to it: its share. When one leaves, what it held moves, and at times another replica to make room for one that
+//!   its shard could not place elsewhere; with zones too. What the tests hold it to: at most `2 g` moves, or, where zones or the number of replicas
+//!   change, two for each replica of a shard that could not stay as it was.
 //! * **Determinism**: ties are decided by the smaller number.
 //!
 //! The steps:
@@ -21,7 +23,8 @@
 //!    the members zone by zone in a row, each as often as its quota says, and deal the row to the shards in turn.
 //! 3. Each shard loses replicas on members that may not hold them or that its zones have too many of, then gets what it lacks, from the
 //!    members furthest below their quota.
-//! 4. While a member is over its quota: the shortest chain of replacements (shard, from, to) from such a member to one that is
+//! 4. Quotas again: of members of equal right, those that were just given one more may keep it.
+//! 5. While a member is over its quota: the shortest chain of replacements (shard, from, to) from such a member to one that is
 //!    below. The shards' sets of replicas are the bases of matroids, so a chain exists as long as any quota is missed, and a
 //!    shortest one leaves every set it touches, taken together, legal (the exchange argument of matroid union;
 //!    Schrijver, "Combinatorial Optimization", chapter 42).
@@ -52,6 +55,7 @@ pub fn assign(
     for shard in 0..seats.shards.len() {
         seats.fill(shard);
     }
+    seats.set_quotas();
     while let Some(chain) = seats.shortest_chain() {
         for (shard, from, to) in chain {
             seats.take(shard, from);

@@ -3,7 +3,8 @@
 //! 1. A shard without a preferred leader, or with one that drains, gets the active voter that leads the least for its weight; of
 //!    equals the one whose zone leads the least, then the smaller number.
 //! 2. While there is a chain of transfers from a node to another that leads less for its weight, even with one more: the
-//!    shortest is taken, from the node that leads the most. Each shard on the chain passes its leadership to the next node.
+//!    cheapest is taken, from the node that leads the most. Each shard on the chain passes its leadership to the next node; a
+//!    shard that is transferred anyway costs nothing.
 //!
 //! With equal weights this is the optimal semi-matching of Harvey, Ladner, Lovász and Tamir ("Semi-Matchings for
 //! Bipartite Graphs and Load Balancing", WADS 2003): no other choice of leaders is more even. If replicas are balanced to within one, as
@@ -15,14 +16,14 @@
 
 use crate::{MemberState, NodeId, ShardId, ShardMap, Step};
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The transfers that spread leadership, by shard; none where nothing can be gained. They may be made one by one,
 /// each from a new look at the map or all from this one.
 pub fn balance_leaders(map: &ShardMap) -> Vec<Step> {
     let mut loads = Loads::new(map);
     loads.appoint();
-    while let Some(chain) = loads.shortest_chain() {
+    while let Some(chain) = loads.cheapest_chain() {
         for (shard, to) in chain {
             loads.pass(shard, to);
         }
@@ -113,9 +114,9 @@ impl<'m> Loads<'m> {
         self.led.entry(to).and_modify(|led| *led += 1);
     }
 
-    /// Step 2: the transfers of the shortest chain that gains something, the first node the most loaded for
+    /// Step 2: the transfers of the cheapest chain that gains something, the first node the most loaded for
     /// which there is one.
-    fn shortest_chain(&self) -> Option<Vec<(usize, NodeId)>> {
+    fn cheapest_chain(&self) -> Option<Vec<(usize, NodeId)>> {
         let mut from: Vec<NodeId> = self.led.keys().copied().collect();
         from.sort_by(|&a, &b| self.compare((b, self.led[&b]), (a, self.led[&a])).then(a.cmp(&b)));
         let mut led_by: BTreeMap<NodeId, Vec<usize>> = BTreeMap::new();
@@ -132,18 +133,25 @@ impl<'m> Loads<'m> {
     ) -> Option<Vec<(usize, NodeId)>> {
         let load = (first, self.led[&first]);
         let mut came_by: BTreeMap<NodeId, (usize, NodeId)> = BTreeMap::new();
-        let mut queue = VecDeque::from([first]);
-        while let Some(from) = queue.pop_front() {
-            for &shard in led_by.get(&from).into_iter().flatten() {
-                for to in self.successors(shard) {
-                    if to == first || came_by.contains_key(&to) {
-                        continue;
+        let mut settled: BTreeSet<NodeId> = BTreeSet::new();
+        let mut queue = VecDeque::from([(first, None)]);
+        while let Some((node, by)) = queue.pop_front() {
+            if !settled.insert(node) {
+                continue;
+            }
+            by.map(|by| came_by.insert(node, by));
+            if node != first && self.compare((node, self.led[&node] + 1), load).is_lt() {
+                return Some(chain_to(node, &came_by));
+            }
+            for &shard in led_by.get(&node).into_iter().flatten() {
+                let is_transferred = self.map.shards[shard].leader != Some(node);
+                for to in self.successors(shard).filter(|to| !settled.contains(to)) {
+                    let step = (to, Some((shard, node)));
+                    if is_transferred {
+                        queue.push_front(step);
+                    } else {
+                        queue.push_back(step);
                     }
-                    came_by.insert(to, (shard, from));
-                    if self.compare((to, self.led[&to] + 1), load).is_lt() {
-                        return Some(chain_to(to, &came_by));
-                    }
-                    queue.push_back(to);
                 }
             }
         }
