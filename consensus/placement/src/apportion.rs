@@ -128,6 +128,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..Default::default() })]
+
         #[test]
         fn nothing_is_lost_and_no_bound_is_broken(
             drawn in proptest::collection::vec((1_u64..1 << 20, 0_u64..50, 0_u64..50), 1..12),

@@ -1,4 +1,4 @@
-//! Who ought to lead: leaderships in proportion to weight, by as few transfers as that takes.
+//! Who ought to lead: leaderships in proportion to weight, without a transfer that gains nothing.
 //!
 //! 1. A shard without a preferred leader, or with one that drains, gets the active voter that leads the least for its weight; of
 //!    equals the one whose zone leads the least, then the smaller number.
@@ -8,7 +8,7 @@
 //!
 //! With equal weights this is the optimal semi-matching of Harvey, Ladner, Lovász and Tamir ("Semi-Matchings for
 //! Bipartite Graphs and Load Balancing", WADS 2003): no other choice of leaders is more even. If replicas are balanced to within one, as
-//! [`crate::assign`] leaves them, so are leaders. A node passes on no leadership that it could have kept: where all is even, nothing is
+//! [`crate::assign()`] leaves them, so are leaders. Where all is even, nothing is
 //! transferred.
 //!
 //! Shards that are on the move, and draining members as successors, are left out; so zones have the

@@ -4,7 +4,7 @@
 //! 2. The nodes of each shard stand in a replicated [`ShardMap`]. Only [`Command`]s change it; each names the
 //!    epoch it was made at and raises the epoch by one, so of two coordinators that decide on the same map one is
 //!    refused.
-//! 3. When members come, go or drain, [`assign`] says where replicas ought to be, and the command
+//! 3. When members come, go or drain, [`assign`](assign()) says where replicas ought to be, and the command
 //!    [`Change::Retarget`] writes that into the map.
 //! 4. [`plan`](plan()) compares where replicas are with where they ought to be, and names the steps that may be taken now;
 //!    [`balance_leaders`] names the transfers that spread leadership.

@@ -168,7 +168,7 @@ impl ShardMap {
     }
 
     /// The retarget that fits the members as they are, or `None` if every target does already. What is decided
-    /// stays where it can: see [`assign`].
+    /// stays where it can: see [`assign`](assign()).
     pub fn retarget(&self) -> Result<Option<Change>, PlacementError> {
         let present: Vec<_> = self.shards.iter().map(|shard| shard.target.clone()).collect();
         let wanted = assign(&self.members, self.replicas, &present)?;

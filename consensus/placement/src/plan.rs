@@ -10,7 +10,7 @@
 //!    the old and the new voters must agree by quorum, so no moment is decided by fewer. Who leaves becomes a learner.
 //! 5. [`Step::Remove`] for them.
 //!
-//! [`plan`] names all steps that may be taken *now*; they may be taken in any order, and any of them may be left out. After one was
+//! [`plan`](plan()) names all steps that may be taken *now*; they may be taken in any order, and any of them may be left out. After one was
 //! taken the next plan is made from the map that it made. So there is no state but the map: a
 //! coordinator that dies loses nothing, because what it had begun is in the map as learners and what it had decided as
 //! targets, and the next one computes the same plan from them. Two coordinators at once do no harm either: their

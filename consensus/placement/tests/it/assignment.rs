@@ -1,7 +1,7 @@
 //! Number, zones, balance and movement of replicas, for drawn members and changes of them.
 
 use crate::cluster::{
-    Members, active, apply, check_spread, happen, happening, member, members, replicas,
+    Members, active, apply, check_spread, config, happen, happening, member, members, replicas,
 };
 use norikv_placement::{Assignment, MemberState, NodeId, ShardCount, ShardMap, assign};
 use proptest::prelude::*;
@@ -74,6 +74,8 @@ fn a_thousand_shards_are_assigned_while_one_waits() {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn replicas_differ_from_the_share_of_their_weight_by_less_than_one(
         members in members(1, 9),

@@ -1,6 +1,6 @@
 //! What is written is read; what was not written is refused.
 
-use crate::cluster::{Happening, apply, happen, happening, members, replicas};
+use crate::cluster::{Happening, apply, config, happen, happening, members, replicas};
 use norikv_placement::{
     Change, Command, Epoch, NodeId, PlacementError, ShardCount, ShardId, ShardMap, Step, plan,
 };
@@ -102,6 +102,8 @@ fn a_count_without_items_is_refused_before_anything_is_allocated() {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn a_map_and_a_command_are_read_as_written(map in map(), change in change(), epoch: u64) {
         prop_assert_eq!(ShardMap::decode(&map.encode()), Ok(map));

@@ -5,7 +5,13 @@ use norikv_placement::{
     Zone,
 };
 use proptest::prelude::*;
+use proptest::test_runner::Config;
 use std::collections::BTreeMap;
+
+/// As many cases as `PROPTEST_CASES` says, or proptest's own number. A failure that is to stay becomes a named test.
+pub(crate) fn config() -> Config {
+    Config { failure_persistence: None, ..Config::default() }
+}
 
 pub(crate) type Members = BTreeMap<NodeId, Member>;
 

@@ -1,6 +1,6 @@
 //! Leaders are spread, by transfers that each gain something.
 
-use crate::cluster::{apply, member, members, replicas};
+use crate::cluster::{apply, config, member, members, replicas};
 use norikv_placement::{
     Change, MemberState, NodeId, ShardCount, ShardId, ShardMap, Step, Weight, balance_leaders,
 };
@@ -64,6 +64,8 @@ fn zones_lead_alike_where_their_members_do() {
 }
 
 proptest! {
+    #![proptest_config(config())]
+
     #[test]
     fn equal_members_lead_shares_that_differ_by_at_most_one(
         members in members(1, 1),

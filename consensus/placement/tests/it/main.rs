@@ -1,5 +1,7 @@
 //! Placement from outside: the vectors every client obeys, and random lives of clusters.
 
+#![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
+
 mod assignment;
 mod bytes;
 mod cluster;
