@@ -94,7 +94,7 @@ fn bytes_of_format_v1_never_change() {
 }
 
 #[test]
-fn a_count_without_items_is_refused_before_anything_is_allocated() {
+fn a_count_without_items_is_refused_where_it_ends() {
     let mut bytes = vec![1, 1, 0, 0, 0, 0, 0, 0, 0, 3];
     bytes.extend(u32::MAX.to_le_bytes());
     let refused = PlacementError::Malformed { what: "shard map", at: 14 };
