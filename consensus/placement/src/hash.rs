@@ -101,6 +101,13 @@ mod tests {
     }
 
     #[test]
+    fn where_a_quotient_is_whole_the_rounding_of_doubles_decides() {
+        // From bucket 48 the draw is 49 * 2^24, so the walk goes to 49 * 2^31 / (49 * 2^24) = 128; doubles make 127 of it.
+        let hash = 12_543_377_183_127_370_850;
+        assert_eq!((jump(hash, 128), jump_in_integers(hash, 128)), (127, 127));
+    }
+
+    #[test]
     fn the_moved_share_is_that_of_the_new_bucket() {
         let keys = 20_000_u64;
         for buckets in [1_u32, 2, 7, 16, 63, 100] {

@@ -101,6 +101,33 @@ fn a_count_without_items_is_refused_where_it_ends() {
     assert_eq!(ShardMap::decode(&bytes), Err(refused));
 }
 
+#[test]
+fn a_map_that_no_commands_could_make_is_refused() {
+    let members = (1..=2).map(|id| (NodeId(id), crate::cluster::member(1, 1))).collect();
+    let map = ShardMap::bootstrap(ShardCount::new(1).unwrap(), replicas(1), members).unwrap();
+    // One shard: voter 1, no learners, target 1, led by its first voter.
+    let bytes = map.encode();
+    let head = &bytes[..bytes.len() - 20];
+    let decode = |shard: &[&[u8]]| ShardMap::decode(&[head, &shard.concat()].concat());
+    let nodes = |ids: &[u8]| -> Vec<u8> {
+        let each = ids.iter().flat_map(|&id| u64::from(id).to_le_bytes());
+        std::iter::once(ids.len() as u8).chain(each).collect()
+    };
+    let (none, one, two) = (nodes(&[]), nodes(&[1]), nodes(&[2]));
+    assert_eq!(decode(&[&one, &none, &one, &[1]]), Ok(map));
+    assert!(decode(&[&one, &two, &one, &[1]]).is_ok());
+    for (what, shard) in [
+        ("a learner that votes", [&one, &one, &one]),
+        ("no voters", [&none, &none, &one]),
+        ("no target", [&one, &none, &none]),
+        ("a voter twice", [&nodes(&[1, 1]), &none, &one]),
+        ("a voter that is no member", [&nodes(&[3]), &none, &one]),
+    ] {
+        assert!(decode(&[shard[0], shard[1], shard[2], &[1]]).is_err(), "{what}");
+    }
+    assert!(decode(&[&one, &none, &one, &[2]]).is_err(), "a leader that does not vote");
+}
+
 proptest! {
     #![proptest_config(config())]
 
