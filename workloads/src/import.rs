@@ -250,6 +250,8 @@ impl File<'_> {
         let threads = if self.dialect == Dialect::GoYcsb { 200 } else { 1 };
         let threads = self.whole_u32("threadcount", threads)?;
         let load = Load::closed(threads);
+        // A number that cannot be read is told before one that is missing.
+        self.whole("recordcount", 0)?;
         let run = self.run_phase(self.run_load(threads, notes)?, notes)?;
         let ops = run.ops.map_or_else(|| self.whole("operationcount", 0), Ok)?;
         let max_new = ops as f64 * self.number("insertproportion", 0.0)? * 2.0;

@@ -435,7 +435,7 @@ impl World {
     }
 
     /// The time.
-    pub fn now(&self) -> Instant {
+    pub fn time(&self) -> Instant {
         self.now
     }
 

@@ -4,7 +4,7 @@
 //! Sources: Ongaro and Ousterhout, "In search of an understandable consensus algorithm" (2014); Ongaro, "Consensus: bridging theory and
 //! practice" (2014). `docs/consensus.md` tells the protocol message by message.
 //!
-//! What it promises is the contract of [`Consensus`](nori_consensus::Consensus). It knows no clock, disk or network; those are its driver's.
+//! What it promises is the contract of [`Consensus`]. It knows no clock, disk or network; those are its driver's.
 
 mod candidate;
 mod codec;

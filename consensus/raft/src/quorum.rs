@@ -71,7 +71,9 @@ mod tests {
 
     #[test]
     fn a_majority_is_more_than_half() {
-        let cases: [(&[u64], &[u64], [u64; 5], u64); 7] = [
+        /// Voters, outgoing voters, positions, what is reached.
+        type Case = (&'static [u64], &'static [u64], [u64; 5], u64);
+        let cases: [Case; 7] = [
             (&[1], &[], [7, 0, 0, 0, 0], 7),
             (&[1, 2], &[], [7, 5, 0, 0, 0], 5),
             (&[1, 2, 3], &[], [7, 5, 6, 0, 0], 6),

@@ -20,7 +20,7 @@ use crate::soak::Soak;
 use crate::stored::Stored;
 use crate::{
     Ended, INCOMPLETE, INVALID, distrust, doctor, experiment, generate, guard, inspect, limits,
-    list, out, soak, table, worker,
+    list, out, rows, soak, table, worker,
 };
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
@@ -364,7 +364,7 @@ fn quick(args: &QuickArgs) -> Result<()> {
 
 fn run_workload(args: RunArgs) -> Result<()> {
     let durability: Durability =
-        args.durability.parse().map_err(|error| usage(format!("{error}")))?;
+        args.durability.parse().map_err(|error| usage(format!("--durability: {error}")))?;
     let overrides = Overrides {
         records: args.records,
         value_bytes: args.value_bytes,
@@ -517,6 +517,7 @@ fn stored(dir: &Path) -> Result<Stored> {
 
 fn report(dir: &Path) -> Result<()> {
     let stored = stored(dir)?;
+    check_whole(&stored, dir)?;
     finish(&stored, dir)?;
     table::show(&stored, dir);
     let unfinished = stored.unfinished();
@@ -527,6 +528,21 @@ fn report(dir: &Path) -> Result<()> {
     }
     failed(&stored.failures())?;
     valid(&stored)
+}
+
+/// What is made again from runs must not take the place of the numbers of runs that are gone.
+fn check_whole(stored: &Stored, dir: &Path) -> Result<()> {
+    let summary = dir.join("summary.csv");
+    let known = rows::read_rows(&summary).unwrap_or_default();
+    let is_there = |id: &str| stored.runs.iter().any(|run| run.manifest.run_id == id);
+    match known.iter().find(|row| !is_there(&row.run_id)) {
+        None => Ok(()),
+        Some(row) => Err(usage(format!(
+            "{} is missing, and {} has its numbers: a report is made from runs, and would lose them",
+            dir.join("runs").join(&row.run_id).display(),
+            summary.display()
+        ))),
+    }
 }
 
 /// The kinds of plot, a line each.

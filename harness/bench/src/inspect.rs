@@ -105,8 +105,13 @@ fn place(kind: Kind, path: &Path) -> Result<(&Path, u64)> {
         let what = "its number is in its name, and every checksum covers it";
         usage(format!("{} is not called NUMBER.{extension}: {what}", path.display()))
     })?;
-    if !path.is_file() {
-        return Err(usage(format!("there is no file {}", path.display())));
+    match std::fs::metadata(path) {
+        Ok(found) if found.is_file() => {}
+        Ok(_) => return Err(usage(format!("{} is no file", path.display()))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            return Err(usage(format!("there is no file {}", path.display())));
+        }
+        Err(error) => return Err(usage(format!("{}: {error}", path.display()))),
     }
     Ok((path.parent().unwrap_or(Path::new("")), number))
 }
@@ -294,6 +299,11 @@ mod tests {
         assert!(error.contains("is not called NUMBER.wal"), "{error}");
         let error = place(Kind::Table, Path::new("x/0000000001.table")).unwrap_err().to_string();
         assert_eq!(error, "there is no file x/0000000001.table");
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("7.table");
+        std::fs::create_dir(&path).unwrap();
+        let error = place(Kind::Table, &path).unwrap_err().to_string();
+        assert_eq!(error, format!("{} is no file", path.display()));
     }
 
     #[test]

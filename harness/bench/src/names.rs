@@ -235,7 +235,7 @@ pub(crate) fn parse_choice(text: &str) -> Result<Choice, String> {
         Some((seam, part)) if !seam.is_empty() && !part.is_empty() => {
             Ok((seam.to_owned(), part.to_owned()))
         }
-        _ => Err(format!("`{text}` is not seam=name")),
+        _ => Err(format!("`{text}` is not NAME=VALUE")),
     }
 }
 

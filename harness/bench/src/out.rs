@@ -1,13 +1,39 @@
-//! The only place that writes to the terminal. A reader that has gone away (`| head`) is no error. And how a file is
-//! replaced, so that nobody ever reads half of one.
+//! The only place that writes to the terminal. A reader that has gone away (`| head`) is no error; output that cannot be written
+//! for another reason is one, which the program ends with ([`unwritten`]). And how a file is replaced, so that nobody ever reads half of one.
 
 use anyhow::{Context, Result};
 use std::io::{BufWriter, ErrorKind, Write};
 use std::path::Path;
+use std::sync::OnceLock;
+
+/// Why the first line that was not written was not.
+static UNWRITTEN: OnceLock<std::io::Error> = OnceLock::new();
 
 /// Writes a line to standard output.
 pub(crate) fn line(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "{text}");
+    keep_first(writeln!(std::io::stdout().lock(), "{text}"), &UNWRITTEN);
+}
+
+/// Keeps the first failure that is one.
+fn keep_first(outcome: std::io::Result<()>, first: &OnceLock<std::io::Error>) {
+    if let Err(error) = outcome
+        && error.kind() != ErrorKind::BrokenPipe
+    {
+        let _ = first.set(error);
+    }
+}
+
+/// What was to be said and could not be, if anything.
+///
+/// # Errors
+///
+/// Why a line was not written.
+pub(crate) fn unwritten() -> Result<()> {
+    keep_first(std::io::stdout().lock().flush(), &UNWRITTEN);
+    match UNWRITTEN.get() {
+        None => Ok(()),
+        Some(error) => Err(anyhow::anyhow!("writing to standard output: {error}")),
+    }
 }
 
 /// Lends standard output to a writer of many lines, through a buffer.
@@ -40,4 +66,19 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     std::fs::write(&beside, bytes)
         .and_then(|()| std::fs::rename(&beside, path))
         .with_context(|| format!("writing {}", path.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reader_that_has_gone_away_is_no_failure_and_a_full_disk_is() {
+        let first = OnceLock::new();
+        keep_first(Err(ErrorKind::BrokenPipe.into()), &first);
+        assert!(first.get().is_none());
+        keep_first(Err(ErrorKind::StorageFull.into()), &first);
+        keep_first(Err(ErrorKind::Other.into()), &first);
+        assert_eq!(first.get().map(std::io::Error::kind), Some(ErrorKind::StorageFull));
+    }
 }

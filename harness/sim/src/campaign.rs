@@ -1,5 +1,6 @@
 //! Many seeds, on all processors: each played twice, what they covered added up, and the first that breaks a law told.
 
+use crate::out;
 use crate::seed::{Shown, play};
 use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressStyle};
@@ -172,9 +173,9 @@ fn one(protocol: &str, seed: u64, time: Duration, campaign: &Mutex<Campaign>, ba
             }
             if let Some(violation) = &shown.violation {
                 let minutes = time.as_secs_f64() / 60.0;
-                bar.suspend(|| println!(
+                bar.suspend(|| out::line(&format!(
                     "seed {seed}: {violation}\n  cargo run --release -p norikv-sim -- --protocol {protocol} --minutes {minutes} --seed {seed} --explain"
-                ));
+                )));
             }
             lock().add(seed, &shown, took);
         }
@@ -184,10 +185,10 @@ fn one(protocol: &str, seed: u64, time: Duration, campaign: &Mutex<Campaign>, ba
 
 fn tell(campaign: &Campaign, minutes: f64, is_json: bool) -> Result<()> {
     if is_json {
-        println!("{}", serde_json::to_string_pretty(campaign)?);
+        out::line(&serde_json::to_string_pretty(campaign)?);
         return Ok(());
     }
-    println!(
+    out::line(&format!(
         "{}: {} seeds of {minutes} simulated minutes, {} broken; {:.1} simulated hours, {} proposals, {:.0}x real time per core",
         campaign.protocol,
         campaign.seeds,
@@ -195,12 +196,12 @@ fn tell(campaign: &Campaign, minutes: f64, is_json: bool) -> Result<()> {
         campaign.simulated_hours,
         campaign.proposals,
         campaign.multiple()
-    );
+    ));
     for (what, count) in &campaign.counts {
-        println!("  {what:20} {count:>12}");
+        out::line(&format!("  {what:20} {count:>12}"));
     }
     for what in campaign.zeros() {
-        println!("  {what:20} {:>12}", 0);
+        out::line(&format!("  {what:20} {:>12}", 0));
     }
     Ok(())
 }

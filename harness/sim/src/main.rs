@@ -14,6 +14,7 @@
 
 mod campaign;
 mod mutants;
+mod out;
 mod seed;
 mod storm;
 
@@ -105,14 +106,14 @@ fn run(args: &Args) -> Result<bool> {
     };
     let (shown, lines) = seed::play(&args.protocol, seed, time, args.explain)?;
     if args.hash {
-        println!("{:016x}", shown.digest);
+        out::line(&format!("{:016x}", shown.digest));
     } else if args.explain {
-        lines.iter().for_each(|line| println!("{line}"));
+        lines.iter().for_each(|line| out::line(line));
     } else {
-        println!("{}", serde_json::to_string_pretty(&shown).context("as JSON")?);
+        out::line(&serde_json::to_string_pretty(&shown).context("as JSON")?);
     }
     if let Some(violation) = &shown.violation {
-        eprintln!("{violation}");
+        out::error(violation);
     }
     Ok(shown.violation.is_none())
 }
@@ -122,7 +123,7 @@ fn main() -> ExitCode {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("error: {error:#}");
+            out::error(&format!("error: {error:#}"));
             ExitCode::from(2)
         }
     }

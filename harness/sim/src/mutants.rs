@@ -3,6 +3,8 @@
 //! `norikv-sim mutants` builds itself with the feature that plants them, into a target folder of its own, and starts that. A bug is caught by
 //! a law, or by an assertion of the protocol's own.
 
+#[cfg(feature = "mutants")]
+use crate::out;
 use anyhow::{Result, bail};
 use std::process::Command;
 
@@ -46,20 +48,20 @@ pub(crate) fn hunt(minutes: f64) -> Result<bool> {
             Some((seed, by)) => {
                 most = most.max(seed);
                 let seconds = begun.elapsed().as_secs_f64();
-                println!("caught {} {seed} {by} {seconds:.1}s", mutant.name());
+                out::line(&format!("caught {} {seed} {by} {seconds:.1}s", mutant.name()));
             }
             None => {
                 is_good = false;
-                println!("ESCAPED {} {SEEDS} seeds", mutant.name());
+                out::line(&format!("ESCAPED {} {SEEDS} seeds", mutant.name()));
             }
         }
     }
     turn_on(None);
     match (0..=most).find_map(|seed| Some((seed, caught(seed, time)?))) {
-        None => println!("held: seeds 0 to {most} without a planted bug"),
+        None => out::line(&format!("held: seeds 0 to {most} without a planted bug")),
         Some((seed, by)) => {
             is_good = false;
-            println!("BROKEN without a planted bug: seed {seed} {by}");
+            out::line(&format!("BROKEN without a planted bug: seed {seed} {by}"));
         }
     }
     Ok(is_good)

@@ -60,7 +60,7 @@ pub(crate) fn play(
     let counts = world.chronicle.counts().iter();
     let shown = Shown {
         digest: world.chronicle.digest(),
-        simulated_ms: world.now().nanos / 1_000_000,
+        simulated_ms: world.time().nanos / 1_000_000,
         proposals: storm.proposals(),
         counts: counts.map(|(what, count)| ((*what).to_owned(), *count)).collect(),
         violation: outcome.err().map(|violation: Violation| violation.to_string()),

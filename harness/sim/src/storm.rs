@@ -365,17 +365,17 @@ impl Storm {
             }
         }
         self.returning.clear();
-        let (mut last, mut due) = (None, self.world.now());
-        let end = self.world.now().after(CALM);
-        while self.world.now() < end {
+        let (mut last, mut due) = (None, self.world.time());
+        let end = self.world.time().after(CALM);
+        while self.world.time() < end {
             if self.has_settled(last) {
                 return self.compare();
             }
             // What a leader took that was deposed since may be decided only by what comes after it.
             if let Some(leader) = self.leader()
-                && self.world.now() >= due
+                && self.world.time() >= due
             {
-                due = self.world.now().after(Duration::from_secs(2));
+                due = self.world.time().after(Duration::from_secs(2));
                 last = Some(self.world.propose(leader, b"calm")?);
                 let read = self.world.read(leader, Consistency::Linearizable)?;
                 self.reads.push(read);
@@ -383,7 +383,7 @@ impl Storm {
             self.world.run_for(Duration::from_millis(100))?;
         }
         Err(Violation {
-            at: self.world.now(),
+            at: self.world.time(),
             node: self.world.leader().unwrap_or_default(),
             what: format!("liveness: the group is not itself {CALM:?} after everything was healed"),
         })
@@ -412,7 +412,8 @@ impl Storm {
     /// Members' states are the same, and so are their logs where both have an entry.
     fn compare(&self) -> Result<(), Violation> {
         let members = self.members();
-        let violation = |node: NodeId, what: String| Violation { at: self.world.now(), node, what };
+        let violation =
+            |node: NodeId, what: String| Violation { at: self.world.time(), node, what };
         for two in members.windows(2) {
             let (one, other) = (self.world.host(two[0]), self.world.host(two[1]));
             if one.state().digest != other.state().digest {

@@ -36,14 +36,19 @@ impl Play {
         let mut settings = Settings::default();
         for setting in words[1..].chunks(2) {
             match setting {
-                ["trailing", entries] => settings.trailing_entries = entries.parse().unwrap(),
+                ["trailing", entries] => {
+                    settings.trailing_entries =
+                        entries.parse().expect("a story that can be played");
+                }
                 ["sleep", after] => settings.quiesce_after = Some(millis(after)),
                 other => panic!("{other:?} is no setting of a story"),
             }
         }
         let factory: Arc<dyn nori_consensus::ConsensusFactory> =
-            Arc::new(NoriRaft::new(settings).unwrap());
-        let mut world = World::new(&factory, 1, words[0].parse().unwrap()).unwrap();
+            Arc::new(NoriRaft::new(settings).expect("a story that can be played"));
+        let mut world =
+            World::new(&factory, 1, words[0].parse().expect("a story that can be played"))
+                .expect("a story that can be played");
         world.chronicle.keep_lines();
         Self { world, told: 0 }
     }
@@ -51,23 +56,35 @@ impl Play {
     fn act(&mut self, words: &[&str]) {
         let world = &mut self.world;
         match words {
-            ["run", time] => world.run_for(millis(time)).unwrap(),
+            ["run", time] => world.run_for(millis(time)).expect("a story that can be played"),
             ["propose", at, text] => {
-                world.propose(node(at), text.as_bytes()).unwrap();
+                world.propose(node(at), text.as_bytes()).expect("a story that can be played");
             }
             ["propose", at, text, count] => {
-                for _ in 0..count.parse().unwrap() {
-                    world.propose(node(at), text.as_bytes()).unwrap();
+                for _ in 0..count.parse().expect("a story that can be played") {
+                    world.propose(node(at), text.as_bytes()).expect("a story that can be played");
                 }
             }
-            ["read", at] => drop(world.read(node(at), Consistency::Linearizable).unwrap()),
-            ["lease", at] => drop(world.read(node(at), Consistency::Lease).unwrap()),
-            ["campaign", who] => world.step(node(who), Input::CampaignRequested).unwrap(),
+            ["read", at] => {
+                world
+                    .read(node(at), Consistency::Linearizable)
+                    .expect("a story that can be played");
+            }
+            ["lease", at] => {
+                world.read(node(at), Consistency::Lease).expect("a story that can be played");
+            }
+            ["campaign", who] => {
+                world
+                    .step(node(who), Input::CampaignRequested)
+                    .expect("a story that can be played");
+            }
             ["transfer", from, to] => {
-                world.step(node(from), Input::TransferRequested { to: node(to) }).unwrap();
+                world
+                    .step(node(from), Input::TransferRequested { to: node(to) })
+                    .expect("a story that can be played");
             }
             ["crash", who] => world.crash(node(who)),
-            ["start", who] => world.start(node(who)).unwrap(),
+            ["start", who] => world.start(node(who)).expect("a story that can be played"),
             ["split", group @ ..] => {
                 let group: Vec<NodeId> = group.iter().map(|who| node(who)).collect();
                 world.split(&group);
@@ -75,12 +92,18 @@ impl Play {
             ["heal"] => world.heal(),
             ["join", who] => {
                 world.add(node(who), Default::default());
-                world.start(node(who)).unwrap();
+                world.start(node(who)).expect("a story that can be played");
             }
             ["members", leader, voters @ ..] => {
-                let now = world.host(node(leader)).status().unwrap().membership;
+                let now = world
+                    .host(node(leader))
+                    .status()
+                    .expect("a story that can be played")
+                    .membership;
                 let voters = voters.iter().map(|who| node(who)).collect();
-                world.change(node(leader), now.to(voters, Default::default())).unwrap();
+                world
+                    .change(node(leader), now.to(voters, Default::default()))
+                    .expect("a story that can be played");
             }
             other => panic!("{other:?} is nothing a story can do"),
         }

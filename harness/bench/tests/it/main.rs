@@ -172,7 +172,7 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
         ("run ycsb --seed -1", "--seed: `-1` is negative"),
         ("run ycsb --records", "--records needs a value"),
         ("run", "WORKLOAD is missing"),
-        ("run ycsb -s memtable", "-s: `memtable` is not seam=name"),
+        ("run ycsb -s memtable", "-s: `memtable` is not NAME=VALUE"),
         ("run ycsb --ops 5 --duration 5s", "--ops and --duration exclude each other"),
         ("run ycsb --duration 99999999999h", "is longer than a year (8760h)"),
         ("run ycsb --duration -5s", "--duration: `-5s` is negative"),
@@ -218,6 +218,7 @@ fn a_value_that_does_not_fit_is_one_line_and_exit_2() {
             "run ycsb --arrival fixed",
             "--arrival is of an open loop: give --rate or --of-max with it",
         ),
+        ("run ycsb --engine noop --durability fsync", "--durability: "),
         ("run ycsb --engine noop --durability fsync", "none, os, group:<n>ms"),
         (
             "run ycsb --engine nori-model",

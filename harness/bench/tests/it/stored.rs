@@ -93,6 +93,18 @@ fn a_run_file_that_is_missing_is_named() {
 }
 
 #[test]
+fn a_report_never_replaces_the_numbers_of_runs_that_are_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = ended(dir.path());
+    let summary = dir.path().join("o/summary.csv");
+    let before = fs::read(&summary).unwrap();
+    fs::remove_dir_all(dir.path().join("o/runs")).unwrap();
+    let name = run.file_name().unwrap().to_str().unwrap();
+    assert_refused(dir.path(), &["report", "o"], &[name, "is missing", "summary.csv"]);
+    assert_eq!(fs::read(&summary).unwrap(), before);
+}
+
+#[test]
 fn what_only_an_engine_with_levels_or_an_open_loop_leaves_is_missed_too() {
     let dir = tempfile::tempdir().unwrap();
     let line = "run ycsb-c --engine nori-lsm --records 2000 --ops 2000 --rate 10000 --out o";

@@ -156,9 +156,11 @@ fn a_property_file_without_counts_runs_with_those_of_the_command_line() {
     assert!(output.status.success(), "{}", said(&output.stderr));
     fs::remove_dir_all(dir.path().join("results")).unwrap();
     fs::write(dir.path().join("none"), "").unwrap();
+    fs::write(dir.path().join("word"), "recordcount=abc\n").unwrap();
     let cases = [
         ("run --ycsb both", "both:3: maxexecutiontime: a phase here ends by operations or by time"),
         ("run --ycsb none --records 5", "none:1: operationcount is missing"),
+        ("run --ycsb word", "word:1: recordcount: `abc`"),
         (
             "gen --ycsb none --ops 5",
             "none:1: recordcount is missing or 0: add it, or give --records",
