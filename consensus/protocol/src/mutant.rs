@@ -1,0 +1,102 @@
+//! Bugs that are planted on purpose: how the simulator proves that it would find them.
+//!
+//! Each place that has one asks whether it is on. Without the cargo feature `mutants`, which nothing turns on by default, the answer
+//! is a constant no, and nothing of them is in the program.
+
+macro_rules! mutants {
+    ($($(#[$doc:meta])* $mutant:ident = $name:literal,)*) => {
+        /// A planted bug.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Mutant {
+            $($(#[$doc])* $mutant,)*
+        }
+
+        impl Mutant {
+            /// All, in the order in which they are hunted.
+            pub const ALL: &'static [Self] = &[$(Self::$mutant,)*];
+
+            /// Its name.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$mutant => $name,)* }
+            }
+        }
+    };
+}
+
+mutants! {
+    /// An entry of an earlier term commits by counting alone.
+    PriorTermCommit = "prior-term-commit",
+    /// A vote is told before it is safe.
+    VoteBeforeSync = "vote-before-sync",
+    /// Entries are acknowledged before they are safe.
+    AckBeforeSync = "ack-before-sync",
+    /// A leader counts its own entries before they are safe.
+    OwnBeforeSync = "own-before-sync",
+    /// A late append takes away what follows it, though it agrees.
+    TruncateMatching = "truncate-matching",
+    /// While a membership is joint the outgoing voters are not asked.
+    JointNewOnly = "joint-new-only",
+    /// Learners count as voters for commits.
+    LearnerCounted = "learner-counted",
+    /// Reads are answered before an entry of the term has committed.
+    ReadBeforeNoop = "read-before-noop",
+    /// A read shares a round that began before it was asked for.
+    ReadRoundReused = "read-round-reused",
+    /// A lease counts from when the answer came.
+    LeaseFromReceipt = "lease-from-receipt",
+    /// A lease goes on though a successor was told to campaign.
+    LeaseAfterTransfer = "lease-after-transfer",
+    /// Whoever starts anew votes at once, whatever it promised to a leader.
+    VoteAfterRestart = "vote-after-restart",
+    /// Anybody gets the vote, however short their log.
+    VoteIgnoresLog = "vote-ignores-log",
+    /// The longer log wins, whatever its last term.
+    IndexBeforeTerm = "index-before-term",
+    /// A second candidate of the term gets the vote too.
+    DoubleVote = "double-vote",
+    /// An acknowledgement of an earlier term counts.
+    StaleAck = "stale-ack",
+    /// An installed snapshot leaves the membership as it was.
+    SnapshotOldMembership = "snapshot-old-membership",
+    /// Entries go though a crash may need them.
+    TruncatePastDurable = "truncate-past-durable",
+    /// A refused pre-vote hides that the voter's term is ahead.
+    PreVoteHidesTerm = "pre-vote-hides-term",
+    /// A failed write counts as a good one.
+    StorageFaultIgnored = "storage-fault-ignored",
+    /// Entries are applied that are not safe here.
+    ApplyUnsafe = "apply-unsafe",
+    /// A sign of life tells what is committed, whether the follower has it or not.
+    HeartbeatCommitUnbounded = "heartbeat-commit-unbounded",
+    /// A change of membership begins before the last one has committed.
+    ChangeWhilePending = "change-while-pending",
+    /// A vote is not written down.
+    VoteNotStored = "vote-not-stored",
+    /// Reads that wait are forgotten with the office.
+    ReadsForgotten = "reads-forgotten",
+    /// What a follower refuses is sent again unchanged.
+    RefusalIgnored = "refusal-ignored",
+}
+
+#[cfg(feature = "mutants")]
+static ON: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(usize::MAX);
+
+/// Turns one on in this process, and every other off.
+#[cfg(feature = "mutants")]
+pub fn turn_on(mutant: Option<Mutant>) {
+    let number = mutant.map_or(usize::MAX, |mutant| mutant as usize);
+    ON.store(number, std::sync::atomic::Ordering::SeqCst);
+}
+
+/// Whether `mutant` is on.
+#[cfg(feature = "mutants")]
+pub fn is(mutant: Mutant) -> bool {
+    ON.load(std::sync::atomic::Ordering::Relaxed) == mutant as usize
+}
+
+/// Whether `mutant` is on: never.
+#[cfg(not(feature = "mutants"))]
+#[inline(always)]
+pub const fn is(_: Mutant) -> bool {
+    false
+}

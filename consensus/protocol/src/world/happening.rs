@@ -1,0 +1,340 @@
+//! How things happen: one entry of the heap after the other, and what comes of each.
+
+use super::weather::within;
+use super::{Due, Happening, OVERHEARD_MAX, Violation, World};
+use crate::host::Event;
+use crate::monitor::Breach;
+use crate::{Entry, Input, Instant, LogView, MessageClass, NodeId, Role};
+use bytes::Bytes;
+use std::cmp::Reverse;
+use std::sync::Arc;
+use std::time::Duration;
+
+type Events = Result<Vec<Event>, Breach>;
+
+impl World {
+    /// Takes the next entry of the heap.
+    pub(super) fn happen(&mut self) -> Result<(), Violation> {
+        let Some(Reverse(due)) = self.heap.pop() else { return Ok(()) };
+        self.now = self.now.max(due.at);
+        let Some(place) = self.places.get(&due.node) else { return Ok(()) };
+        if due.life > 0 && due.life != place.life {
+            return Ok(());
+        }
+        if self.now < place.paused_until {
+            let due = Due { at: place.paused_until, ..due };
+            self.heap.push(Reverse(due));
+            return Ok(());
+        }
+        let node = due.node;
+        let local = place.clock.shows(self.now);
+        match due.what {
+            Happening::Deliver { from, message } => {
+                if place.life.is_multiple_of(2) {
+                    return Ok(());
+                }
+                let events = self.deliver(node, local, from, message);
+                self.after(node, local, events)
+            }
+            Happening::Timer => self.timer(node, local),
+            Happening::Look { peer } => {
+                let is_through = |from, to| !self.cuts.contains(&(from, to));
+                let is_up =
+                    self.is_alive(peer) && (is_through(peer, node) || is_through(node, peer));
+                self.chronicle.count(if is_up { "peer up" } else { "peer down" });
+                let input = if is_up { Input::PeerUp { peer } } else { Input::PeerDown { peer } };
+                self.step(node, input)
+            }
+            what => {
+                let events = self.work(node, local, what)?;
+                self.after(node, local, events)
+            }
+        }
+    }
+
+    fn deliver(&mut self, node: NodeId, local: Instant, from: NodeId, message: Bytes) -> Events {
+        let numbers = [10, from.0, message.len() as u64, fold(&message)];
+        let factory = Arc::clone(&self.factory);
+        self.tell(node, &numbers, || format!("hears {from}: {}", factory.describe(&message)));
+        self.place(node).host.step(local, Input::Received { from, message })
+    }
+
+    fn timer(&mut self, node: NodeId, local: Instant) -> Result<(), Violation> {
+        let place = self.place(node);
+        place.timer = None;
+        let events = match place.host.deadline() {
+            Some(deadline) if deadline <= local => {
+                self.tell(node, &[11], || "has its time".to_owned());
+                self.place(node).host.step(local, Input::TimerFired)
+            }
+            // The deadline has moved on since this was put into the heap.
+            Some(_) if self.chance.hits(self.weather.early_timer_ppm) => {
+                self.chronicle.count("early timer");
+                self.place(node).host.step(local, Input::TimerFired)
+            }
+            _ => Ok(Vec::new()),
+        };
+        self.after(node, local, events)
+    }
+
+    /// Ends a piece of a host's work.
+    fn work(&mut self, node: NodeId, local: Instant, what: Happening) -> Result<Events, Violation> {
+        let place = self.place(node);
+        let events = match what {
+            Happening::WriteDone => {
+                place.is_writing = false;
+                self.tell(node, &[12], || "has written".to_owned());
+                self.place(node).host.finish_write(local)
+            }
+            Happening::Applied => {
+                place.is_applying = false;
+                match place.host.apply(local) {
+                    Ok((entries, events)) => {
+                        self.applied(node, &entries)?;
+                        Ok(events)
+                    }
+                    Err(broken) => Err(broken),
+                }
+            }
+            Happening::Flushed => {
+                place.is_flushing = false;
+                place.host.flush(local)
+            }
+            Happening::Built => {
+                place.is_building = false;
+                self.chronicle.count("snapshot built");
+                self.place(node).host.finish_build(local)
+            }
+            Happening::Installed => {
+                place.is_installing = false;
+                self.chronicle.count("snapshot installed");
+                self.tell(node, &[13], || "has installed a snapshot".to_owned());
+                self.place(node).host.finish_install(local)
+            }
+            Happening::Fetched => {
+                place.host.log().fetch();
+                place.host.step(local, Input::LogFetched)
+            }
+            Happening::Arrive { from, message, state } => {
+                if place.life.is_multiple_of(2) {
+                    return Ok(Ok(Vec::new()));
+                }
+                let (through, length) = (state.applied, message.len() as u64);
+                self.tell(node, &[14, from.0, length, through.index.0], || {
+                    format!("gets the snapshot at {through} from {from}")
+                });
+                self.place(node).host.arrive(local, from, message, state)
+            }
+            Happening::Shipped { to, is_delivered } => {
+                place.host.step(local, Input::SnapshotShipped { to, is_delivered })
+            }
+            Happening::Deliver { .. } | Happening::Timer | Happening::Look { .. } => Ok(Vec::new()),
+        };
+        Ok(events)
+    }
+
+    fn applied(&mut self, node: NodeId, entries: &[Entry]) -> Result<(), Violation> {
+        if let Some(last) = entries.last() {
+            let last = last.id;
+            self.tell(node, &[15, last.term.0, last.index.0], || format!("has applied {last}"));
+        }
+        self.chronicle.apply(entries).map_err(|what| self.violation(node, what))
+    }
+
+    /// What comes of a step of `node`.
+    pub(super) fn after(
+        &mut self,
+        node: NodeId,
+        local: Instant,
+        events: Events,
+    ) -> Result<(), Violation> {
+        let events = events.map_err(|broken| self.violation(node, broken.to_string()))?;
+        for event in events {
+            if let Event::RoleChanged { role: Role::Leader, .. } = &event {
+                self.check_leader(node)?;
+            }
+            let told = self.chronicle.event(node, local, &event);
+            told.map_err(|what| self.violation(node, what))?;
+            self.event(node, event);
+        }
+        self.schedule(node);
+        Ok(())
+    }
+
+    /// Who begins to lead has everything that was ever applied, and nobody else holds a lease.
+    fn check_leader(&mut self, node: NodeId) -> Result<(), Violation> {
+        let log = self.places[&node].host.log();
+        if let Some(last) = self.chronicle.applied().last()
+            && log.first() <= last.id.index
+            && log.term(last.id.index) != Some(last.id.term)
+        {
+            let what = format!("it leads, and does not have {}, which was applied", last.id);
+            return Err(self.violation(node, what));
+        }
+        for (other, place) in self.places.iter().filter(|(other, _)| **other != node) {
+            let now = place.clock.shows(self.now);
+            let lease = place.host.status().and_then(|status| status.lease_until);
+            if self.weather.has_sound_clocks && lease.is_some_and(|until| now < until) {
+                return Err(self.violation(node, format!("it leads while {other} holds a lease")));
+            }
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, node: NodeId, event: Event) {
+        match event {
+            Event::Sent { to, class, message } => self.send(node, to, class, &message),
+            Event::Shipped { to, message, state } => {
+                let after = within(self.weather.snapshot, &mut self.chance);
+                let is_lost = self.chance.hits(self.weather.snapshot_loss_ppm)
+                    || self.cuts.contains(&(node, to))
+                    || !self.is_alive(to);
+                if !is_lost {
+                    self.put(after, to, 0, Happening::Arrive { from: node, message, state });
+                }
+                let life = self.place(node).life;
+                let shipped = Happening::Shipped { to, is_delivered: !is_lost };
+                self.put(after + self.weather.delay.1, node, life, shipped);
+                self.chronicle.count("snapshot shipped");
+                self.tell(node, &[20, to.0], || format!("ships a snapshot to {to}"));
+            }
+            Event::RoleChanged { role, term, leader } => {
+                self.chronicle.count(match role {
+                    Role::Leader => "leader",
+                    Role::Candidate => "candidate",
+                    Role::PreCandidate => "pre-candidate",
+                    Role::Follower => "follower",
+                    Role::Learner => "learner",
+                    Role::Halted => "halted",
+                });
+                let of = leader.map_or(0, |leader| leader.0);
+                self.tell(node, &[16, role as u64, term.0, of], || {
+                    let of =
+                        leader.map_or_else(|| "nobody".to_owned(), |leader| leader.to_string());
+                    format!("is {role:?} in {term} under {of}")
+                });
+            }
+            Event::Accepted { ticket, at } => {
+                self.tell(node, &[17, ticket.0, at.index.0], || {
+                    format!("accepts {ticket} at {at}")
+                });
+            }
+            Event::Rejected { ticket, why } => {
+                self.tell(node, &[18, ticket.0], || format!("rejects {ticket}: {why}"));
+            }
+            Event::ReadReady { ticket, after_applying, .. } => {
+                self.tell(node, &[19, ticket.0, after_applying.0], || {
+                    format!("reads {ticket} at {after_applying}")
+                });
+            }
+        }
+    }
+
+    fn send(&mut self, from: NodeId, to: NodeId, class: MessageClass, message: &Bytes) {
+        self.chronicle.count(match class {
+            MessageClass::Vote => "vote message",
+            MessageClass::Append => "append message",
+            MessageClass::Heartbeat => "heartbeat",
+            MessageClass::Snapshot => "snapshot message",
+            MessageClass::Other => "other message",
+        });
+        if self.overheard.len() == OVERHEARD_MAX {
+            self.overheard.pop_front();
+        }
+        self.overheard.push_back(message.clone());
+        if self.cuts.contains(&(from, to)) || self.chance.hits(self.weather.loss_ppm) {
+            self.chronicle.count("message lost");
+            return;
+        }
+        let copies = if self.chance.hits(self.weather.repeat_ppm) { 2 } else { 1 };
+        for _ in 0..copies {
+            let mut after = within(self.weather.delay, &mut self.chance);
+            if self.chance.hits(self.weather.straggle_ppm) {
+                after *= self.chance.between(1, 100) as u32;
+            }
+            let message = if self.chance.hits(self.weather.damage_ppm) {
+                self.chronicle.count("message damaged");
+                self.damage(message)
+            } else {
+                message.clone()
+            };
+            self.put(after, to, 0, Happening::Deliver { from, message });
+        }
+        if copies > 1 {
+            self.chronicle.count("message repeated");
+        }
+    }
+
+    /// The message with a bit flipped, or cut short.
+    fn damage(&mut self, message: &Bytes) -> Bytes {
+        let bits = message.len() as u64 * 8;
+        if bits == 0 || self.chance.hits(250_000) {
+            return message.slice(..self.chance.below(message.len() as u64 + 1) as usize);
+        }
+        let (mut bytes, bit) = (message.to_vec(), self.chance.below(bits));
+        bytes[bit as usize / 8] ^= 1 << (bit % 8);
+        bytes.into()
+    }
+
+    /// Puts what a host has under way into the heap, each piece once.
+    pub(super) fn schedule(&mut self, node: NodeId) {
+        let (now, weather) = (self.now, self.weather.clone());
+        let place = self.places.get_mut(&node).expect("it was stepped");
+        let (life, chance) = (place.life, &mut self.chance);
+        let mut due = Vec::with_capacity(4);
+        let mut begin = |is_wanted: bool, is_begun: &mut bool, time, what| {
+            if is_wanted && !*is_begun {
+                *is_begun = true;
+                due.push((within(time, chance), what));
+            }
+        };
+        let host = &place.host;
+        begin(host.is_writing(), &mut place.is_writing, weather.write, Happening::WriteDone);
+        begin(host.is_applying(), &mut place.is_applying, weather.apply, Happening::Applied);
+        begin(host.is_building(), &mut place.is_building, weather.snapshot, Happening::Built);
+        let is_installing = host.is_installing();
+        begin(is_installing, &mut place.is_installing, weather.snapshot, Happening::Installed);
+        let is_dirty = host.is_dirty();
+        begin(is_dirty, &mut place.is_flushing, weather.flush, Happening::Flushed);
+        if self.chance.hits(self.weather.cold_ppm) {
+            place.host.log().chill(place.host.state().applied.index);
+            self.chronicle.count("log cold");
+            due.push((within(weather.write, &mut self.chance), Happening::Fetched));
+        }
+        let wanted = place.host.deadline().and_then(|local| place.clock.when(local));
+        let timer = wanted.filter(|at| place.timer.is_none_or(|known| *at < known));
+        if let Some(at) = timer {
+            place.timer = Some(at.max(now));
+        }
+        for (after, what) in due {
+            self.put(after, node, life, what);
+        }
+        if let Some(at) = timer {
+            self.put(
+                Duration::from_nanos(at.nanos.saturating_sub(now.nanos)),
+                node,
+                life,
+                Happening::Timer,
+            );
+        }
+    }
+
+    pub(super) fn put(&mut self, after: Duration, node: NodeId, life: u64, what: Happening) {
+        self.made += 1;
+        let due = Due { at: self.now.after(after), number: self.made, node, life, what };
+        self.heap.push(Reverse(due));
+    }
+}
+
+/// A number that stands for `bytes`.
+fn fold(bytes: &[u8]) -> u64 {
+    let mut words = bytes.chunks_exact(8);
+    let head = words.by_ref().fold(bytes.len() as u64, |sum, word| {
+        let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));
+        (sum ^ word).wrapping_mul(0x9E37_79B1_85EB_CA87).rotate_left(29)
+    });
+    words
+        .remainder()
+        .iter()
+        .fold(head, |sum, byte| (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01B3))
+}

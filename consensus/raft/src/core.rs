@@ -1,0 +1,266 @@
+//! What a replica has whatever its role: its promises, its log, its memberships, and what is to go out.
+//!
+//! Steps change the core and put messages into its outbox; a **drain** makes one write of everything that must be safe, tells each
+//! message which write it has to wait for, and hands out what is committed and safe.
+
+use crate::codec::HardState;
+use crate::configs::Configs;
+use crate::log::Log;
+use crate::message::{Body, Message};
+use bytes::Bytes;
+use nori_consensus::chance::Chance;
+use nori_consensus::mutant::{self, Mutant};
+use nori_consensus::{
+    Effect, Entry, EntryKind, Index, Instant, LogId, NodeId, Rejection, Settings, ShardId, Store,
+    Term, Ticket, WriteId,
+};
+use std::time::Duration;
+
+/// What must be safe before a message may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Need {
+    Nothing,
+    /// The term and the vote.
+    Promise,
+    /// Those, and the log up to here.
+    Entries(Index),
+}
+
+pub(crate) struct Core {
+    pub(crate) me: NodeId,
+    pub(crate) shard: ShardId,
+    pub(crate) settings: Settings,
+    pub(crate) priority: u8,
+    pub(crate) chance: Chance,
+    pub(crate) now: Instant,
+    /// Never falls; a vote is never taken back within its term.
+    hard: HardState,
+    is_hard_dirty: bool,
+    /// The last write with a hard state.
+    hard_write: WriteId,
+    pub(crate) log: Log,
+    pub(crate) configs: Configs,
+    /// `handed_out <= commit`; `applied <= handed_out`.
+    pub(crate) commit: Index,
+    handed_out: Index,
+    pub(crate) applied: Index,
+    pub(crate) apply_debt_bytes: u64,
+    last_write: WriteId,
+    safe_write: WriteId,
+    /// When a leader was last heard, or the life began: for one election no other gets a vote.
+    pub(crate) heard: Instant,
+    /// When the life began. `booted <= heard`.
+    booted: Instant,
+    /// `Some` while it may have forgotten something; then what it has to have before it votes, once a leader has told.
+    pub(crate) doubt: Option<Option<Index>>,
+    /// While a snapshot is being installed nothing is appended or applied.
+    pub(crate) is_installing: bool,
+    /// The driver was told to install it: from then on nothing is stored. What came before is, the term of the snapshot's sender above all.
+    is_install_out: bool,
+    outbox: Vec<(NodeId, Body, Term, Need)>,
+    pub(crate) effects: Vec<Effect>,
+}
+
+/// What a core begins with.
+pub(crate) struct Beginning {
+    pub(crate) hard: HardState,
+    pub(crate) log: Log,
+    pub(crate) configs: Configs,
+    pub(crate) applied: Index,
+}
+
+impl Core {
+    pub(crate) fn new(boot: &nori_consensus::Boot, settings: Settings, with: Beginning) -> Self {
+        Self {
+            me: boot.me,
+            shard: boot.shard,
+            settings,
+            priority: boot.priority,
+            chance: Chance::new(boot.seed),
+            now: boot.now,
+            hard: with.hard,
+            is_hard_dirty: false,
+            hard_write: WriteId::ZERO,
+            log: with.log,
+            configs: with.configs,
+            commit: with.applied,
+            handed_out: with.applied,
+            applied: with.applied,
+            apply_debt_bytes: 0,
+            last_write: WriteId::ZERO,
+            safe_write: WriteId::ZERO,
+            heard: boot.now,
+            booted: boot.now,
+            doubt: (boot.standing == nori_consensus::Standing::Doubtful).then_some(None),
+            is_installing: false,
+            is_install_out: false,
+            outbox: Vec::new(),
+            effects: Vec::new(),
+        }
+    }
+
+    pub(crate) fn term(&self) -> Term {
+        self.hard.term
+    }
+
+    pub(crate) fn voted(&self) -> Option<NodeId> {
+        self.hard.voted
+    }
+
+    /// Enters `term`, in which it has voted for nobody.
+    pub(crate) fn enter(&mut self, term: Term) {
+        assert!(term > self.hard.term, "terms only grow");
+        self.hard = HardState { term, voted: None };
+        self.is_hard_dirty = true;
+    }
+
+    pub(crate) fn vote(&mut self, node: NodeId) {
+        let is_second = self.hard.voted.is_some_and(|voted| voted != node);
+        assert!(!is_second || mutant::is(Mutant::DoubleVote), "one vote a term");
+        if self.hard.voted.is_none() {
+            self.hard.voted = Some(node);
+            self.is_hard_dirty |= !mutant::is(Mutant::VoteNotStored);
+        }
+    }
+
+    /// Whether term and vote are safe.
+    pub(crate) fn is_promise_safe(&self) -> bool {
+        !self.is_hard_dirty && self.hard_write <= self.safe_write
+    }
+
+    /// Whether it may vote. Being no voter by its own log does not keep it from that: the entry that made it one may not have come yet, and
+    /// without its vote nobody might ever lead (Ongaro, section 4.2.1).
+    pub(crate) fn may_vote(&self) -> bool {
+        self.doubt.is_none() && !self.is_installing
+    }
+
+    /// Whether it may campaign.
+    pub(crate) fn may_campaign(&self) -> bool {
+        self.configs.is_voter(self.me) && self.may_vote()
+    }
+
+    /// Whether an election may not disturb a leader that it has heard.
+    pub(crate) fn is_loyal(&self) -> bool {
+        let is_new = mutant::is(Mutant::VoteAfterRestart) && self.heard == self.booted;
+        self.now.since(self.heard) < self.settings.election_min && !is_new
+    }
+
+    /// One election's time, and up to as much again.
+    pub(crate) fn election_time(&mut self) -> Duration {
+        let least = self.settings.election_min;
+        least + Duration::from_nanos(self.chance.below(least.as_nanos().max(1) as u64))
+    }
+
+    pub(crate) fn send(&mut self, to: NodeId, body: Body, need: Need) {
+        self.send_in(self.hard.term, to, body, need);
+    }
+
+    /// Sends in a term that is not (yet) its own.
+    pub(crate) fn send_in(&mut self, term: Term, to: NodeId, body: Body, need: Need) {
+        debug_assert!(to != self.me);
+        self.outbox.push((to, body, term, need));
+    }
+
+    pub(crate) fn reject(&mut self, ticket: Ticket, why: Rejection) {
+        self.effects.push(Effect::Rejected { ticket, why });
+    }
+
+    /// Appends an entry of its own in its term.
+    pub(crate) fn append(&mut self, kind: EntryKind, payload: Bytes) -> LogId {
+        let id = LogId { term: self.hard.term, index: self.log.last().index.next() };
+        self.log.append(Entry { id, kind, payload });
+        id
+    }
+
+    /// Everything up to `commit` is committed, and in the log.
+    pub(crate) fn commit_to(&mut self, commit: Index) {
+        assert!(commit <= self.log.last().index, "what is committed is in the log");
+        self.commit = self.commit.max(commit);
+        if let Some(Some(rejoin)) = self.doubt
+            && self.commit >= rejoin
+            && self.log.safe() >= rejoin
+        {
+            self.doubt = None;
+        }
+    }
+
+    pub(crate) fn stored(&mut self, write: WriteId) {
+        self.safe_write = self.safe_write.max(write);
+        self.log.stored(write);
+        self.commit_to(self.commit);
+    }
+
+    /// The state and the log are those of a snapshot that ends with `through`.
+    pub(crate) fn installed(&mut self, through: LogId, config: crate::codec::Config) {
+        self.log.reset(through);
+        if !mutant::is(Mutant::SnapshotOldMembership) {
+            self.configs.reset(config);
+        }
+        (self.is_installing, self.is_install_out) = (false, false);
+        self.commit = self.commit.max(through.index);
+        (self.handed_out, self.applied) = (through.index, through.index);
+    }
+
+    /// Hands out everything that came of the steps since the last drain.
+    pub(crate) fn drain(&mut self, effects: &mut Vec<Effect>) {
+        self.store(effects);
+        for (to, body, term, need) in std::mem::take(&mut self.outbox) {
+            if self.is_hard_dirty && need != Need::Nothing {
+                // A promise that cannot be kept before the snapshot is installed.
+                self.outbox.push((to, body, term, need));
+                continue;
+            }
+            let (class, after) = (body.class(), self.after(need));
+            let message = Message { shard: self.shard, from: self.me, to, term, body };
+            effects.push(Effect::Send { to, class, message: message.encode(), after });
+        }
+        effects.append(&mut self.effects);
+        self.is_install_out = self.is_installing;
+        self.hand_out(effects);
+    }
+
+    fn store(&mut self, effects: &mut Vec<Effect>) {
+        if !self.is_hard_dirty && !self.log.is_dirty() || self.is_install_out {
+            return;
+        }
+        let write = self.last_write.next();
+        self.last_write = write;
+        let is_hard = std::mem::replace(&mut self.is_hard_dirty, false);
+        if is_hard {
+            self.hard_write = write;
+        }
+        let (truncate_from, entries) = self.log.take(write).unwrap_or_default();
+        effects.push(Effect::Store(Store {
+            write,
+            hard_state: is_hard.then(|| self.hard.encode()),
+            truncate_from,
+            entries,
+            sync: is_hard,
+        }));
+    }
+
+    /// The write that a message has to wait for.
+    fn after(&self, need: Need) -> Option<WriteId> {
+        let promise = Some(self.hard_write).filter(|write| *write > self.safe_write);
+        match need {
+            Need::Nothing => None,
+            Need::Promise => promise,
+            Need::Entries(through) if through <= self.log.safe() => promise,
+            Need::Entries(_) => promise.max(self.log.last_write()),
+        }
+    }
+
+    fn hand_out(&mut self, effects: &mut Vec<Effect>) {
+        let is_early = mutant::is(Mutant::ApplyUnsafe);
+        let through = if is_early { self.commit } else { self.commit.min(self.log.safe()) };
+        while self.handed_out < through && !self.is_installing {
+            let from = self.handed_out.next();
+            let (through, membership) = match self.configs.hand_out(through) {
+                Some((at, membership)) => (at, Some(membership)),
+                None => (through, None),
+            };
+            effects.push(Effect::Apply { from, through, membership });
+            self.handed_out = through;
+        }
+    }
+}

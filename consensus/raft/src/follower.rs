@@ -1,0 +1,156 @@
+//! Who follows: it takes the leader's entries, and campaigns when it hears no leader for an election's time. Learners, and who is no
+//! member, follow without ever campaigning.
+
+use crate::codec::Config;
+use crate::core::{Core, Need};
+use crate::message::{Body, Round};
+use nori_consensus::mutant::{self, Mutant};
+use nori_consensus::{
+    Effect, Entry, EntryKind, Index, Instant, LogId, NodeId, Snapshot, SnapshotHandle,
+};
+
+pub(crate) struct Follower {
+    pub(crate) leader: Option<NodeId>,
+    /// When it campaigns; `None` while it may not, or sleeps.
+    pub(crate) deadline: Option<Instant>,
+    pub(crate) is_asleep: bool,
+}
+
+/// A leader's append.
+pub(crate) struct Append {
+    pub(crate) before: LogId,
+    pub(crate) commit: Index,
+    pub(crate) round: Round,
+    pub(crate) entries: Vec<Entry>,
+}
+
+impl Follower {
+    pub(crate) fn new(core: &mut Core, leader: Option<NodeId>) -> Self {
+        let mut follower = Self { leader, deadline: None, is_asleep: false };
+        follower.rest(core);
+        follower
+    }
+
+    /// Waits for an election's time from now on.
+    pub(crate) fn rest(&mut self, core: &mut Core) {
+        self.is_asleep = false;
+        let wait = core.election_time();
+        self.deadline = core.may_campaign().then(|| core.now.after(wait));
+    }
+
+    /// The leader of this term was heard.
+    pub(crate) fn hears(&mut self, core: &mut Core, leader: NodeId) {
+        debug_assert!(self.leader.is_none_or(|known| known == leader), "one leader a term");
+        self.leader = Some(leader);
+        core.heard = core.now;
+        self.rest(core);
+    }
+
+    /// Takes entries, or says where it differs.
+    pub(crate) fn append(&mut self, core: &mut Core, from: NodeId, append: Append) {
+        self.hears(core, from);
+        if core.is_installing {
+            return;
+        }
+        let Append { before, commit, round, entries } = append;
+        // What is committed here is what the leader has there too.
+        if before.index >= core.commit && !core.log.has(before) {
+            let hint = core.log.at_or_below(before.index, before.term);
+            let body = Body::Refused { refused: before.index, hint, round };
+            core.send(from, body, Need::Promise);
+            return;
+        }
+        let matched = entries.last().map_or(before.index, |entry| entry.id.index);
+        take(core, entries);
+        core.commit_to(commit.min(matched).max(core.commit));
+        // It may be a voter, or none, by what it just took.
+        self.rest(core);
+        let matched = matched.max(core.commit);
+        let body = Body::Appended { matched, round, priority: core.priority };
+        let is_early = mutant::is(Mutant::AckBeforeSync);
+        let need = if is_early { Need::Nothing } else { Need::Entries(matched) };
+        core.send(from, body, need);
+    }
+
+    /// A sign of life.
+    pub(crate) fn heartbeat(
+        &mut self,
+        core: &mut Core,
+        from: NodeId,
+        (commit, round): (Index, Round),
+        (settled, is_asleep): (Index, bool),
+    ) {
+        self.hears(core, from);
+        // The leader speaks of what it knows this replica to have; one that forgot has less.
+        let known = commit.min(core.log.last().index);
+        core.commit_to(known.max(core.commit));
+        if settled > Index::ZERO && core.doubt == Some(None) {
+            core.doubt = Some(Some(settled));
+            core.commit_to(core.commit);
+        }
+        if is_asleep && core.commit == core.log.last().index && core.commit == commit {
+            self.is_asleep = true;
+            self.deadline = None;
+        }
+        let body = Body::HeartbeatReply { round, priority: core.priority };
+        core.send(from, body, Need::Promise);
+    }
+
+    /// A snapshot came; a name if it is to be installed.
+    pub(crate) fn snapshot(
+        &mut self,
+        core: &mut Core,
+        (from, round): (NodeId, Round),
+        snapshot: &Snapshot,
+    ) -> Option<SnapshotHandle> {
+        self.hears(core, from);
+        if core.is_installing {
+            return None;
+        }
+        let (through, is_readable) =
+            (snapshot.through, Config::decode(&snapshot.membership).is_ok());
+        if through.index <= core.commit || core.log.has(through) || !is_readable {
+            if core.log.has(through) {
+                core.commit_to(through.index.max(core.commit));
+            }
+            let matched = core.commit;
+            let body = Body::Appended { matched, round, priority: core.priority };
+            core.send(from, body, Need::Entries(matched));
+            return None;
+        }
+        core.is_installing = true;
+        self.deadline = None;
+        let (handle, reset_log_to) = (snapshot.handle, through);
+        core.effects.push(Effect::InstallSnapshot { handle, reset_log_to });
+        Some(handle)
+    }
+
+    /// A peer is dead. If it led, somebody else has to.
+    pub(crate) fn peer_down(&mut self, core: &mut Core, peer: NodeId) {
+        if self.is_asleep && self.leader.is_none_or(|leader| leader == peer) {
+            self.rest(core);
+        }
+    }
+}
+
+/// Takes what the log does not have. Only entries that differ replace others.
+fn take(core: &mut Core, entries: Vec<Entry>) {
+    for entry in entries {
+        let is_known = core.log.has(entry.id) && !mutant::is(Mutant::TruncateMatching);
+        if entry.id.index <= core.commit || is_known {
+            continue;
+        }
+        if entry.id.index <= core.log.last().index {
+            assert!(entry.id.index > core.commit, "what is committed is never taken back");
+            core.log.truncate(entry.id.index);
+            core.configs.truncate(entry.id.index);
+        }
+        if entry.kind == EntryKind::Config
+            && let Ok(mut config) = Config::decode(&entry.payload)
+        {
+            config.membership.at = entry.id.index;
+            core.configs.push(config);
+        }
+        core.log.append(entry);
+    }
+}

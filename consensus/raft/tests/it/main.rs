@@ -1,0 +1,23 @@
+//! The protocol `nori` keeps the laws of the seam.
+
+mod stories;
+
+use nori_consensus::conformance::Suite;
+use nori_consensus::{Feature, Settings};
+use nori_raft::NoriRaft;
+use std::sync::Arc;
+use std::time::Duration;
+
+#[test]
+fn nori_keeps_every_law_but_that_of_sleep() {
+    let factory = NoriRaft::new(Settings::default()).unwrap();
+    let checked = Suite::new(Arc::new(factory)).run();
+    assert!(checked.skipped.iter().all(|(_, lacking)| *lacking == Feature::Quiescence));
+}
+
+#[test]
+fn nori_that_sleeps_keeps_every_law() {
+    let quiesce_after = Some(Duration::from_millis(300));
+    let factory = NoriRaft::new(Settings { quiesce_after, ..Settings::default() }).unwrap();
+    assert_eq!(Suite::new(Arc::new(factory)).run().skipped, []);
+}

@@ -1,0 +1,130 @@
+//! `norikv-sim`: groups of replicas under seeded storms.
+//!
+//! A seed decides everything: who founds the group, what its settings and its weather are, what fails and when. Every seed is played
+//! twice, and both runs must be the same. A seed that breaks a law prints one line that plays it again.
+//!
+//! | module | what it does |
+//! |---|---|
+//! | `storm` | what a seed does to a group |
+//! | `seed` | one seed from beginning to end |
+//! | `campaign` | many seeds on all processors, resumable, with their coverage |
+//! | `mutants` | whether planted bugs are caught |
+//!
+//! Exit codes: 0 every law held, 1 one was broken, 2 usage.
+
+mod campaign;
+mod mutants;
+mod out;
+mod seed;
+mod storm;
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use std::ops::Range;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+/// Groups of replicas under seeded storms, with the laws they must keep.
+#[derive(Debug, Parser)]
+#[command(version, args_conflicts_with_subcommands = true)]
+struct Args {
+    #[command(subcommand)]
+    command: Option<Task>,
+    /// Many seeds, A..B without B
+    #[arg(long, value_parser = parse_seeds, default_value = "0..100", value_name = "A..B")]
+    seeds: Range<u64>,
+    /// One seed
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// What happens under the one seed, a line each
+    #[arg(long, requires = "seed")]
+    explain: bool,
+    /// The digest of what happens under the one seed, and nothing else
+    #[arg(long, requires = "seed", conflicts_with = "explain")]
+    hash: bool,
+    /// The protocol
+    #[arg(long, default_value = "nori")]
+    protocol: String,
+    /// How long the storm rages, in simulated minutes
+    #[arg(long, default_value_t = 10.0)]
+    minutes: f64,
+    /// Where the state of the campaign is kept; with it, what was played is not played again
+    #[arg(long)]
+    out: Option<PathBuf>,
+    /// Print the campaign as JSON and nothing else
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Builds the planted bugs and hunts them: each has to be caught within 500 seeds
+    Mutants {
+        /// How long each storm rages, in simulated minutes
+        #[arg(long, default_value_t = 2.0)]
+        minutes: f64,
+    },
+    /// The hunt itself, in a build that has the bugs
+    #[cfg(feature = "mutants")]
+    #[command(hide = true)]
+    Hunt {
+        #[arg(long)]
+        minutes: f64,
+    },
+}
+
+fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
+    let range = text
+        .split_once("..")
+        .and_then(|(from, upto)| Some(from.trim().parse().ok()?..upto.trim().parse().ok()?));
+    match range {
+        Some(range) if range.start < range.end => Ok(range),
+        _ => Err(format!("`{text}` is no range of seeds A..B with A below B")),
+    }
+}
+
+fn run(args: &Args) -> Result<bool> {
+    match &args.command {
+        Some(Task::Mutants { minutes }) => return mutants::build_and_hunt(*minutes),
+        #[cfg(feature = "mutants")]
+        Some(Task::Hunt { minutes }) => return mutants::hunt(*minutes),
+        None => {}
+    }
+    if !(args.minutes > 0.0 && args.minutes <= 100_000.0) {
+        bail!("--minutes: `{}` is not above 0 and at most 100000", args.minutes);
+    }
+    let time = Duration::from_secs_f64(args.minutes * 60.0);
+    let Some(seed) = args.seed else {
+        return campaign::run(
+            &args.protocol,
+            args.seeds.clone(),
+            time,
+            args.out.as_deref(),
+            args.json,
+        );
+    };
+    let (shown, lines) = seed::play(&args.protocol, seed, time, args.explain)?;
+    if args.hash {
+        out::line(&format!("{:016x}", shown.digest));
+    } else if args.explain {
+        lines.iter().for_each(|line| out::line(line));
+    } else {
+        out::line(&serde_json::to_string_pretty(&shown).context("as JSON")?);
+    }
+    if let Some(violation) = &shown.violation {
+        out::error(violation);
+    }
+    Ok(shown.violation.is_none())
+}
+
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(1),
+        Err(error) => {
+            out::error(&format!("error: {error:#}"));
+            ExitCode::from(2)
+        }
+    }
+}
