@@ -10,9 +10,9 @@
 //! 3. Ask the strategy for a manual plan. None: the end. Else run it, and when its inputs are gone from the tree the level
 //!    they came from is done. A plan that was refused when it was to be installed is made again, a few times.
 
-use crate::compact;
 use crate::core::Core;
 use crate::write::seal;
+use crate::{compact, flush};
 use nori_env::Waited;
 use nori_kv::{Error, KeyRange, Reason, Result, SeqNo};
 use std::sync::Arc;
@@ -34,8 +34,11 @@ pub(crate) fn flush(core: &Arc<Core>) -> Result<()> {
     wait_for_flushed(core, upto)
 }
 
-/// Waits until every memtable that is sealed now is a table.
+/// Makes every memtable that is sealed now a table, as the only work there is: compactions that are due begin when that is done,
+/// for they would take processors from those who wait.
 pub(crate) fn flush_sealed(core: &Arc<Core>) -> Result<()> {
+    let _turn = Turn::wait(core)?;
+    flush::schedule(core);
     let newest = core.super_version.load().sealed.first().map(|sealed| sealed.last);
     newest.map_or(Ok(()), |upto| wait_for_flushed(core, upto))
 }

@@ -7,7 +7,7 @@
 //! 3. Open the tables. Sweep what the manifest does not name: that may make room.
 //! 4. Begin a new manifest; then remove the segments behind the tail, whose operations were never acknowledged as safe;
 //!    then begin a segment that names the tail as its predecessor; then have the manifest say that it has begun.
-//! 5. Flush what was replayed, and wait for it. After a kill the replayed segments are in the page cache only, and if a sync of the
+//! 5. Flush what was replayed, and wait for it; compactions begin afterwards. After a kill the replayed segments are in the page cache only, and if a sync of the
 //!    process that wrote them has failed, the page cache takes them for clean: syncing them would prove nothing, and what
 //!    is acknowledged from now on would stand behind a hole. Tables are written and synced anew. And a store that is opened again
 //!    and again, each time for a moment, would else gather segments and never come to flush them.
@@ -34,7 +34,7 @@ use crate::sought::Sought;
 use crate::stall::Brake;
 use crate::version::Version;
 use crate::write::NOT_DUE;
-use crate::{Components, Settings, compact, flush, maintain, removal};
+use crate::{Components, Settings, maintain, removal};
 use arc_swap::ArcSwap;
 use log::Log;
 use nori_compaction::Strategy;
@@ -135,12 +135,10 @@ fn table_context(
     TableContext::new(fs, cache, components.access).removing_with(remove)
 }
 
-/// Starts background work, and waits until what was replayed is in tables. If there is no room for them, the store is open for
-/// reading.
+/// Waits until what was replayed is in tables, and starts compactions. If there is no room for the tables, the store is open
+/// for reading.
 fn begin_work(core: &Arc<Core>) -> Result<()> {
     core.weigh_memory();
-    flush::schedule(core);
-    compact::schedule(core);
     let outcome = maintain::flush_sealed(core);
     match core.poison.get() {
         Some(error) if error.kind() == ErrorKind::Full => Ok(()),

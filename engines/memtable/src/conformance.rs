@@ -86,6 +86,7 @@ fn agrees_with_a_sorted_map(
     for sealed in [false, true] {
         if sealed {
             memtable.seal();
+            memtable.seal();
         }
         gets_agree(memtable.as_ref(), &model, &made, &mut random);
         scans_agree(&memtable, &model);

@@ -18,7 +18,7 @@ use std::sync::Arc;
 /// * Lent bytes stay in place as long as the memtable lives.
 /// * Reads do not wait for more than the insert of one entry, or for work that inserts have put off until
 ///   somebody reads.
-/// * `seal` is called once, when no insert is running; an insert afterwards panics.
+/// * `seal` is called when no insert is running; an insert afterwards panics, and a further `seal` changes nothing.
 pub trait Memtable: fmt::Debug + Send + Sync {
     /// Adds an entry; key and value are copied. Panics on a key or value of 4 GiB or more, on a
     /// range tombstone, and after `seal`.

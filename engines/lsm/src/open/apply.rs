@@ -2,8 +2,8 @@
 //!
 //! 1. Whoever reads the log checks its chain and its groups and hands over a segment at a time ([`Applying::submit`]): its content
 //!    and where the groups are.
-//! 2. A job decodes the groups and inserts their operations. Segments are independent of each other: every sequence
-//!    number is given by its group.
+//! 2. A job decodes the groups, inserts their operations and seals the memtable, which may have to be sorted for that. Segments
+//!    are independent of each other: every sequence number is given by its group.
 //! 3. A few segments are under way at a time; more would only take memory. [`Applying::finish`] waits for all.
 //!
 //! A batch that cannot be decoded though its group is whole is damage; of several, and of what is wrong with the chain, the place in
@@ -141,6 +141,8 @@ impl Apply {
             bytes += group.payload.len();
             self.next += 1;
         }
+        // The memtable is the segment's alone. A flush would seal it, but none begins before all segments are read.
+        self.segment.mem.memtable.seal();
         Ok(Step::Done)
     }
 
