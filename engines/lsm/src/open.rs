@@ -154,11 +154,11 @@ fn begin_work(core: &Arc<Core>) -> Result<()> {
 
 /// Replays the log. If manifest and log do not agree, says which of them lost something.
 fn replay(dir: &Path, parts: &Parts, stored: &Stored, components: &Components) -> Result<Log> {
-    let (fs, tasks) = (&*parts.fs, &*parts.tasks);
+    let (fs, tasks) = (&parts.fs, &*parts.tasks);
     let outcome = Log::replay(fs, dir, tasks, &stored.numbers, &*components.memtable);
     let mark = match &outcome {
         Ok(log) => log.mark,
-        Err(Error::Corrupt { .. }) => nori_wal::last_mark(fs, dir).map_err(from_wal)?,
+        Err(Error::Corrupt { .. }) => nori_wal::last_mark(&**fs, dir).map_err(from_wal)?,
         Err(error) => return Err(error.clone()),
     };
     stored.check_mark(mark)?;

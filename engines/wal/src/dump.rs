@@ -115,7 +115,8 @@ pub fn dump(
         damage: Vec::new(),
     };
     let damaged = |what: String| WalError::Damaged { file: path.clone(), offset: 0, what };
-    match SegmentHeader::decode(&content) {
+    let header = SegmentHeader::decode(&content);
+    match &header {
         Ok(header) if header.number != number => {
             dump.damage.push(damaged(format!("it says it is segment {}", header.number)));
         }
@@ -134,7 +135,7 @@ pub fn dump(
         }
         Err(HeaderError::Unused | HeaderError::Damaged) => {}
     }
-    dump.damage.extend(check_made(&content, false, &path).err());
+    dump.damage.extend(check_made(&header, content.len() as u64, false, &path).err());
     let tail_checksum = dump.read_groups(&content, number, sink);
     dump.read_behind(&content, number, sink);
     dump.judge(fs, dir, (number, &content), tail_checksum)?;

@@ -68,6 +68,12 @@ impl Mark {
     pub(crate) fn decode(bytes: &[u8; MARK_BYTES]) -> Self {
         Self { number: u64_at(bytes, 0), bytes: u64_at(bytes, 8) }
     }
+
+    /// That of a group, if it is one.
+    pub(crate) fn of(header: &GroupHeader, payload: &[u8]) -> Option<Self> {
+        let payload = payload.first_chunk().filter(|_| payload.len() == MARK_BYTES)?;
+        (header.ops == 0).then(|| Self::decode(payload))
+    }
 }
 
 /// What a segment knows of the one before it. All zeros for the first of a log.
@@ -158,8 +164,7 @@ pub(crate) struct GroupAt<'a> {
 impl GroupAt<'_> {
     /// The mark, if the group is one.
     pub(crate) fn mark(&self) -> Option<Mark> {
-        let payload = self.payload.first_chunk().filter(|_| self.payload.len() == MARK_BYTES)?;
-        (self.header.ops == 0).then(|| Mark::decode(payload))
+        Mark::of(&self.header, self.payload)
     }
 }
 
@@ -192,25 +197,44 @@ pub(crate) fn encode_group(
     checksum
 }
 
-/// The group at `offset` of segment `number`, if there is a whole and valid one. Never panics.
+/// The group at `offset` of the content of segment `number`, if there is a whole and valid one. Never panics.
 pub(crate) fn decode_group(content: &[u8], number: u64, offset: usize) -> Option<GroupAt<'_>> {
-    let (header, checksum) = decode_group_header(content, number, offset)?;
-    let start = offset.checked_add(GROUP_HEADER_BYTES)?;
-    let end = start.checked_add(header.payload_bytes as usize)?;
-    let payload = content.get(start..end)?;
-    if nori_env::crc32c(payload) != u32_at(content.get(offset..)?.first_chunk::<32>()?, 4) {
-        return None;
-    }
-    Some(GroupAt { header, checksum, payload, end: end.checked_next_multiple_of(ALIGN)? })
+    decode_group_at(content.get(offset..)?, number, offset as u64)
 }
 
-/// The header of the group at `offset`, whether or not its payload is there. Never panics.
+/// The same, of the bytes from `offset` on.
+pub(crate) fn decode_group_at(bytes: &[u8], number: u64, offset: u64) -> Option<GroupAt<'_>> {
+    let (header, checksum) = decode_header_at(bytes, number, offset)?;
+    let payload = decode_payload(bytes, &header)?;
+    let behind = GROUP_HEADER_BYTES + payload.len();
+    let end = usize::try_from(offset).ok()?.checked_add(behind)?.checked_next_multiple_of(ALIGN)?;
+    Some(GroupAt { header, checksum, payload, end })
+}
+
+/// The payload of the group with which `bytes` begin, if it is whole and valid. Never panics.
+pub(crate) fn decode_payload<'a>(bytes: &'a [u8], header: &GroupHeader) -> Option<&'a [u8]> {
+    let checksum = u32_at(bytes.first_chunk::<GROUP_HEADER_BYTES>()?, 4);
+    let end = GROUP_HEADER_BYTES.checked_add(header.payload_bytes as usize)?;
+    let payload = bytes.get(GROUP_HEADER_BYTES..end)?;
+    (nori_env::crc32c(payload) == checksum).then_some(payload)
+}
+
+/// The header of the group at `offset`, whether or not its payload is there, and its checksum. Never panics.
 pub(crate) fn decode_group_header(
     content: &[u8],
     number: u64,
     offset: usize,
 ) -> Option<(GroupHeader, u32)> {
-    let bytes = content.get(offset..)?.first_chunk::<GROUP_HEADER_BYTES>()?;
+    decode_header_at(content.get(offset..)?, number, offset as u64)
+}
+
+/// The same, of the bytes from `offset` on.
+pub(crate) fn decode_header_at(
+    bytes: &[u8],
+    number: u64,
+    offset: u64,
+) -> Option<(GroupHeader, u32)> {
+    let bytes = bytes.first_chunk::<GROUP_HEADER_BYTES>()?;
     let checksum = u32_at(bytes, 0);
     let header = GroupHeader {
         payload_bytes: u32_at(bytes, 8),
@@ -218,8 +242,8 @@ pub(crate) fn decode_group_header(
         first_seqno: u64_at(bytes, 16),
         synced_upto: u64_at(bytes, 24),
     };
-    let valid = header.payload_bytes >= 1
-        && header_checksum(number, offset as u64, &bytes[4..]) == checksum;
+    let valid =
+        header.payload_bytes >= 1 && header_checksum(number, offset, &bytes[4..]) == checksum;
     valid.then_some((header, checksum))
 }
 

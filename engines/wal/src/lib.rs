@@ -20,13 +20,15 @@ mod dump;
 mod error;
 mod format;
 mod replay;
+mod segment;
 mod sync;
 mod wal;
 
 pub use dump::{Ending, HeaderDump, Record, SegmentDump, dump};
 pub use error::WalError;
 pub use format::{GROUP_HEADER_BYTES, Mark, SEGMENT_HEADER_BYTES};
-pub use replay::{Group, Replay, Span, last_mark, replay};
+pub use replay::{Chain, Replay, Span, last_mark, replay};
+pub use segment::{Group, SegmentEnd, SegmentHead, SegmentReader};
 pub use sync::SyncCall;
 pub use wal::{Resume, Wal, WalOptions, segment_name, segment_number};
 

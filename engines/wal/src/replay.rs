@@ -1,6 +1,7 @@
 //! The reading half of the log: a prefix of what was appended.
 //!
-//! 1. The segments from a given number on are read in order; each must name the one before it and where that ended.
+//! 1. The segments from a given number on are held against each other in order; each must name the one before it and where that
+//!    ended ([`Chain`]). What a segment holds is read by a [`SegmentReader`], one segment at a time ([`replay`]) or several.
 //! 2. Groups are handed on as long as they are valid. The first place where the chain breaks is the **tail**: a
 //!    group that is torn, a segment whose header is not there, a predecessor that ends elsewhere.
 //! 3. Everything behind the tail is searched for valid group headers. If one promises a position beyond
@@ -14,31 +15,12 @@ use crate::format::{
     ALIGN, GROUP_HEADER_BYTES, HeaderError, MARK_BYTES, Mark, Predecessor, SEGMENT_UNIT_BYTES,
     SegmentHeader, decode_group, decode_group_header,
 };
+use crate::segment::{Group, SegmentEnd, SegmentHead, SegmentReader};
 use crate::wal::{Resume, segment_number, segment_path};
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
-use nori_env::{Fs, OpenMode, Zeros};
-use std::io;
+use nori_env::{Fs, Zeros};
+use std::ops::Range;
 use std::path::Path;
-use std::sync::Arc;
-
-/// A group of operations, lent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Group<'a> {
-    /// The segment it is in.
-    pub segment: u64,
-    /// The sequence number of its first operation.
-    pub first_seqno: u64,
-    /// Its operations.
-    pub ops: u32,
-    /// Its payload, as it was appended.
-    pub payload: &'a [u8],
-    /// The whole segment, for who keeps it and looks at the payload later, ...
-    pub content: &'a Arc<Vec<u8>>,
-    /// ... which begins there.
-    pub payload_at: usize,
-    /// Where it is, for an error about its payload.
-    pub offset: u64,
-}
 
 /// What was found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,70 +62,115 @@ pub fn replay<E: From<WalError>>(
     span: Span,
     mut sink: impl FnMut(Group<'_>) -> Result<(), E>,
 ) -> Result<Replay, E> {
-    let numbers = segments(fs, dir, span)?;
-    let next_number = numbers.last().map_or(span.from, |last| last + 1);
-    let mut replay = Replay { next_number, ..Replay::default() };
-    let mut chain: Option<Link> = None;
-    let mut broken: Option<Break> = None;
-    let mut buffers = Buffers::default();
-    for number in numbers {
-        let path = segment_path(dir, number);
-        let content = buffers.read(fs, &path).map_err(|e| WalError::io("reading", &path, e))?;
-        if broken.is_none() {
-            check_made(&content, number <= span.begun, &path)?;
-            match follow(&content, number, chain.as_ref(), &path)? {
-                Ok(header) => {
-                    let link = read_groups(&content, &header, &mut replay, &mut sink)?;
-                    chain = Some(link);
-                    continue;
-                }
-                Err(place) => broken = Some(place),
+    let mut chain = Chain::of(fs, dir, span)?;
+    for number in chain.segments() {
+        let mut segment = SegmentReader::open(fs, dir, number)?;
+        if chain.goes_on(segment.head())? {
+            while let Some(group) = segment.next()? {
+                sink(group)?;
             }
-        }
-        if let Some(place) = &broken {
-            check_promises(&content, number, SEGMENT_HEADER_BYTES, place, dir)?;
-            replay.mark = replay.mark.max(newest_mark(&content, number, 0));
+            chain.push(segment.end()?);
         }
     }
-    // The last segment that was read ends in its own tail; what lies behind may promise more.
-    if let Some(link) = &chain {
-        let place = link.as_break();
-        check_promises(&link.rest, link.number, link.end, &place, dir)?;
-        replay.mark = replay.mark.max(newest_mark(&link.rest, link.number, link.end));
-        replay.torn_bytes = link
-            .rest
-            .iter()
-            .rposition(|b| *b != 0)
-            .map_or(0, |last| (last + 1).saturating_sub(link.end) as u64);
-        replay.tail_segment = Some(link.number);
-        let predecessor = Predecessor {
-            number: link.number,
-            end: link.end as u64,
-            tail_checksum: link.tail_checksum,
-        };
-        let zeros = if link.is_synced { Zeros::Written } else { Zeros::Allocated };
-        replay.resume = Some(Resume { number: link.number + 1, predecessor, is_safe: true, zeros });
-    }
-    Ok(replay)
+    Ok(chain.finish()?)
 }
 
-/// What segments are read into: memory that has been touched, as soon as whoever kept a segment has let go of it.
-#[derive(Default)]
-struct Buffers(Vec<Arc<Vec<u8>>>);
+/// The segments of a log as they are told to follow each other, from the oldest to the newest; whoever reads them asks for each
+/// whether the log [goes on](Chain::goes_on) with it and, if so, says [where it ended](Chain::push).
+pub struct Chain<'a> {
+    fs: &'a dyn Fs,
+    dir: &'a Path,
+    span: Span,
+    /// The number after those of all segments.
+    next_number: u64,
+    replay: Replay,
+    /// The last segment with which the log went on.
+    link: Option<Link>,
+    broken: Option<Break>,
+}
 
-impl Buffers {
-    /// The content of a file.
-    fn read(&mut self, fs: &dyn Fs, path: &Path) -> io::Result<Arc<Vec<u8>>> {
-        let file = fs.open(path, OpenMode::Read)?;
-        let len = usize::try_from(file.len()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let free = self.0.iter_mut().position(|buffer| Arc::get_mut(buffer).is_some());
-        let mut buffer = free.map_or_else(Arc::default, |at| self.0.swap_remove(at));
-        let bytes = Arc::make_mut(&mut buffer);
-        bytes.clear();
-        file.read_onto(bytes, 0, len)?;
-        self.0.push(Arc::clone(&buffer));
-        Ok(buffer)
+impl<'a> Chain<'a> {
+    /// The chain of the log in `dir`, of which no segment has been read.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::Io`]; [`WalError::Damaged`] if a segment is missing.
+    pub fn of(fs: &'a dyn Fs, dir: &'a Path, span: Span) -> Result<Self, WalError> {
+        let next_number = segments_end(fs, dir, span)?;
+        let replay = Replay { next_number, ..Replay::default() };
+        Ok(Self { fs, dir, span, next_number, replay, link: None, broken: None })
     }
+
+    /// The numbers of the segments.
+    pub fn segments(&self) -> Range<u64> {
+        self.span.from..self.next_number
+    }
+
+    /// Whether the log goes on with that segment, which is the next. If not, its tail is before it; then what lies in this
+    /// segment was never acknowledged as safe.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::Damaged`] if no crash leaves such a segment, or if it promises what is not there; [`WalError::Io`].
+    pub fn goes_on(&mut self, head: &SegmentHead) -> Result<bool, WalError> {
+        let number = head.number;
+        if self.broken.is_none() {
+            let path = segment_path(self.dir, number);
+            check_made(&head.header, head.bytes, number <= self.span.begun, &path)?;
+            self.broken = follow(head, self.link.as_ref(), &path)?;
+        }
+        let Some(place) = &self.broken else { return Ok(true) };
+        let content = read(self.fs, self.dir, number)?;
+        check_promises(&content, number, SEGMENT_HEADER_BYTES, place, self.dir)?;
+        self.replay.mark = self.replay.mark.max(newest_mark(&content, number, 0));
+        Ok(false)
+    }
+
+    /// Takes note of where the segment ended with which the log went on.
+    pub fn push(&mut self, segment: SegmentEnd) {
+        debug_assert!(self.broken.is_none(), "the log ended before it");
+        let number = segment.head.number;
+        self.replay.groups += segment.groups;
+        self.replay.bytes += segment.group_bytes;
+        self.replay.mark = self.replay.mark.max(segment.mark);
+        self.link = Some(Link {
+            number,
+            end: segment.end,
+            tail_checksum: segment.tail_checksum,
+            is_synced: segment.promised > position(number, 0),
+            has_rest: segment.has_rest,
+        });
+    }
+
+    /// What was found, when all segments have been read. The last with which the log went on ends in its own tail; what lies
+    /// behind may promise more.
+    ///
+    /// # Errors
+    ///
+    /// [`WalError::Damaged`] if it does; [`WalError::Io`].
+    pub fn finish(self) -> Result<Replay, WalError> {
+        let mut replay = self.replay;
+        let Some(link) = self.link else { return Ok(replay) };
+        if link.has_rest {
+            let content = read(self.fs, self.dir, link.number)?;
+            let end = usize::try_from(link.end).unwrap_or(usize::MAX).min(content.len());
+            check_promises(&content, link.number, end, &link.as_break(), self.dir)?;
+            replay.mark = replay.mark.max(newest_mark(&content, link.number, end));
+            let torn = content[end..].iter().rposition(|byte| *byte != 0);
+            replay.torn_bytes = torn.map_or(0, |last| last as u64 + 1);
+        }
+        replay.tail_segment = Some(link.number);
+        let predecessor =
+            Predecessor { number: link.number, end: link.end, tail_checksum: link.tail_checksum };
+        let zeros = if link.is_synced { Zeros::Written } else { Zeros::Allocated };
+        replay.resume = Some(Resume { number: link.number + 1, predecessor, is_safe: true, zeros });
+        Ok(replay)
+    }
+}
+
+fn read(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Vec<u8>, WalError> {
+    let path = segment_path(dir, number);
+    fs.read(&path).map_err(|e| WalError::io("reading", &path, e))
 }
 
 /// The newest mark of all segments in `dir`, however damaged they are: what a log that cannot be replayed still vouches for.
@@ -155,15 +182,13 @@ pub fn last_mark(fs: &dyn Fs, dir: &Path) -> Result<Mark, WalError> {
     let names = fs.list(dir).map_err(|e| WalError::io("listing", dir, e))?;
     let mut mark = Mark::default();
     for number in names.iter().filter_map(|name| segment_number(name)) {
-        let path = segment_path(dir, number);
-        let content = fs.read(&path).map_err(|e| WalError::io("reading", &path, e))?;
-        mark = mark.max(newest_mark(&content, number, 0));
+        mark = mark.max(newest_mark(&read(fs, dir, number)?, number, 0));
     }
     Ok(mark)
 }
 
-/// The numbers of the segments to read, ascending and without a gap.
-fn segments(fs: &dyn Fs, dir: &Path, span: Span) -> Result<Vec<u64>, WalError> {
+/// The number after those of the segments to read, which are without a gap.
+fn segments_end(fs: &dyn Fs, dir: &Path, span: Span) -> Result<u64, WalError> {
     let names = fs.list(dir).map_err(|e| WalError::io("listing", dir, e))?;
     let mut numbers: Vec<u64> =
         names.iter().filter_map(|n| segment_number(n)).filter(|n| *n >= span.from).collect();
@@ -182,18 +207,18 @@ fn segments(fs: &dyn Fs, dir: &Path, span: Span) -> Result<Vec<u64>, WalError> {
         let what = format!("it is missing, but the log had begun segment {}", span.begun);
         return missing(due, what);
     }
-    Ok(numbers)
+    Ok(due)
 }
 
-/// A segment that was read up to its tail.
+/// A segment with which the log went on.
 struct Link {
     number: u64,
-    end: usize,
+    end: u64,
     tail_checksum: u32,
     /// Whether one of its groups says that something of it was synced.
     is_synced: bool,
-    /// The segment's content if anything but zeros lies behind the tail, else empty.
-    rest: Arc<Vec<u8>>,
+    /// Whether anything but zeros lies behind its end.
+    has_rest: bool,
 }
 
 /// The place where the chain breaks.
@@ -208,8 +233,8 @@ impl Link {
     fn as_break(&self) -> Break {
         Break {
             segment: self.number,
-            offset: self.end as u64,
-            position: position(self.number, self.end as u64),
+            offset: self.end,
+            position: position(self.number, self.end),
             what: "a group that was promised to be safe cannot be read",
         }
     }
@@ -218,11 +243,15 @@ impl Link {
 /// Refuses a segment that no crash leaves: one that is not as long as its header says, and, of those that are known to
 /// have begun, one that is cut short or whose header is neither there nor lost. A segment is made whole before its header
 /// is put, and the header before anybody says that it has begun; but the header may not be safe yet.
-pub(crate) fn check_made(content: &[u8], has_begun: bool, path: &Path) -> Result<(), WalError> {
-    let len = content.len() as u64;
+pub(crate) fn check_made(
+    header: &Result<SegmentHeader, HeaderError>,
+    len: u64,
+    has_begun: bool,
+    path: &Path,
+) -> Result<(), WalError> {
     let damaged =
         |offset: u64, what: String| Err(WalError::Damaged { file: path.to_owned(), offset, what });
-    match SegmentHeader::decode(content) {
+    match header {
         Ok(header) if u64::from(header.bytes) != len => {
             let made = u64::from(header.bytes);
             damaged(len.min(made), format!("it has {len} bytes and was made with {made}"))
@@ -239,15 +268,15 @@ pub(crate) fn check_made(content: &[u8], has_begun: bool, path: &Path) -> Result
     }
 }
 
-/// The segment's header if it continues the chain; else the place where the chain breaks.
+/// The place where the chain breaks, if the segment does not continue it.
 fn follow(
-    content: &[u8],
-    number: u64,
+    head: &SegmentHead,
     chain: Option<&Link>,
     path: &Path,
-) -> Result<Result<SegmentHeader, Break>, WalError> {
+) -> Result<Option<Break>, WalError> {
+    let number = head.number;
     let damaged = |what: String| WalError::Damaged { file: path.to_owned(), offset: 0, what };
-    let header = match SegmentHeader::decode(content) {
+    let header = match &head.header {
         Ok(header) => Some(header),
         Err(HeaderError::Version(version)) => {
             return Err(damaged(format!("format version {version} is not known, only 1")));
@@ -259,56 +288,21 @@ fn follow(
         (Some(header), _) if header.number != number => {
             Err(damaged(format!("it says it is segment {}", header.number)))
         }
-        (Some(header), None) => Ok(Ok(header)),
+        (Some(_), None) => Ok(None),
         (Some(header), Some(link)) => {
             let known = header.predecessor;
             let continues = known.number == link.number
-                && known.end == link.end as u64
+                && known.end == link.end
                 && known.tail_checksum == link.tail_checksum;
-            Ok(if continues { Ok(header) } else { Err(link.as_break()) })
+            Ok(if continues { None } else { tail })
         }
-        (None, _) => Ok(Err(tail.unwrap_or(Break {
+        (None, _) => Ok(Some(tail.unwrap_or(Break {
             segment: number,
             offset: 0,
             position: position(number, 0),
             what: "the segment's header cannot be read",
         }))),
     }
-}
-
-fn read_groups<E>(
-    content: &Arc<Vec<u8>>,
-    header: &SegmentHeader,
-    replay: &mut Replay,
-    sink: &mut impl FnMut(Group<'_>) -> Result<(), E>,
-) -> Result<Link, E> {
-    let (mut end, mut tail_checksum) = (SEGMENT_HEADER_BYTES, 0);
-    let mut promised = 0;
-    replay.mark = replay.mark.max(header.mark);
-    while let Some(group) = decode_group(content, header.number, end) {
-        if let Some(mark) = group.mark() {
-            replay.mark = replay.mark.max(mark);
-        } else {
-            sink(Group {
-                segment: header.number,
-                first_seqno: group.header.first_seqno,
-                ops: group.header.ops,
-                payload: group.payload,
-                content,
-                payload_at: end + GROUP_HEADER_BYTES,
-                offset: end as u64,
-            })?;
-            replay.groups += 1;
-            replay.bytes += (group.end - end) as u64;
-        }
-        promised = promised.max(group.header.synced_upto);
-        (end, tail_checksum) = (group.end, group.checksum);
-    }
-    let rest = content.get(end..).unwrap_or_default();
-    let is_empty = rest.iter().all(|b| *b == 0);
-    let rest = if is_empty { Arc::default() } else { Arc::clone(content) };
-    let is_synced = promised > position(header.number, 0);
-    Ok(Link { number: header.number, end, tail_checksum, is_synced, rest })
 }
 
 /// Searches `content` from `start` on for a group that promises a position beyond the break.

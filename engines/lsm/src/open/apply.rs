@@ -1,48 +1,42 @@
-//! Puts what the log holds into memtables, in the background: each segment by a job of its own, into its own memtable.
+//! Reads the log's segments into memtables, in the background: each by a job of its own, into its own memtable.
 //!
-//! 1. Whoever reads the log checks its chain and its groups and hands over a segment at a time ([`Applying::submit`]): its content
-//!    and where the groups are.
-//! 2. A job decodes the groups, inserts their operations and seals the memtable, which may have to be sorted for that. Segments
-//!    are independent of each other: every sequence number is given by its group.
-//! 3. A few segments are under way at a time; more would only take memory. [`Applying::finish`] waits for all.
+//! 1. [`Applying::submit`] hands a segment to a job, which reads it group by group, decodes the operations, inserts them, and
+//!    seals the memtable, which may have to be sorted for that. Segments are independent of each other: every sequence number is
+//!    given by its group.
+//! 2. A few segments are under way at a time. Whoever submits them takes what came of them in their order
+//!    ([`Applying::take_oldest`]), and holds it against the chain of the log: until then it is a guess.
 //!
-//! A batch that cannot be decoded though its group is whole is damage; of several, and of what is wrong with the chain, the place in
-//! the oldest segment is told.
+//! A batch that cannot be decoded though its group is whole is damage.
 
 use crate::core::from_wal;
 use crate::mem::Mem;
-use nori_env::{Class, Job, Signal, Slice, Step, Tasks, Waited};
+use nori_env::{Class, Fs, Job, Signal, Slice, Step, Tasks, Waited};
 use nori_kv::{Error, Ops, Result, SeqNo};
-use nori_wal::{WalError, segment_name};
+use nori_wal::{Group, SegmentEnd, SegmentReader, WalError, segment_name};
 use parking_lot::Mutex;
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Segments that are read or applied at the same time: one for each of a few processors.
+/// Segments under way at the same time: one for each of a few processors.
 const UNDER_WAY_MAX: usize = 4;
 
-/// A segment whose groups were found whole.
-pub(super) struct Segment {
-    pub(super) number: u64,
-    pub(super) content: Arc<Vec<u8>>,
-    pub(super) groups: Vec<Group>,
+/// What a segment held.
+pub(super) struct Applied {
+    pub(super) segment: SegmentEnd,
+    /// The first of its operations, if it has any: its number, and the offset of its group.
+    pub(super) first: Option<(SeqNo, u64)>,
+    /// The last of its operations; `first <= last`.
+    pub(super) last: SeqNo,
+    pub(super) ops: u64,
     pub(super) mem: Arc<Mem>,
-}
-
-/// A group of a segment.
-pub(super) struct Group {
-    /// For an error about it.
-    pub(super) offset: u64,
-    /// Where its operations lie in the segment's content.
-    pub(super) payload: Range<usize>,
-    pub(super) ops: u32,
-    pub(super) first: SeqNo,
+    /// What is wrong with the operations from some group on. Nothing behind it was applied, and the segment's end is there.
+    pub(super) damage: Option<Error>,
 }
 
 /// The segments under way, oldest first.
 pub(super) struct Applying<'a> {
+    fs: &'a Arc<dyn Fs>,
     tasks: &'a dyn Tasks,
     dir: &'a Path,
     under_way: VecDeque<UnderWay>,
@@ -54,49 +48,49 @@ struct UnderWay {
 }
 
 /// Empty as long as the job runs.
-type Outcome = Arc<Mutex<Option<Result<()>>>>;
+type Outcome = Arc<Mutex<Option<Result<Applied>>>>;
 
 impl<'a> Applying<'a> {
-    pub(super) fn new(tasks: &'a dyn Tasks, dir: &'a Path) -> Self {
-        Self { tasks, dir, under_way: VecDeque::new() }
+    pub(super) fn new(fs: &'a Arc<dyn Fs>, tasks: &'a dyn Tasks, dir: &'a Path) -> Self {
+        Self { fs, tasks, dir, under_way: VecDeque::new() }
     }
 
-    /// Starts to apply `segment`. May wait for an older one first.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with that older one.
-    pub(super) fn submit(&mut self, segment: Segment) -> Result<()> {
-        if self.under_way.len() >= UNDER_WAY_MAX {
-            self.wait_for_oldest()?;
-        }
+    /// Whether the oldest should be taken before another is submitted.
+    pub(super) fn is_full(&self) -> bool {
+        self.under_way.len() >= UNDER_WAY_MAX
+    }
+
+    /// Starts to read segment `number` into `mem`.
+    pub(super) fn submit(&mut self, number: u64, mem: Arc<Mem>) {
         let (done, outcome) = (Signal::new(), Outcome::default());
         self.under_way.push_back(UnderWay { done: done.clone(), outcome: Arc::clone(&outcome) });
-        let path = self.dir.join(segment_name(segment.number));
-        let job = Apply { segment, path, next: 0, done, outcome };
+        let (fs, dir) = (Arc::clone(self.fs), self.dir.to_owned());
+        let work = Work { mem, first: None, last: SeqNo::ZERO, ops: 0 };
+        let job = Apply { fs, dir, number, reader: None, work: Some(work), done, outcome };
         self.tasks.submit(Class::Flush, Box::new(job));
-        Ok(())
     }
 
-    /// Waits until all is applied.
+    /// Waits for the oldest segment under way; `None` if there is none.
     ///
     /// # Errors
     ///
-    /// What is wrong with the oldest segment that has something wrong.
-    pub(super) fn finish(&mut self) -> Result<()> {
-        while !self.under_way.is_empty() {
-            self.wait_for_oldest()?;
-        }
-        Ok(())
-    }
-
-    fn wait_for_oldest(&mut self) -> Result<()> {
-        let Some(UnderWay { done, outcome }) = self.under_way.pop_front() else { return Ok(()) };
+    /// That it cannot be read.
+    pub(super) fn take_oldest(&mut self) -> Option<Result<Applied>> {
+        let UnderWay { done, outcome } = self.under_way.pop_front()?;
         if self.tasks.wait(&done) == Waited::Stuck {
-            return Err(from_wal(WalError::Stuck));
+            return Some(Err(from_wal(WalError::Stuck)));
         }
         let outcome = outcome.lock().take();
-        outcome.unwrap_or_else(|| Err(given_up()))
+        Some(outcome.unwrap_or_else(|| Err(given_up())))
+    }
+}
+
+impl Drop for Applying<'_> {
+    /// Whoever gives up leaves no job behind that reads a folder of which the lock is gone.
+    fn drop(&mut self) {
+        for under_way in self.under_way.drain(..) {
+            let _ = self.tasks.wait(&under_way.done);
+        }
     }
 }
 
@@ -104,49 +98,93 @@ fn given_up() -> Error {
     Error::Invalid { what: "the replay of a segment was given up".to_owned() }
 }
 
+/// What of a segment was applied.
+struct Work {
+    mem: Arc<Mem>,
+    first: Option<(SeqNo, u64)>,
+    last: SeqNo,
+    ops: u64,
+}
+
+impl Work {
+    fn apply(&mut self, group: &Group<'_>) -> std::result::Result<(), String> {
+        let first = SeqNo::new(group.first_seqno).filter(|first| *first > self.last);
+        let first = first.ok_or_else(|| goes_back(group.first_seqno, self.last))?;
+        // The number after the last is one, too: the next operation will have it.
+        let next = SeqNo::new(group.first_seqno + u64::from(group.ops));
+        if next.is_none() || group.ops == 0 {
+            return Err(format!("{} operations from {first} on", group.ops));
+        }
+        self.first.get_or_insert((first, group.offset));
+        let (mut ops, mut seqno) = (0, first);
+        for op in Ops::new(group.payload) {
+            let op = op.map_err(|e| e.to_string())?;
+            if ops == group.ops {
+                return Err(format!("more operations than {ops}"));
+            }
+            self.mem.apply(op, seqno);
+            (ops, seqno) = (ops + 1, seqno.plus(1));
+        }
+        if ops != group.ops {
+            return Err(format!("{ops} operations, not {}", group.ops));
+        }
+        self.last = first.plus(u64::from(ops) - 1);
+        self.ops += u64::from(ops);
+        Ok(())
+    }
+}
+
+pub(super) fn goes_back(first: u64, last: SeqNo) -> String {
+    format!("sequence number {first} after {last}")
+}
+
 struct Apply {
-    segment: Segment,
-    path: PathBuf,
-    /// `next <= segment.groups.len()`
-    next: usize,
+    fs: Arc<dyn Fs>,
+    dir: PathBuf,
+    number: u64,
+    /// `None` before the first step and after the last.
+    reader: Option<SegmentReader>,
+    /// `None` after the last step.
+    work: Option<Work>,
     done: Signal,
     outcome: Outcome,
 }
 
 impl Apply {
-    fn apply(&self, group: &Group) -> Result<()> {
-        let damaged = |what: String| Error::corrupt(&self.path, group.offset, what);
-        let (mut ops, mut seqno) = (0, group.first);
-        for op in Ops::new(&self.segment.content[group.payload.clone()]) {
-            let op = op.map_err(|e| damaged(e.to_string()))?;
-            if ops == group.ops {
-                return Err(damaged(format!("more operations than {ops}")));
-            }
-            self.segment.mem.apply(op, seqno);
-            (ops, seqno) = (ops + 1, seqno.plus(1));
-        }
-        if ops != group.ops {
-            return Err(damaged(format!("{ops} operations, not {}", group.ops)));
-        }
-        Ok(())
-    }
-
-    fn try_step(&mut self, slice: &Slice) -> Result<Step> {
-        let mut bytes = 0;
-        while let Some(group) = self.segment.groups.get(self.next) {
-            if bytes >= slice.bytes_max {
-                return Ok(Step::Again);
-            }
-            self.apply(group)?;
+    /// Goes on for a slice; what the segment held, if that is all.
+    fn go_on(&mut self, slice: &Slice) -> Result<Option<Applied>> {
+        let (Some(mut reader), Some(mut work)) = (self.reader.take(), self.work.take()) else {
+            return Err(given_up());
+        };
+        let (mut bytes, mut damage) = (0, None);
+        while damage.is_none()
+            && let Some(group) = reader.next().map_err(from_wal)?
+        {
+            damage = work.apply(&group).err().map(|what| {
+                Error::corrupt(&self.dir.join(segment_name(self.number)), group.offset, what)
+            });
             bytes += group.payload.len();
-            self.next += 1;
+            if bytes >= slice.bytes_max && damage.is_none() {
+                (self.reader, self.work) = (Some(reader), Some(work));
+                return Ok(None);
+            }
         }
-        // The memtable is the segment's alone. A flush would seal it, but none begins before all segments are read.
-        self.segment.mem.memtable.seal();
-        Ok(Step::Done)
+        let segment = reader.end().map_err(from_wal)?;
+        let Work { mem, first, last, ops } = work;
+        // A flush would seal it, but none begins before all segments are read.
+        mem.memtable.seal();
+        Ok(Some(Applied { segment, first, last, ops, mem, damage }))
     }
 
-    fn end(&self, outcome: Result<()>) -> Step {
+    fn try_step(&mut self, slice: &Slice) -> Result<Option<Applied>> {
+        if self.reader.is_none() {
+            let reader = SegmentReader::open(&*self.fs, &self.dir, self.number);
+            self.reader = Some(reader.map_err(from_wal)?);
+        }
+        self.go_on(slice)
+    }
+
+    fn end(&self, outcome: Result<Applied>) -> Step {
         *self.outcome.lock() = Some(outcome);
         self.done.fire();
         Step::Done
@@ -156,8 +194,8 @@ impl Apply {
 impl Job for Apply {
     fn step(&mut self, slice: &Slice) -> Step {
         match self.try_step(slice) {
-            Ok(Step::Done) => self.end(Ok(())),
-            Ok(step) => step,
+            Ok(None) => Step::Again,
+            Ok(Some(applied)) => self.end(Ok(applied)),
             Err(error) => self.end(Err(error)),
         }
     }

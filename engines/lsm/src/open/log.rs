@@ -1,14 +1,14 @@
-//! What the log held: one sealed memtable for each of its segments, and which segments are kept. Its chain is checked here;
-//! operations are decoded and inserted by [`Applying`], beside the reading of what follows.
+//! What the log held: one sealed memtable for each of its segments, and which segments are kept. Segments are read by
+//! [`Applying`], several at a time; here they are held against the chain of the log, one after the other.
 
-use super::apply::{Applying, Group, Segment};
+use super::apply::{Applied, Applying, goes_back};
 use crate::core::from_wal;
 use crate::edit::Edit;
 use crate::mem::{Mem, Sealed};
 use nori_env::{Fs, Tasks};
 use nori_kv::{Error, Reason, Result, SeqNo};
 use nori_memtable::MemtableFactory;
-use nori_wal::{Mark, Resume, Span, WalError, replay, segment_name, segment_number};
+use nori_wal::{Chain, Mark, Resume, Span, segment_name, segment_number};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
@@ -29,7 +29,7 @@ pub(super) struct Log {
 
 impl Log {
     pub(super) fn replay(
-        fs: &dyn Fs,
+        fs: &Arc<dyn Fs>,
         dir: &Path,
         tasks: &dyn Tasks,
         numbers: &Edit,
@@ -37,26 +37,23 @@ impl Log {
     ) -> Result<Self> {
         let from = numbers.log_number.unwrap_or(1);
         let span = Span { from, begun: numbers.begun.unwrap_or(0) };
-        let flushed = numbers.last_seqno.unwrap_or(SeqNo::ZERO);
         let mut reading = Reading {
             dir,
-            memtable,
-            last: flushed,
+            chain: Chain::of(&**fs, dir, span).map_err(from_wal)?,
+            last: numbers.last_seqno.unwrap_or(SeqNo::ZERO),
             ops: 0,
             mems: BTreeMap::new(),
-            present: None,
-            applying: Applying::new(tasks, dir),
         };
-        let found = replay(fs, dir, span, |group| reading.take(&group).map_err(ReplayError));
-        let found = match found {
-            Ok(found) => found,
-            Err(ReplayError(error)) => {
-                // What is wrong with an older segment is told first.
-                reading.applying.finish()?;
-                return Err(error);
+        let mut applying = Applying::new(fs, tasks, dir);
+        for number in reading.chain.segments() {
+            if applying.is_full() {
+                reading.take(applying.take_oldest())?;
             }
-        };
-        let Reading { last, ops, mems, .. } = reading.finish()?;
+            applying.submit(number, Mem::new(memtable));
+        }
+        while reading.take(applying.take_oldest())? {}
+        let Reading { chain, last, ops, mems, .. } = reading;
+        let found = chain.finish().map_err(from_wal)?;
         // The chain from a segment on can be followed only if that segment exists: numbers have gaps.
         let mut nexts: Vec<u64> = mems.keys().skip(1).copied().collect();
         // A log without operations is not worth going on with.
@@ -100,71 +97,37 @@ impl Log {
 /// The log as far as it was read.
 struct Reading<'a> {
     dir: &'a Path,
-    memtable: &'a dyn MemtableFactory,
+    chain: Chain<'a>,
     /// The last sequence number in tables or read.
     last: SeqNo,
     ops: u64,
     /// By segment, with its last sequence number.
     mems: BTreeMap<u64, (Arc<Mem>, SeqNo)>,
-    /// The segment that is read: of all before it the operations are being applied.
-    present: Option<Segment>,
-    applying: Applying<'a>,
 }
 
 impl Reading<'_> {
-    /// Takes note of a group, which comes after all before it.
-    fn take(&mut self, group: &nori_wal::Group<'_>) -> Result<()> {
-        let damaged = |what: String| {
-            Error::corrupt(&self.dir.join(segment_name(group.segment)), group.offset, what)
-        };
-        let first = SeqNo::new(group.first_seqno).filter(|first| *first > self.last);
-        let first = first.ok_or_else(|| {
-            damaged(format!("sequence number {} after {}", group.first_seqno, self.last))
-        })?;
-        // The number after the last is one, too: the next operation will have it.
-        let next = SeqNo::new(group.first_seqno + u64::from(group.ops));
-        if next.is_none() || group.ops == 0 {
-            return Err(damaged(format!("{} operations from {first} on", group.ops)));
+    /// Takes what the next segment held, if the log goes on with it. False if there is none.
+    fn take(&mut self, applied: Option<Result<Applied>>) -> Result<bool> {
+        let Some(applied) = applied.transpose()? else { return Ok(false) };
+        let Applied { segment, first, last, ops, mem, damage } = applied;
+        if !self.chain.goes_on(segment.head()).map_err(from_wal)? {
+            return Ok(true);
         }
-        self.last = first.plus(u64::from(group.ops) - 1);
-        self.ops += u64::from(group.ops);
-        let new = || (Mem::new(self.memtable), self.last);
-        let (mem, last) = self.mems.entry(group.segment).or_insert_with(new);
-        *last = self.last;
-        if let Some(whole) = self.present.take_if(|segment| segment.number != group.segment) {
-            self.applying.submit(whole)?;
+        let number = segment.head().number();
+        if let Some((first, offset)) = first {
+            if first <= self.last {
+                let what = goes_back(first.value(), self.last);
+                return Err(Error::corrupt(&self.dir.join(segment_name(number)), offset, what));
+            }
+            self.mems.insert(number, (mem, last));
+            self.last = last;
+            self.ops += ops;
         }
-        let segment = self.present.get_or_insert_with(|| Segment {
-            number: group.segment,
-            content: Arc::clone(group.content),
-            groups: Vec::new(),
-            mem: Arc::clone(mem),
-        });
-        segment.groups.push(Group {
-            offset: group.offset,
-            payload: group.payload_at..group.payload_at + group.payload.len(),
-            ops: group.ops,
-            first,
-        });
-        Ok(())
-    }
-
-    /// Waits until all of it is applied.
-    fn finish(mut self) -> Result<Self> {
-        if let Some(segment) = self.present.take() {
-            self.applying.submit(segment)?;
+        if let Some(error) = damage {
+            return Err(error);
         }
-        self.applying.finish()?;
-        Ok(self)
-    }
-}
-
-/// An error that ended a replay, of the log or of what it holds.
-struct ReplayError(Error);
-
-impl From<WalError> for ReplayError {
-    fn from(error: WalError) -> Self {
-        Self(from_wal(error))
+        self.chain.push(segment);
+        Ok(true)
     }
 }
 
@@ -187,7 +150,7 @@ mod tests {
         let wal = Wal::create(dir, files, jobs, &NullMeter, options, Resume::at(1)).unwrap();
         let mut batch = WriteBatch::new();
         batch.put(b"a", b"1");
-        // A batch of an unknown kind, which a job finds, and a number that goes back, which the reader finds.
+        // A batch of an unknown kind, which a job finds, and a number that goes back, which is found later.
         for (segment, seqno, payload) in
             [(1, 1, batch.encoded()), (2, 2, &[0xFF]), (3, 3, &[0xFE]), (4, 1, batch.encoded())]
         {
@@ -196,7 +159,7 @@ mod tests {
             wal.rotate(1).unwrap();
         }
         let memtable = crate::Components::default().memtable;
-        let outcome = Log::replay(&*fs, dir, &*tasks, &Edit::default(), &*memtable);
+        let outcome = Log::replay(&fs, dir, &*tasks, &Edit::default(), &*memtable);
         let Err(Error::Corrupt { file, .. }) = outcome else { panic!("damage is an error") };
         assert_eq!(*file, *dir.join(segment_name(2)));
     }
