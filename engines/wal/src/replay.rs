@@ -120,6 +120,10 @@ impl<'a> Chain<'a> {
             self.broken = follow(head, self.link.as_ref(), &path)?;
         }
         let Some(place) = &self.broken else { return Ok(true) };
+        if SegmentReader::open(self.fs, self.dir, number)?.is_zero()? {
+            // Made ready and not begun: after a crash there is nearly always one.
+            return Ok(false);
+        }
         let content = read(self.fs, self.dir, number)?;
         check_promises(&content, number, SEGMENT_HEADER_BYTES, place, self.dir)?;
         self.replay.mark = self.replay.mark.max(newest_mark(&content, number, 0));

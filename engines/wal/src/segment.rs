@@ -192,6 +192,12 @@ impl SegmentReader {
         self.window.get((self.found.end - self.window_at) as usize..).unwrap_or_default()
     }
 
+    /// Whether the file, of which no group was read, holds nothing but zeros.
+    pub(crate) fn is_zero(self) -> Result<bool, WalError> {
+        let is_unused = self.found.head.header == Err(HeaderError::Unused);
+        Ok(is_unused && !self.end()?.has_rest)
+    }
+
     /// Ends the reading; what was found up to here.
     ///
     /// # Errors
