@@ -120,8 +120,8 @@ impl<'a> Chain<'a> {
             self.broken = follow(head, self.link.as_ref(), &path)?;
         }
         let Some(place) = &self.broken else { return Ok(true) };
-        if SegmentReader::open(self.fs, self.dir, number)?.is_zero()? {
-            // Made ready and not begun: after a crash there is nearly always one.
+        if SegmentReader::open(self.fs, self.dir, number)?.end()?.is_unused() {
+            // After a crash there is nearly always one.
             return Ok(false);
         }
         let content = read(self.fs, self.dir, number)?;

@@ -74,6 +74,11 @@ pub struct SegmentEnd {
 }
 
 impl SegmentEnd {
+    /// Whether it holds nothing but zeros: it was made ready and not begun.
+    pub(crate) fn is_unused(&self) -> bool {
+        self.head.header == Err(HeaderError::Unused) && !self.has_rest
+    }
+
     /// What its first bytes say.
     pub fn head(&self) -> &SegmentHead {
         &self.head
@@ -190,12 +195,6 @@ impl SegmentReader {
     /// What the window has from the end so far on. A last group may lack the zeros that fill it up: then the end is behind the file.
     fn behind(&self) -> &[u8] {
         self.window.get((self.found.end - self.window_at) as usize..).unwrap_or_default()
-    }
-
-    /// Whether the file, of which no group was read, holds nothing but zeros.
-    pub(crate) fn is_zero(self) -> Result<bool, WalError> {
-        let is_unused = self.found.head.header == Err(HeaderError::Unused);
-        Ok(is_unused && !self.end()?.has_rest)
     }
 
     /// Ends the reading; what was found up to here.

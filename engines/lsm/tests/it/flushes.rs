@@ -1,11 +1,13 @@
-//! Two flushes at a time: the second builds while the first waits for the disk.
+//! Two flushes at a time: the second builds while the first waits for the disk. In an opening they come before all else.
 
 use crate::parts::{factory, threaded};
 use nori_env::{
-    Class, Durability, FaultFs, FaultPlan, Instant, Job, ManualClock, MemFs, SeededTasks, Signal,
-    SlowFs, Tasks, Waited,
+    Class, Durability, FaultFs, FaultPlan, Instant, Job, ManualClock, MemFs, PowerLoss,
+    SeededTasks, Signal, SlowFs, Tasks, Waited,
 };
 use nori_kv::{Engine, EngineFactory, KeyRange, Parts, WriteBatch};
+use nori_model::trial::seeded;
+use nori_observe::{Meter, NullMeter, Registry};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -61,6 +63,36 @@ fn of_two_flushes_under_way_the_newer_hides_what_the_older_brings() {
     check("flushed");
     maintain.compact(&KeyRange::all()).unwrap();
     check("compacted");
+}
+
+#[test]
+fn what_an_opening_replays_is_flushed_before_anything_is_merged() {
+    let disk = FaultFs::new(FaultPlan::default());
+    let mut factory = factory(&[]);
+    factory.settings.memtables_sealed_max = 20;
+    factory.settings.l0_runs_trigger = 2;
+    let dir = Path::new("/store");
+    // Background work has its turn only while somebody waits: nobody does before the power is lost.
+    let (parts, _tasks) = seeded(1, disk.clone(), Arc::new(NullMeter));
+    let engine = factory.open(dir, parts).unwrap();
+    for n in 0..10u8 {
+        fill_a_memtable(&*engine, |batch| {
+            batch.put(&[n], &[n]);
+        });
+    }
+    let after = disk.after_power_loss(PowerLoss::KeepsAll);
+    let meter = Arc::new(Registry::default());
+    let (parts, _tasks) = seeded(2, after, Arc::clone(&meter) as Arc<dyn Meter>);
+    let engine = factory.open(dir, parts).unwrap();
+    let kinds = || meter.drain_events().0.into_iter().map(|event| event.kind);
+    let opening: Vec<_> = kinds().collect();
+    let flushed = opening.iter().filter(|kind| **kind == "flush_end").count();
+    assert!(flushed > factory.settings.l0_runs_trigger, "only {flushed} of {opening:?}");
+    // The first may begin when the last flush has ended; none of them ends before.
+    assert!(!opening.contains(&"compaction_end"), "{opening:?}");
+    assert!((0..10).all(|n| engine.get(&[n]).unwrap().as_deref() == Some(&[n][..])));
+    engine.maintain().unwrap().settle().unwrap();
+    assert!(kinds().any(|kind| kind == "compaction_end"), "what is due is merged afterwards");
 }
 
 /// Drops every flush.

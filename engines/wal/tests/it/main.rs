@@ -71,6 +71,43 @@ fn groups_come_back_in_order_over_many_segments() {
 }
 
 #[test]
+fn groups_larger_and_smaller_than_a_piece_come_back_and_a_torn_one_is_not_there() {
+    let (fs, dir) = mem();
+    let tasks = Arc::new(SeededTasks::new(1, ManualClock::default()));
+    let options = WalOptions { segment_bytes: 2 << 20, ..OPTIONS };
+    let files = Arc::new(fs.clone());
+    let wal = Wal::create(dir, files, tasks, &NullMeter, options, Resume::at(1)).unwrap();
+    // Most pieces end inside of a group, some inside of a header, and some groups are several pieces long.
+    let bytes_of = |n: u64| [37, 4_063, 65_533, 262_144, 700_001][n as usize % 5];
+    let payload = |n: u64| -> Vec<u8> { (0..bytes_of(n)).map(|at| (n + at / 7) as u8).collect() };
+    let mut bytes = 0;
+    for n in 1..=40 {
+        wal.append(n, 1, &payload(n)).unwrap();
+        bytes += 32 + bytes_of(n).next_multiple_of(8);
+    }
+    let read = || {
+        let mut places = Vec::new();
+        let replayed = replay(&fs, dir, FROM_FIRST, |group| {
+            places.push((group.segment, group.offset));
+            let n = places.len() as u64;
+            assert_eq!((group.first_seqno, group.payload), (n, &payload(n)[..]));
+            Ok::<(), WalError>(())
+        });
+        (places, replayed.unwrap())
+    };
+    let (places, found) = read();
+    assert_eq!((found.groups, found.bytes, found.torn_bytes), (40, bytes, 0));
+    assert!(places.last().unwrap().0 >= 4, "several segments");
+    // A bit in the middle of the last group but one, which is several pieces long.
+    let (segment, offset) = places[38];
+    fs.flip(&dir.join(segment_name(segment)), offset + bytes_of(39) / 2, 1).unwrap();
+    let (left, found) = read();
+    assert_eq!(left, places[..38]);
+    assert_eq!((found.groups, found.tail_segment), (38, Some(segment)));
+    assert!(found.torn_bytes >= 32 + bytes_of(39), "only {} bytes", found.torn_bytes);
+}
+
+#[test]
 fn real_files_come_back_through_both_kinds_of_writer() {
     for kind in [SegmentKind::Pwrite, SegmentKind::Mapped] {
         let dir = tempfile::tempdir().unwrap();
