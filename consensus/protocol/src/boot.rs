@@ -124,6 +124,8 @@ pub enum Feature {
     ReadIndex,
     /// Reads without a message.
     Lease,
+    /// While somebody holds a lease nobody else leads. Without it, nobody else commits.
+    ExclusiveLease,
     /// Snapshots bring followers up.
     Snapshots,
     /// Idle groups cost nothing.
@@ -134,7 +136,7 @@ pub enum Feature {
 
 impl Feature {
     /// All, in the order in which they are shown.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Replication,
         Self::PreVote,
         Self::CheckQuorum,
@@ -146,6 +148,7 @@ impl Feature {
         Self::Priority,
         Self::ReadIndex,
         Self::Lease,
+        Self::ExclusiveLease,
         Self::Snapshots,
         Self::Quiescence,
         Self::DoubtfulStart,
@@ -165,6 +168,7 @@ impl Feature {
             Self::Priority => "priority",
             Self::ReadIndex => "read index",
             Self::Lease => "lease",
+            Self::ExclusiveLease => "exclusive-lease",
             Self::Snapshots => "snapshots",
             Self::Quiescence => "quiescence",
             Self::DoubtfulStart => "doubtful start",

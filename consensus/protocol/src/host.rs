@@ -295,6 +295,11 @@ impl Host {
         self.log.next_pending().is_some()
     }
 
+    /// Whether the first write that is under way has a term or a vote.
+    pub fn is_promising(&self) -> bool {
+        self.log.is_promise_pending()
+    }
+
     /// Ends the first write that is under way.
     ///
     /// # Errors

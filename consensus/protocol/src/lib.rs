@@ -40,7 +40,7 @@ pub use input::{Consistency, Input, Snapshot, StorageFault};
 pub use log_view::{LogView, Slice};
 pub use mem_log::MemLog;
 pub use membership::{Change, Membership};
-pub use settings::Settings;
+pub use settings::{LeaseKind, Settings};
 pub use solo::Solo;
 pub use status::{Role, Status};
 pub use time::Instant;

@@ -89,6 +89,11 @@ impl MemLog {
         self.lock().pending.front().map(|store| store.write)
     }
 
+    /// Whether the first write that is not safe has a hard state.
+    pub fn is_promise_pending(&self) -> bool {
+        self.lock().pending.front().is_some_and(|store| store.hard_state.is_some())
+    }
+
     /// Makes the first write that is not safe so; its name.
     pub fn make_safe(&self) -> Option<WriteId> {
         let mut inner = self.lock();

@@ -46,6 +46,8 @@ mutants! {
     LeaseFromReceipt = "lease-from-receipt",
     /// A lease goes on though a successor was told to campaign.
     LeaseAfterTransfer = "lease-after-transfer",
+    /// With leases that rest on the log, who begins to lead commits at once.
+    CommitNotDeferred = "commit-not-deferred",
     /// Whoever starts anew votes at once, whatever it promised to a leader.
     VoteAfterRestart = "vote-after-restart",
     /// Anybody gets the vote, however short their log.

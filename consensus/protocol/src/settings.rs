@@ -25,8 +25,37 @@ pub struct Settings {
     pub reads_max: usize,
     /// Entries that are kept, though they are applied, for a peer that lags.
     pub trailing_entries: u64,
+    /// What a read by lease rests upon.
+    pub lease: LeaseKind,
     /// A group in which nothing happened for this long falls asleep; `None`: never.
     pub quiesce_after: Option<Duration>,
+}
+
+/// What a read by lease rests upon.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LeaseKind {
+    /// Nothing: such a read asks a quorum as a linearizable one does. Clocks may do what they like, and whoever starts anew votes at once.
+    Off,
+    /// A quorum that votes for nobody for an election's time after it heard the leader, or started.
+    #[default]
+    Quorum,
+    /// The log: who begins to lead commits nothing for an election's time after the last entry came that it found (LeaseGuard, arXiv
+    /// 2512.15659). Elections are as without leases; what waits is the first commit after one.
+    Log,
+}
+
+impl LeaseKind {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Off, Self::Quorum, Self::Log];
+
+    /// Its name, in a config.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Quorum => "quorum",
+            Self::Log => "log",
+        }
+    }
 }
 
 /// Ten heartbeats, as etcd sets it (election 1,000 ms, heartbeat 100 ms).
@@ -58,6 +87,7 @@ impl Default for Settings {
             apply_debt_bytes_max: APPLY_DEBT_BYTES_MAX,
             reads_max: READS_MAX,
             trailing_entries: TRAILING_ENTRIES,
+            lease: LeaseKind::Quorum,
             quiesce_after: None,
         }
     }

@@ -5,7 +5,9 @@
 //!    host it is for is stepped, and what comes of it is put into the heap.
 //! 2. Time is the world's. Each node has a clock of its own over it, which may run fast or slow.
 //! 3. Work of a host (a write, entries to apply, a snapshot) is ended by a heap entry too, one piece after the other.
-//! 4. After each step the laws of the [`Monitor`](crate::monitor::Monitor) hold, and those of the **chronicle**: one leader a term, one entry a place,
+//! 4. Messages of a link keep their order unless the weather lets one pass. A node may die right after a step that began a write: of what is
+//!    not safe then, others may have heard only what need not wait for it.
+//! 5. After each step the laws of the [`Monitor`](crate::monitor::Monitor) hold, and those of the **chronicle**: one leader a term, one entry a place,
 //!    what was accepted and applied stays.
 //!
 //! Nothing in it depends on anything but the seed and the calls. The chronicle's digest says whether two runs were the same.
@@ -22,8 +24,8 @@ pub use weather::Weather;
 use crate::chance::Chance;
 use crate::host::{Host, State};
 use crate::{
-    Change, ConsensusFactory, Consistency, Input, Instant, Membership, NodeId, Role, ShardId,
-    Standing, Ticket,
+    Change, ConsensusFactory, Consistency, Feature, Input, Instant, Membership, NodeId, Role,
+    ShardId, Standing, Ticket,
 };
 use bytes::Bytes;
 use std::cmp::Reverse;
@@ -127,9 +129,14 @@ pub struct World {
     places: BTreeMap<NodeId, Place>,
     /// Messages from the first to the second are lost.
     cuts: BTreeSet<(NodeId, NodeId)>,
+    /// So many more messages with entries get from the first to the second.
+    rations: BTreeMap<(NodeId, NodeId), u32>,
+    /// When the last message from the first to the second comes that keeps its order.
+    links: BTreeMap<(NodeId, NodeId), Instant>,
     last_ticket: Ticket,
     /// The last messages that were sent, whatever became of them; [`OVERHEARD_MAX`] at most.
     overheard: VecDeque<Bytes>,
+    leases_exclude_leaders: bool,
     /// What is done to messages and disks.
     pub weather: Weather,
     /// What happened.
@@ -158,8 +165,11 @@ impl World {
             made: 0,
             places: BTreeMap::new(),
             cuts: BTreeSet::new(),
+            rations: BTreeMap::new(),
+            links: BTreeMap::new(),
             last_ticket: Ticket::ZERO,
             overheard: VecDeque::new(),
+            leases_exclude_leaders: factory.capabilities().has(Feature::ExclusiveLease),
             weather: Weather::calm(),
             chronicle: Chronicle::default(),
         };
@@ -225,8 +235,11 @@ impl World {
         Ok(())
     }
 
-    /// Kills a node; what it had not made safe is gone.
+    /// Kills a node, if it lives; what it had not made safe is gone.
     pub fn crash(&mut self, node: NodeId) {
+        if !self.is_alive(node) {
+            return;
+        }
         let place = self.place(node);
         place.life += 1;
         let lost = place.host.crash();
@@ -283,9 +296,26 @@ impl World {
         group.iter().chain(&others).for_each(|node| self.be_looked_at(*node));
     }
 
+    /// Lets `messages` more messages with entries from `from` to `to` through, until [`mend`](Self::mend) or [`heal`](Self::heal).
+    pub fn ration(&mut self, from: NodeId, to: NodeId, messages: u32) {
+        self.rations.insert((from, to), messages);
+        self.chronicle.count("ration");
+        self.tell(from, &[7, to.0, u64::from(messages)], || {
+            format!("gets {messages} more messages with entries to {to}")
+        });
+    }
+
+    /// Lets every message from `from` through again.
+    pub fn mend(&mut self, from: NodeId) {
+        self.cuts.retain(|(of, _)| *of != from);
+        self.rations.retain(|(of, _), _| *of != from);
+        self.tell(from, &[6], || "is heard by all".to_owned());
+    }
+
     /// Lets every message through again.
     pub fn heal(&mut self) {
         self.cuts.clear();
+        self.rations.clear();
         self.tell(NodeId::ZERO, &[5], || "the network is whole".to_owned());
         self.nodes().collect::<Vec<_>>().into_iter().for_each(|node| self.be_looked_at(node));
     }

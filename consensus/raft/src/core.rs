@@ -11,8 +11,8 @@ use bytes::Bytes;
 use nori_consensus::chance::Chance;
 use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{
-    Effect, Entry, EntryKind, Index, Instant, LogId, NodeId, Rejection, Settings, ShardId, Store,
-    Term, Ticket, WriteId,
+    Effect, Entry, EntryKind, Index, Instant, LeaseKind, LogId, NodeId, Rejection, Settings,
+    ShardId, Store, Term, Ticket, WriteId,
 };
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) struct Core {
     pub(crate) heard: Instant,
     /// When the life began. `booted <= heard`.
     booted: Instant,
+    /// When the last entry came, or the life began: every entry in the log is older.
+    pub(crate) received: Instant,
     /// `Some` while it may have forgotten something; then what it has to have before it votes, once a leader has told.
     pub(crate) doubt: Option<Option<Index>>,
     /// While a snapshot is being installed nothing is appended or applied.
@@ -91,6 +93,7 @@ impl Core {
             safe_write: WriteId::ZERO,
             heard: boot.now,
             booted: boot.now,
+            received: boot.now,
             doubt: (boot.standing == nori_consensus::Standing::Doubtful).then_some(None),
             is_installing: false,
             is_install_out: false,
@@ -141,7 +144,10 @@ impl Core {
 
     /// Whether an election may not disturb a leader that it has heard.
     pub(crate) fn is_loyal(&self) -> bool {
-        let is_new = mutant::is(Mutant::VoteAfterRestart) && self.heard == self.booted;
+        // What it heard in an earlier life matters to who counts on its faith.
+        let is_free =
+            self.settings.lease != LeaseKind::Quorum || mutant::is(Mutant::VoteAfterRestart);
+        let is_new = is_free && self.heard == self.booted;
         self.now.since(self.heard) < self.settings.election_min && !is_new
     }
 
@@ -168,8 +174,14 @@ impl Core {
     /// Appends an entry of its own in its term.
     pub(crate) fn append(&mut self, kind: EntryKind, payload: Bytes) -> LogId {
         let id = LogId { term: self.hard.term, index: self.log.last().index.next() };
-        self.log.append(Entry { id, kind, payload });
+        self.take(Entry { id, kind, payload });
         id
+    }
+
+    /// Appends an entry that follows the last one.
+    pub(crate) fn take(&mut self, entry: Entry) {
+        self.received = self.now;
+        self.log.append(entry);
     }
 
     /// Everything up to `commit` is committed, and in the log.
@@ -193,6 +205,7 @@ impl Core {
     /// The state and the log are those of a snapshot that ends with `through`.
     pub(crate) fn installed(&mut self, through: LogId, config: crate::codec::Config) {
         self.log.reset(through);
+        self.received = self.now;
         if !mutant::is(Mutant::SnapshotOldMembership) {
             self.configs.reset(config);
         }

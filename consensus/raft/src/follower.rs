@@ -151,6 +151,6 @@ fn take(core: &mut Core, entries: Vec<Entry>) {
             config.membership.at = entry.id.index;
             core.configs.push(config);
         }
-        core.log.append(entry);
+        core.take(entry);
     }
 }

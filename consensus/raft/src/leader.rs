@@ -17,8 +17,8 @@ use crate::reads::Reads;
 use bytes::Bytes;
 use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{
-    Consistency, Effect, EntryKind, Index, Instant, LogId, Membership, NodeId, Rejection, Slice,
-    Ticket,
+    Consistency, Effect, EntryKind, Index, Instant, LeaseKind, LogId, Membership, NodeId,
+    Rejection, Slice, Ticket,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -38,6 +38,10 @@ pub(crate) struct Leader {
     /// When something was last asked of it.
     active: Instant,
     pub(crate) is_asleep: bool,
+    /// Nothing commits before: an earlier leader may have a lease that rests on the log.
+    defer_until: Option<Instant>,
+    /// Entries of this leader that are not committed, and when each was appended; kept if leases rest on the log.
+    appended: VecDeque<(Index, Instant)>,
     /// Entries of this leader that are not committed: the last of each batch, and bytes. The sum is `uncommitted_bytes`.
     uncommitted: VecDeque<(Index, u64)>,
     uncommitted_bytes: u64,
@@ -67,11 +71,13 @@ impl Leader {
             heartbeat_due: core.now,
             active: core.now,
             is_asleep: false,
+            defer_until: lease_of_others(core),
+            appended: VecDeque::new(),
             uncommitted: VecDeque::new(),
             uncommitted_bytes: 0,
         };
         leader.follow_membership(core);
-        core.append(EntryKind::Noop, Bytes::new());
+        leader.append(core, EntryKind::Noop, Bytes::new());
         leader.beat(core);
         leader.count(core);
         leader
@@ -104,10 +110,18 @@ impl Leader {
         }
         self.wake(core);
         let bytes = payload.len() as u64 + nori_consensus::ENTRY_OVERHEAD_BYTES as u64;
-        let at = core.append(EntryKind::Data, payload);
+        let at = self.append(core, EntryKind::Data, payload);
         self.uncommitted.push_back((at.index, bytes));
         self.uncommitted_bytes += bytes;
         core.effects.push(Effect::Accepted { ticket, at });
+    }
+
+    fn append(&mut self, core: &mut Core, kind: EntryKind, payload: Bytes) -> LogId {
+        let at = core.append(kind, payload);
+        if core.settings.lease == LeaseKind::Log {
+            self.appended.push_back((at.index, core.now));
+        }
+        at
     }
 
     /// Takes a read.
@@ -122,6 +136,11 @@ impl Leader {
             core.effects.push(Effect::ReadReady { ticket, after_applying, valid_until: lease });
         } else {
             self.reads.waiting.push(ticket);
+            let is_wanted = consistency == Consistency::Lease && self.is_settled(core);
+            if is_wanted && core.settings.lease == LeaseKind::Log && self.appended.is_empty() {
+                // A lease that rests on the log is renewed by an entry.
+                self.append(core, EntryKind::Noop, Bytes::new());
+            }
         }
     }
 
@@ -162,7 +181,7 @@ impl Leader {
     fn reform(&mut self, core: &mut Core, mut config: Config) -> LogId {
         self.wake(core);
         config.membership.at = core.log.last().index.next();
-        let at = core.append(EntryKind::Config, config.encode());
+        let at = self.append(core, EntryKind::Config, config.encode());
         core.configs.push(config);
         self.follow_membership(core);
         at
@@ -187,7 +206,8 @@ impl Leader {
         if is_ready && !transfer.is_told {
             transfer.is_told = true;
             // From here on it may win at any time.
-            if !mutant::is(Mutant::LeaseAfterTransfer) {
+            let is_by_quorum = core.settings.lease == LeaseKind::Quorum;
+            if is_by_quorum && !mutant::is(Mutant::LeaseAfterTransfer) {
                 self.lease.void();
             }
             core.send(transfer.to, Body::TimeoutNow, Need::Nothing);
@@ -278,8 +298,10 @@ impl Leader {
         let Some(round) = reached(core.configs.latest(), round_of) else { return };
         while let Some((_, sent)) = self.rounds.pop_front_if(|(of, _)| *of <= round) {
             self.contact = self.contact.max(sent);
-            let is_late = mutant::is(Mutant::LeaseFromReceipt);
-            self.lease.renew(if is_late { core.now } else { sent }, &core.settings);
+            if core.settings.lease == LeaseKind::Quorum {
+                let is_late = mutant::is(Mutant::LeaseFromReceipt);
+                self.lease.renew(if is_late { core.now } else { sent }, &core.settings);
+            }
         }
         self.finish_reads(core, round);
     }
@@ -310,7 +332,14 @@ impl Leader {
         if commit <= core.commit || !is_own && !mutant::is(Mutant::PriorTermCommit) {
             return;
         }
+        let is_deferred = self.defer_until.is_some_and(|until| core.now < until);
+        if is_deferred && !mutant::is(Mutant::CommitNotDeferred) {
+            return;
+        }
         core.commit_to(commit);
+        while let Some((_, since)) = self.appended.pop_front_if(|(index, _)| *index <= commit) {
+            self.lease.renew(since, &core.settings);
+        }
         while let Some((_, bytes)) = self.uncommitted.pop_front_if(|(last, _)| *last <= commit) {
             self.uncommitted_bytes -= bytes;
         }
@@ -329,12 +358,20 @@ impl Leader {
 
     /// When it is to be woken.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        (!self.is_asleep).then_some(self.heartbeat_due)
+        let due =
+            self.defer_until.map_or(self.heartbeat_due, |until| until.min(self.heartbeat_due));
+        (!self.is_asleep).then_some(due)
     }
 
     /// Its time has come; whether it still leads.
     pub(crate) fn tick(&mut self, core: &mut Core) -> bool {
         let now = core.now;
+        if self.defer_until.take_if(|until| now >= *until).is_some() {
+            self.count(core);
+        }
+        if now < self.heartbeat_due {
+            return true;
+        }
         let is_alone = core.configs.latest().is_quorum(|node| node == core.me);
         if now.since(self.contact) >= core.settings.election_min && !is_alone {
             return false;
@@ -488,6 +525,12 @@ impl Leader {
             peer.restart();
         }
     }
+}
+
+/// Until when an earlier leader may have a lease that rests on an entry of this log.
+fn lease_of_others(core: &Core) -> Option<Instant> {
+    let is_by_log = core.settings.lease == LeaseKind::Log && core.log.last() != LogId::ZERO;
+    is_by_log.then(|| core.received.after(core.settings.election_min))
 }
 
 /// Asks whether a peer still has what it was sent.

@@ -1,9 +1,13 @@
 //! When a leader may answer without asking.
 //!
-//! A majority that answered a round sent at `s` (the leader's clock) votes for nobody before an election's time has passed on each of
+//! **By quorum.** A majority that answered a round sent at `s` (the leader's clock) votes for nobody before an election's time has passed on each of
 //! their clocks. So until `s + lease` on the leader's clock nobody else leads, with
 //! `lease = 0.9 * election_min - drift`, where `drift` is what two clocks may differ by in an election's time.
 //! It counts from sending, never from hearing.
+//!
+//! **By log** (LeaseGuard). The newest entry of its own that is committed was appended at `c` on the leader's clock. Whoever leads after it has
+//! that entry, got it no earlier, and commits nothing until an election's time has passed since on its own clock. So until
+//! `c + lease` nothing is committed but by this leader. What comes of a transfer or a vote does not matter.
 
 use nori_consensus::{Instant, Settings};
 use std::time::Duration;
@@ -25,9 +29,9 @@ pub(crate) struct Lease {
 }
 
 impl Lease {
-    /// A quorum answered a round that was sent at `sent`.
-    pub(crate) fn renew(&mut self, sent: Instant, settings: &Settings) {
-        self.until = self.until.max(Some(sent.after(lease_time(settings))));
+    /// It rests on what was so at `since`: a round that a quorum answered was sent, or an entry that is committed was appended.
+    pub(crate) fn renew(&mut self, since: Instant, settings: &Settings) {
+        self.until = self.until.max(Some(since.after(lease_time(settings))));
     }
 
     /// There is none any more in this term.

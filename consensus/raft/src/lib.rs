@@ -27,7 +27,7 @@ use crate::log::Log;
 use bytes::Bytes;
 use nori_consensus::{
     Boot, BootError, Capabilities, Consensus, ConsensusFactory, EntryKind, Feature, Index,
-    Membership, Settings, Slice,
+    LeaseKind, Membership, Settings, Slice,
 };
 use std::sync::Arc;
 
@@ -57,10 +57,13 @@ impl ConsensusFactory for NoriRaft {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let sleeps = self.settings.quiesce_after.is_some();
-        Capabilities::of(
-            Feature::ALL.into_iter().filter(|feature| *feature != Feature::Quiescence || sleeps),
-        )
+        let has = |feature: &Feature| match feature {
+            Feature::Quiescence => self.settings.quiesce_after.is_some(),
+            Feature::Lease => self.settings.lease != LeaseKind::Off,
+            Feature::ExclusiveLease => self.settings.lease == LeaseKind::Quorum,
+            _ => true,
+        };
+        Capabilities::of(Feature::ALL.into_iter().filter(has))
     }
 
     fn founding(&self, membership: &Membership) -> Bytes {

@@ -61,6 +61,8 @@ struct Args {
 enum Task {
     /// Builds the planted bugs and hunts them: each has to be caught within 500 seeds
     Mutants {
+        /// Only these; all if none is named
+        names: Vec<String>,
         /// How long each storm rages, in simulated minutes
         #[arg(long, default_value_t = 2.0)]
         minutes: f64,
@@ -69,6 +71,7 @@ enum Task {
     #[cfg(feature = "mutants")]
     #[command(hide = true)]
     Hunt {
+        names: Vec<String>,
         #[arg(long)]
         minutes: f64,
     },
@@ -86,9 +89,11 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn run(args: &Args) -> Result<bool> {
     match &args.command {
-        Some(Task::Mutants { minutes }) => return mutants::build_and_hunt(*minutes),
+        Some(Task::Mutants { names, minutes }) => {
+            return mutants::build_and_hunt(names, *minutes);
+        }
         #[cfg(feature = "mutants")]
-        Some(Task::Hunt { minutes }) => return mutants::hunt(*minutes),
+        Some(Task::Hunt { names, minutes }) => return mutants::hunt(names, *minutes),
         None => {}
     }
     if !(args.minutes > 0.0 && args.minutes <= 100_000.0) {

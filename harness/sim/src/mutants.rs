@@ -17,7 +17,7 @@ const SEEDS: u64 = 500;
 /// # Errors
 ///
 /// If it cannot be built.
-pub(crate) fn build_and_hunt(minutes: f64) -> Result<bool> {
+pub(crate) fn build_and_hunt(names: &[String], minutes: f64) -> Result<bool> {
     let target = "target/mutants";
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
@@ -28,23 +28,27 @@ pub(crate) fn build_and_hunt(minutes: f64) -> Result<bool> {
         bail!("the planted bugs could not be built: start this at the root of the checkout");
     }
     let hunter = format!("{target}/release/norikv-sim");
-    let hunted = Command::new(hunter).args(["hunt", "--minutes", &minutes.to_string()]).status()?;
+    let hunted = Command::new(hunter)
+        .args(["hunt", "--minutes", &minutes.to_string()])
+        .args(names)
+        .status()?;
     Ok(hunted.success())
 }
 
 /// Hunts every planted bug; whether each was caught, and nothing without them.
 #[cfg(feature = "mutants")]
-pub(crate) fn hunt(minutes: f64) -> Result<bool> {
-    use nori_consensus::mutant::{Mutant, turn_on};
+pub(crate) fn hunt(names: &[String], minutes: f64) -> Result<bool> {
+    use nori_consensus::mutant::turn_on;
     use std::time::Duration;
     let time = Duration::from_secs_f64(minutes * 60.0);
+    let chosen = named(names)?;
     // An assertion that fails is a catch, and not worth a page.
     std::panic::set_hook(Box::new(|_| {}));
     let (mut most, mut is_good) = (0, true);
-    for mutant in Mutant::ALL {
-        turn_on(Some(*mutant));
+    for mutant in chosen {
+        turn_on(Some(mutant));
         let begun = std::time::Instant::now();
-        match (0..SEEDS).find_map(|seed| Some((seed, caught(seed, time)?))) {
+        match first_caught(SEEDS, time) {
             Some((seed, by)) => {
                 most = most.max(seed);
                 let seconds = begun.elapsed().as_secs_f64();
@@ -57,7 +61,7 @@ pub(crate) fn hunt(minutes: f64) -> Result<bool> {
         }
     }
     turn_on(None);
-    match (0..=most).find_map(|seed| Some((seed, caught(seed, time)?))) {
+    match first_caught(most + 1, time) {
         None => out::line(&format!("held: seeds 0 to {most} without a planted bug")),
         Some((seed, by)) => {
             is_good = false;
@@ -67,20 +71,57 @@ pub(crate) fn hunt(minutes: f64) -> Result<bool> {
     Ok(is_good)
 }
 
+/// Those of these names, or all.
+#[cfg(feature = "mutants")]
+fn named(names: &[String]) -> Result<Vec<nori_consensus::mutant::Mutant>> {
+    use nori_consensus::mutant::Mutant;
+    let of = |name: &String| Mutant::ALL.iter().copied().find(|mutant| mutant.name() == name);
+    if let Some(unknown) = names.iter().find(|name| of(name).is_none()) {
+        let all: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
+        bail!("no planted bug is called `{unknown}`, only {}", all.join(", "));
+    }
+    let chosen: Vec<Mutant> = names.iter().filter_map(of).collect();
+    Ok(if chosen.is_empty() { Mutant::ALL.to_vec() } else { chosen })
+}
+
+/// The first of `seeds` seeds that is caught, and by what; on all processors.
+#[cfg(feature = "mutants")]
+fn first_caught(seeds: u64, time: std::time::Duration) -> Option<(u64, String)> {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    let (next, found) = (AtomicU64::new(0), std::sync::Mutex::new(None::<(u64, String)>));
+    let first = || found.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    // Seeds are taken in order: once one is caught, only earlier ones that are under way still matter.
+                    if seed >= seeds || first().is_some() {
+                        break;
+                    }
+                    if let Some(by) = caught(seed, time) {
+                        let mut first = first();
+                        if first.as_ref().is_none_or(|(known, _)| seed < *known) {
+                            *first = Some((seed, by));
+                        }
+                    }
+                }
+            });
+        }
+    });
+    found.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// What caught `seed`, in one word where there is one.
 #[cfg(feature = "mutants")]
 fn caught(seed: u64, time: std::time::Duration) -> Option<String> {
-    let played = std::panic::catch_unwind(|| crate::seed::play("nori", seed, time, false));
-    match played {
-        Ok(Ok((shown, _))) => shown.violation.map(|violation| {
-            let what = violation.splitn(5, ' ').last().unwrap_or_default();
-            format!("[{what}]")
+    match crate::seed::play_through("nori", seed, time) {
+        Ok(shown) => shown.violation.map(|violation| match violation.strip_prefix("at ") {
+            // Without when and where.
+            Some(_) => format!("[{}]", violation.splitn(5, ' ').last().unwrap_or_default()),
+            None => format!("[{violation}]"),
         }),
-        Ok(Err(error)) => Some(format!("[{error:#}]")),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-            Some(format!("[assertion: {}]", text.unwrap_or("").lines().next().unwrap_or("")))
-        }
+        Err(error) => Some(format!("[{error:#}]")),
     }
 }

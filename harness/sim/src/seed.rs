@@ -4,6 +4,7 @@ use crate::storm::{Climate, Storm};
 use anyhow::{Result, anyhow, bail};
 use nori_consensus::world::{Violation, World};
 use nori_consensus::{ConsensusFactory, Settings, Solo};
+use nori_consensus_adapters::RaftRs;
 use nori_raft::NoriRaft;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -11,10 +12,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The protocols that are simulated, by name.
-pub(crate) const PROTOCOLS: [&str; 2] = ["nori", "solo"];
+pub(crate) const PROTOCOLS: [&str; 3] = ["nori", "raft-rs", "solo"];
 
 /// What a seed showed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Shown {
     /// Two runs of the seed have the same.
     pub(crate) digest: u64,
@@ -31,6 +32,7 @@ pub(crate) struct Shown {
 fn factory(protocol: &str, settings: Settings) -> Result<Arc<dyn ConsensusFactory>> {
     Ok(match protocol {
         "nori" => Arc::new(NoriRaft::new(settings).map_err(|fault| anyhow!(fault))?),
+        "raft-rs" => Arc::new(RaftRs::new(settings).map_err(|fault| anyhow!(fault))?),
         "solo" => Arc::new(Solo),
         other => bail!("no protocol is called `{other}`, only {}", PROTOCOLS.join(", ")),
     })
@@ -66,4 +68,21 @@ pub(crate) fn play(
         violation: outcome.err().map(|violation: Violation| violation.to_string()),
     };
     Ok((shown, world.chronicle.lines().to_vec()))
+}
+
+/// The same, with a protocol that panics as one that breaks a law.
+///
+/// # Errors
+///
+/// If there is no such protocol.
+pub(crate) fn play_through(protocol: &str, seed: u64, time: Duration) -> Result<Shown> {
+    match std::panic::catch_unwind(|| play(protocol, seed, time, false)) {
+        Ok(played) => Ok(played?.0),
+        Err(panic) => {
+            let text = panic.downcast_ref::<String>().map(String::as_str);
+            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("");
+            let violation = format!("assertion: {}", text.lines().next().unwrap_or(""));
+            Ok(Shown { violation: Some(violation), ..Shown::default() })
+        }
+    }
 }

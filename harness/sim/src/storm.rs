@@ -1,9 +1,12 @@
 //! What one seed does to a group: its size, its settings, its weather, and a fault every five seconds or so, while clients
 //! propose and read without pause.
 //!
-//! 1. A seed draws a **climate**: how many found the group, how its settings are skewed, whether clocks keep the bound that leases rest upon.
+//! 1. A seed draws a **climate**: how many found the group, how its settings are skewed, whether clocks keep the bound that leases rest upon,
+//!    whether it is the season of hunts.
 //! 2. In the **storm**, time goes in steps of 20 ms: proposals and reads at each; at the time that was drawn for it, a fault.
-//! 3. Then comes the **calm**: everything is healed and started, and within a minute the group has to lead, take an entry, answer a read, and all members have
+//! 3. Some faults begin a **hunt**: for a while every leader gets few messages through and soon dies, and whoever writes down a vote may die of it.
+//!    Entries that are on few logs, and elections that are decided by one promise, are what laws of replication break on.
+//! 4. Then comes the **calm**: everything is healed and started, and within a minute the group has to lead, take an entry, answer a read, and all members have
 //!    to agree.
 //!
 //! The laws are the world's; the storm only makes things happen. What it draws, it draws from the seed.
@@ -11,8 +14,8 @@
 use nori_consensus::chance::Chance;
 use nori_consensus::world::{Violation, Weather, World};
 use nori_consensus::{
-    Capabilities, Consistency, Feature, Index, Input, LogView, Membership, NodeId, Settings,
-    Standing, Ticket,
+    Capabilities, Consistency, Feature, Index, Input, LeaseKind, LogView, Membership, NodeId,
+    Settings, Standing, Term, Ticket,
 };
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -32,6 +35,8 @@ pub(crate) struct Climate {
     /// Who found the group.
     pub(crate) nodes: u64,
     pub(crate) settings: Settings,
+    /// Leaders are hunted all the time.
+    is_season: bool,
     /// Clocks drift, jump and stand still beyond every bound; nobody asks for reads by lease.
     has_wild_clocks: bool,
     chance: Chance,
@@ -41,7 +46,7 @@ impl Climate {
     /// The climate of `seed`.
     pub(crate) fn of(seed: u64) -> Self {
         let mut chance = Chance::new(seed ^ 0x5EED_0F57_0A4D_0000);
-        let nodes = *chance.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5]).unwrap_or(&3);
+        let mut nodes = *chance.pick(&[1, 2, 3, 3, 3, 3, 4, 5, 5]).unwrap_or(&3);
         let mut settings =
             Settings { trailing_entries: chance.between(0, 400), ..Settings::default() };
         // To be unlucky on purpose: windows and messages of one entry.
@@ -60,8 +65,19 @@ impl Climate {
         if chance.hits(300_000) {
             settings.quiesce_after = Some(Duration::from_millis(chance.between(200, 2_000)));
         }
+        let is_season = chance.hits(200_000);
+        if is_season {
+            // Entries travel alone, and a leader does not take long to find.
+            nodes = *chance.pick(&[3, 5, 5]).unwrap_or(&5);
+            settings.append_bytes_max = 1;
+            settings.election_min = Duration::from_millis(chance.between(300, 1_000));
+        }
         let has_wild_clocks = chance.hits(200_000);
-        Self { nodes, settings, has_wild_clocks, chance }
+        if chance.hits(400_000) {
+            settings.lease =
+                *chance.pick(&[LeaseKind::Off, LeaseKind::Log]).unwrap_or(&LeaseKind::Off);
+        }
+        Self { nodes, settings, is_season, has_wild_clocks, chance }
     }
 }
 
@@ -69,6 +85,7 @@ impl Climate {
 pub(crate) struct Storm {
     world: World,
     chance: Chance,
+    is_season: bool,
     has_wild_clocks: bool,
     drift_ppm: i64,
     features: Capabilities,
@@ -80,6 +97,10 @@ pub(crate) struct Storm {
     reads: Vec<Ticket>,
     proposals: u64,
     elapsed: Duration,
+    /// Leaders are hunted until then.
+    hunt_until: Duration,
+    /// The last leader that was hunted.
+    prey: Option<(NodeId, Term)>,
 }
 
 impl Storm {
@@ -87,6 +108,7 @@ impl Storm {
         Self {
             world,
             chance: climate.chance,
+            is_season: climate.is_season,
             has_wild_clocks: climate.has_wild_clocks,
             drift_ppm: i64::from(climate.settings.drift_ppm) / 2,
             features,
@@ -96,6 +118,8 @@ impl Storm {
             reads: Vec::new(),
             proposals: 0,
             elapsed: Duration::ZERO,
+            hunt_until: Duration::ZERO,
+            prey: None,
         }
     }
 
@@ -114,6 +138,9 @@ impl Storm {
     /// Rages for `time`, then grows calm.
     pub(crate) fn play(&mut self, time: Duration) -> Result<(), Violation> {
         self.set_clocks();
+        if self.is_season {
+            self.begin_hunt(time);
+        }
         self.world.weather.has_sound_clocks = !self.has_wild_clocks;
         let mut fault_at = self.until_fault();
         while self.elapsed < time {
@@ -122,11 +149,43 @@ impl Storm {
                 self.fault()?;
                 fault_at = self.elapsed + self.until_fault();
             }
+            if self.elapsed < self.hunt_until {
+                self.hunt();
+            }
             self.bring_back()?;
             self.world.run_for(STEP)?;
             self.elapsed += STEP;
         }
         self.calm()
+    }
+
+    /// Who begins to lead brings its entries to some and not to others, most of the time; who leads dies soon.
+    fn hunt(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let term = self.world.host(leader).status().map_or(Term::ZERO, |status| status.term);
+        if self.prey != Some((leader, term)) {
+            self.prey = Some((leader, term));
+            if self.chance.hits(600_000) {
+                let mut others: Vec<NodeId> =
+                    self.world.nodes().filter(|node| *node != leader).collect();
+                let mut reached = self.chance.below(others.len() as u64 + 1);
+                while let Some(other) = self.chance.pick(&others).copied() {
+                    others.retain(|node| *node != other);
+                    let messages = if reached > 0 { self.chance.between(1, 4) as u32 } else { 0 };
+                    reached = reached.saturating_sub(1);
+                    self.world.ration(leader, other, messages);
+                }
+            }
+        } else if self.chance.hits(200_000) {
+            self.crash(leader);
+            self.world.mend(leader);
+        }
+    }
+
+    fn begin_hunt(&mut self, time: Duration) {
+        self.hunt_until = self.hunt_until.max(self.elapsed + time);
+        self.world.weather.promise_death_ppm = self.chance.below(300_000) as u32;
+        self.world.chronicle.count("hunt");
     }
 
     fn until_fault(&mut self) -> Duration {
@@ -196,7 +255,7 @@ impl Storm {
         let alive = self.alive();
         let Some(one) = self.chance.pick(&alive).copied() else { return Ok(()) };
         let one = if self.chance.hits(500_000) { self.leader().unwrap_or(one) } else { one };
-        match self.chance.below(16) {
+        match self.chance.below(18) {
             0 | 1 => self.crash(one),
             2 => {
                 alive.iter().for_each(|node| self.crash(*node));
@@ -226,6 +285,10 @@ impl Storm {
             11 => self.clock(one),
             12 => self.lose_disk(one)?,
             13 => return self.transfer(one),
+            14 | 15 => {
+                let time = Duration::from_millis(self.chance.between(3_000, 15_000));
+                self.begin_hunt(time);
+            }
             _ => return self.change(),
         }
         Ok(())
@@ -240,16 +303,31 @@ impl Storm {
             self.world.tear_install(node);
         }
         self.world.crash(node);
-        let after = Duration::from_millis(self.chance.between(0, 10_000));
+        self.return_later(node);
+    }
+
+    /// Some processes are started again at once, others after a while.
+    fn return_later(&mut self, node: NodeId) {
+        let is_soon = self.elapsed < self.hunt_until || self.chance.hits(300_000);
+        let most = if is_soon { 300 } else { 10_000 };
+        let after = Duration::from_millis(self.chance.between(0, most));
         self.returning.push((self.elapsed + after, node));
     }
 
     fn bring_back(&mut self) -> Result<(), Violation> {
+        let is_waited_for = |node: &NodeId| self.returning.iter().any(|(_, of)| of == node);
+        let is_missed = |node: &NodeId| {
+            !self.world.is_alive(*node) && !self.gone.contains(node) && !is_waited_for(node)
+        };
+        // Those that died of a write.
+        for node in self.world.nodes().filter(is_missed).collect::<Vec<_>>() {
+            self.return_later(node);
+        }
         let (now, all) = (self.elapsed, std::mem::take(&mut self.returning));
         for (at, node) in all {
             if at > now {
                 self.returning.push((at, node));
-            } else if !self.gone.contains(&node) {
+            } else if !self.gone.contains(&node) && !self.world.is_alive(node) {
                 let priority =
                     if self.chance.hits(100_000) { self.chance.below(3) as u8 } else { 0 };
                 self.world.start_as(node, Standing::Whole, priority)?;

@@ -69,7 +69,7 @@ fn change(world: &mut World, make: impl Fn(&crate::Membership) -> Change) -> Res
             status.is_some_and(|status| {
                 let now = &status.membership;
                 !now.is_joint()
-                    && now.at <= status.commit
+                    && now.at <= status.applied
                     && (&now.voters, &now.learners) == (&wanted.voters, &wanted.learners)
             })
         };

@@ -82,7 +82,8 @@ impl Chronicle {
         &self.leaders
     }
 
-    pub(super) fn count(&mut self, what: &'static str) {
+    /// Counts something that happened.
+    pub fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
 

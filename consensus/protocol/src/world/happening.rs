@@ -1,10 +1,10 @@
 //! How things happen: one entry of the heap after the other, and what comes of each.
 
 use super::weather::within;
-use super::{Due, Happening, OVERHEARD_MAX, Violation, World};
+use super::{Due, Happening, OVERHEARD_MAX, Place, Violation, World};
 use crate::host::Event;
 use crate::monitor::Breach;
-use crate::{Entry, Input, Instant, LogView, MessageClass, NodeId, Role};
+use crate::{Entry, Input, Instant, LogView, MessageClass, NodeId, Role, Term};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -138,7 +138,20 @@ impl World {
             let last = last.id;
             self.tell(node, &[15, last.term.0, last.index.0], || format!("has applied {last}"));
         }
-        self.chronicle.apply(entries).map_err(|what| self.violation(node, what))
+        let known = self.chronicle.applied().len();
+        self.chronicle.apply(entries).map_err(|what| self.violation(node, what))?;
+        // Terms never fall along a log: leases of before matter where a term has its first entry.
+        let from = known.saturating_sub(1);
+        let of = |entry: Option<&Entry>| entry.map(|entry| entry.id.term);
+        let applied = &self.chronicle.applied()[from..];
+        let newest = of(applied.last()).filter(|_| of(applied.first()) != of(applied.last()));
+        match newest.and_then(|term| self.lease_before(Some(term))) {
+            Some(other) => {
+                let what = format!("an entry committed while {other} holds a lease of before");
+                Err(self.violation(node, what))
+            }
+            None => Ok(()),
+        }
     }
 
     /// What comes of a step of `node`.
@@ -149,6 +162,7 @@ impl World {
         events: Events,
     ) -> Result<(), Violation> {
         let events = events.map_err(|broken| self.violation(node, broken.to_string()))?;
+        let is_last = self.is_last_step(node);
         for event in events {
             if let Event::RoleChanged { role: Role::Leader, .. } = &event {
                 self.check_leader(node)?;
@@ -157,8 +171,24 @@ impl World {
             told.map_err(|what| self.violation(node, what))?;
             self.event(node, event);
         }
-        self.schedule(node);
+        if is_last {
+            self.chronicle.count("death at a write");
+            self.crash(node);
+        } else {
+            self.schedule(node);
+        }
         Ok(())
+    }
+
+    /// Whether the node dies now, of a step that began a write.
+    fn is_last_step(&mut self, node: NodeId) -> bool {
+        let (death, promise_death) = (self.weather.death_ppm, self.weather.promise_death_ppm);
+        let place = &self.places[&node];
+        if !place.host.is_writing() || place.is_writing || death == 0 && promise_death == 0 {
+            return false;
+        }
+        let share = if place.host.is_promising() { promise_death } else { death };
+        self.chance.hits(share)
     }
 
     /// Who begins to lead has everything that was ever applied, and nobody else holds a lease.
@@ -171,14 +201,23 @@ impl World {
             let what = format!("it leads, and does not have {}, which was applied", last.id);
             return Err(self.violation(node, what));
         }
-        for (other, place) in self.places.iter().filter(|(other, _)| **other != node) {
-            let now = place.clock.shows(self.now);
-            let lease = place.host.status().and_then(|status| status.lease_until);
-            if self.weather.has_sound_clocks && lease.is_some_and(|until| now < until) {
-                return Err(self.violation(node, format!("it leads while {other} holds a lease")));
+        match self.lease_before(None).filter(|other| *other != node) {
+            Some(other) if self.leases_exclude_leaders => {
+                Err(self.violation(node, format!("it leads while {other} holds a lease")))
             }
+            _ => Ok(()),
         }
-        Ok(())
+    }
+
+    /// Who holds a lease, of an earlier term than this, if clocks are sound.
+    fn lease_before(&self, term: Option<Term>) -> Option<NodeId> {
+        let holds = |(node, place): (&NodeId, &Place)| {
+            let status = place.host.status()?;
+            let is_earlier = term.is_none_or(|term| status.term < term);
+            let holds = status.lease_until.is_some_and(|until| place.clock.shows(self.now) < until);
+            (is_earlier && holds).then_some(*node)
+        };
+        if self.weather.has_sound_clocks { self.places.iter().find_map(holds) } else { None }
     }
 
     fn event(&mut self, node: NodeId, event: Event) {
@@ -242,16 +281,23 @@ impl World {
             self.overheard.pop_front();
         }
         self.overheard.push_back(message.clone());
-        if self.cuts.contains(&(from, to)) || self.chance.hits(self.weather.loss_ppm) {
+        let is_spent = class == MessageClass::Append
+            && match self.rations.get_mut(&(from, to)) {
+                Some(0) => true,
+                Some(left) => {
+                    *left -= 1;
+                    false
+                }
+                None => false,
+            };
+        let is_cut = is_spent || self.cuts.contains(&(from, to));
+        if is_cut || self.chance.hits(self.weather.loss_ppm) {
             self.chronicle.count("message lost");
             return;
         }
         let copies = if self.chance.hits(self.weather.repeat_ppm) { 2 } else { 1 };
         for _ in 0..copies {
-            let mut after = within(self.weather.delay, &mut self.chance);
-            if self.chance.hits(self.weather.straggle_ppm) {
-                after *= self.chance.between(1, 100) as u32;
-            }
+            let after = self.delay(from, to);
             let message = if self.chance.hits(self.weather.damage_ppm) {
                 self.chronicle.count("message damaged");
                 self.damage(message)
@@ -263,6 +309,22 @@ impl World {
         if copies > 1 {
             self.chronicle.count("message repeated");
         }
+    }
+
+    /// How long a message takes that is sent now.
+    fn delay(&mut self, from: NodeId, to: NodeId) -> Duration {
+        let after = within(self.weather.delay, &mut self.chance);
+        if self.chance.hits(self.weather.straggle_ppm) {
+            return after * self.chance.between(1, 100) as u32;
+        }
+        if self.chance.hits(self.weather.reorder_ppm) {
+            self.chronicle.count("message overtook");
+            return after;
+        }
+        let now = self.now;
+        let last = self.links.entry((from, to)).or_default();
+        *last = (*last).max(now.after(after));
+        last.since(now)
     }
 
     /// The message with a bit flipped, or cut short.

@@ -14,8 +14,14 @@ pub struct Weather {
     pub repeat_ppm: u32,
     /// Messages of which a bit is wrong.
     pub damage_ppm: u32,
-    /// Messages that take up to a hundred times the most.
+    /// Messages that take up to a hundred times the most, and do not hold up those behind them.
     pub straggle_ppm: u32,
+    /// Messages that may overtake others of their link; all others keep the order in which they were sent.
+    pub reorder_ppm: u32,
+    /// Steps that begin a write and are the last of a life: what they send still goes out.
+    pub death_ppm: u32,
+    /// The same of steps that begin to write down a term or a vote.
+    pub promise_death_ppm: u32,
     /// The least and the most that a write takes.
     pub write: (Duration, Duration),
     /// The least and the most that applying a range takes.
@@ -44,6 +50,9 @@ impl Weather {
             repeat_ppm: 0,
             damage_ppm: 0,
             straggle_ppm: 0,
+            reorder_ppm: 0,
+            death_ppm: 0,
+            promise_death_ppm: 0,
             write: micros(500, 1_500),
             apply: micros(10, 100),
             flush: micros(20_000, 200_000),
@@ -64,6 +73,9 @@ impl Weather {
             repeat_ppm: share(150_000),
             damage_ppm: share(20_000),
             straggle_ppm: share(50_000),
+            reorder_ppm: share(300_000),
+            death_ppm: share(2_000),
+            promise_death_ppm: share(100_000),
             snapshot_loss_ppm: share(500_000),
             cold_ppm: share(200_000),
             early_timer_ppm: share(300_000),

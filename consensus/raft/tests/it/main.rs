@@ -3,7 +3,7 @@
 mod stories;
 
 use nori_consensus::conformance::Suite;
-use nori_consensus::{Feature, Settings};
+use nori_consensus::{Feature, LeaseKind, Settings};
 use nori_raft::NoriRaft;
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,4 +20,12 @@ fn nori_that_sleeps_keeps_every_law() {
     let quiesce_after = Some(Duration::from_millis(300));
     let factory = NoriRaft::new(Settings { quiesce_after, ..Settings::default() }).unwrap();
     assert_eq!(Suite::new(Arc::new(factory)).run().skipped, []);
+}
+
+#[test]
+fn nori_keeps_every_law_whatever_its_leases_rest_upon() {
+    for lease in LeaseKind::ALL {
+        let factory = NoriRaft::new(Settings { lease, ..Settings::default() }).unwrap();
+        Suite::new(Arc::new(factory)).run();
+    }
 }
