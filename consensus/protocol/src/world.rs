@@ -145,6 +145,8 @@ pub struct World {
 
 const SHARD: ShardId = ShardId(1);
 const OVERHEARD_MAX: usize = 256;
+/// No group has as much under way but one that answers messages with more messages.
+const UNDER_WAY_MAX: usize = 100_000;
 
 impl World {
     /// A world under `seed` whose nodes 1 to `nodes` found a group; each begins its first life.

@@ -156,7 +156,7 @@ impl Replica {
         let is_granted = term > self.core.term()
             && self.core.may_vote()
             && !self.keeps_faith()
-            && self.core.log.is_covered_by(last);
+            && (self.core.log.is_covered_by(last) || mutant::is(Mutant::VoteIgnoresLog));
         let term = if is_granted { term } else { self.core.term() };
         self.core.send_in(term, from, Body::PreVoteReply { is_granted }, Need::Promise);
     }

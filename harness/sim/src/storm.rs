@@ -14,7 +14,7 @@
 use nori_consensus::chance::Chance;
 use nori_consensus::world::{Violation, Weather, World};
 use nori_consensus::{
-    Capabilities, Consistency, Feature, Index, Input, LeaseKind, LogView, Membership, NodeId,
+    Capabilities, Consistency, Feature, Index, Input, LeaseKind, LogView, Membership, NodeId, Role,
     Settings, Standing, Term, Ticket,
 };
 use std::collections::BTreeSet;
@@ -65,12 +65,12 @@ impl Climate {
         if chance.hits(300_000) {
             settings.quiesce_after = Some(Duration::from_millis(chance.between(200, 2_000)));
         }
-        let is_season = chance.hits(200_000);
+        let is_season = chance.hits(350_000);
         if is_season {
             // Entries travel alone, and a leader does not take long to find.
             nodes = *chance.pick(&[3, 5, 5]).unwrap_or(&5);
             settings.append_bytes_max = 1;
-            settings.election_min = Duration::from_millis(chance.between(300, 1_000));
+            settings.election_min = Duration::from_millis(chance.between(300, 500));
         }
         let has_wild_clocks = chance.hits(200_000);
         if chance.hits(400_000) {
@@ -168,10 +168,15 @@ impl Storm {
             if self.chance.hits(600_000) {
                 let mut others: Vec<NodeId> =
                     self.world.nodes().filter(|node| *node != leader).collect();
-                let mut reached = self.chance.below(others.len() as u64 + 1);
+                // Few rather than many.
+                let (one, other) = (
+                    self.chance.below(others.len() as u64 + 1),
+                    self.chance.below(others.len() as u64 + 1),
+                );
+                let mut reached = one.min(other);
                 while let Some(other) = self.chance.pick(&others).copied() {
                     others.retain(|node| *node != other);
-                    let messages = if reached > 0 { self.chance.between(1, 4) as u32 } else { 0 };
+                    let messages = if reached > 0 { self.chance.between(1, 3) as u32 } else { 0 };
                     reached = reached.saturating_sub(1);
                     self.world.ration(leader, other, messages);
                 }
@@ -226,9 +231,18 @@ impl Storm {
         Ok(())
     }
 
-    /// Who leads, as far as a client knows; now and then anybody.
+    /// Who leads, as far as a client knows: perhaps somebody who only thinks so; now and then anybody.
     fn somebody(&mut self) -> Option<NodeId> {
         let alive = self.alive();
+        if self.chance.hits(400_000) {
+            let leads = |node: &NodeId| {
+                self.world.host(*node).status().is_some_and(|status| status.role == Role::Leader)
+            };
+            let leaders: Vec<NodeId> = alive.iter().copied().filter(leads).collect();
+            if let Some(leader) = self.chance.pick(&leaders) {
+                return Some(*leader);
+            }
+        }
         match self.leader() {
             Some(leader) if !self.chance.hits(100_000) => Some(leader),
             _ => self.chance.pick(&alive).copied(),
@@ -255,7 +269,7 @@ impl Storm {
         let alive = self.alive();
         let Some(one) = self.chance.pick(&alive).copied() else { return Ok(()) };
         let one = if self.chance.hits(500_000) { self.leader().unwrap_or(one) } else { one };
-        match self.chance.below(18) {
+        match self.chance.below(20) {
             0 | 1 => self.crash(one),
             2 => {
                 alive.iter().for_each(|node| self.crash(*node));
@@ -285,6 +299,7 @@ impl Storm {
             11 => self.clock(one),
             12 => self.lose_disk(one)?,
             13 => return self.transfer(one),
+            16 => return self.usurp(one),
             14 | 15 => {
                 let time = Duration::from_millis(self.chance.between(3_000, 15_000));
                 self.begin_hunt(time);
@@ -309,7 +324,7 @@ impl Storm {
     /// Some processes are started again at once, others after a while.
     fn return_later(&mut self, node: NodeId) {
         let is_soon = self.elapsed < self.hunt_until || self.chance.hits(300_000);
-        let most = if is_soon { 300 } else { 10_000 };
+        let most = if is_soon { 1_500 } else { 10_000 };
         let after = Duration::from_millis(self.chance.between(0, most));
         self.returning.push((self.elapsed + after, node));
     }
@@ -366,6 +381,18 @@ impl Storm {
             Some(leader) => self.world.step(leader, Input::TransferRequested { to }),
             None => self.world.step(to, Input::CampaignRequested),
         }
+    }
+
+    /// A leader hands over, and does not hear what comes of it.
+    fn usurp(&mut self, to: NodeId) -> Result<(), Violation> {
+        let Some(leader) = self.leader().filter(|leader| *leader != to) else { return Ok(()) };
+        self.world.step(leader, Input::TransferRequested { to })?;
+        let after = Duration::from_micros(self.chance.between(0, 40_000));
+        self.world.run_for(after)?;
+        for other in self.world.nodes().filter(|node| *node != leader).collect::<Vec<_>>() {
+            self.world.cut(other, leader);
+        }
+        Ok(())
     }
 
     /// Somebody joins, is promoted, demoted or removed, or several at once.

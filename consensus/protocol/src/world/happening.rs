@@ -1,7 +1,7 @@
 //! How things happen: one entry of the heap after the other, and what comes of each.
 
 use super::weather::within;
-use super::{Due, Happening, OVERHEARD_MAX, Place, Violation, World};
+use super::{Due, Happening, OVERHEARD_MAX, Place, UNDER_WAY_MAX, Violation, World};
 use crate::host::Event;
 use crate::monitor::Breach;
 use crate::{Entry, Input, Instant, LogView, MessageClass, NodeId, Role, Term};
@@ -17,6 +17,10 @@ impl World {
     pub(super) fn happen(&mut self) -> Result<(), Violation> {
         let Some(Reverse(due)) = self.heap.pop() else { return Ok(()) };
         self.now = self.now.max(due.at);
+        if self.heap.len() > UNDER_WAY_MAX {
+            let what = "livelock: messages are answered with ever more messages";
+            return Err(self.violation(due.node, what));
+        }
         let Some(place) = self.places.get(&due.node) else { return Ok(()) };
         if due.life > 0 && due.life != place.life {
             return Ok(());
