@@ -128,6 +128,7 @@ pub struct Host {
     shard: ShardId,
     factory: Arc<dyn ConsensusFactory>,
     log: Arc<MemLog>,
+    life: u64,
     /// `None` while its process is dead.
     replica: Option<Box<dyn Consensus>>,
     monitor: Monitor,
@@ -157,6 +158,7 @@ impl Host {
             factory,
             monitor: Monitor::new(&*log, Index::ZERO),
             log,
+            life: 0,
             replica: None,
             safe_write: WriteId::ZERO,
             work: Work::default(),
@@ -192,10 +194,12 @@ impl Host {
         let above = (applied.index.0 + 1..=last.0).filter_map(|index| self.log.entry(Index(index)));
         self.monitor.found(&above.collect::<Vec<_>>());
         self.safe_write = WriteId::ZERO;
+        self.life += 1;
         self.replica = Some(self.factory.boot(Boot {
             me: self.me,
             shard: self.shard,
             seed,
+            life: self.life,
             now,
             hard_state: self.log.hard_state(),
             membership: self.safe_state.membership.clone(),
@@ -216,6 +220,18 @@ impl Host {
         self.log.crash();
         self.state = self.safe_state.clone();
         self.monitor.open().collect()
+    }
+
+    /// Loses up to `entries` of the end of the log, as a machine does that stops while it writes them unsynced; what the state has stays. Of a
+    /// dead replica.
+    pub fn forget(&mut self, entries: u64) -> u64 {
+        debug_assert!(self.replica.is_none());
+        let last = self.log.last().index.0;
+        let kept = last.saturating_sub(entries).max(self.safe_state.applied.index.0);
+        if kept < last && kept >= self.log.first().0 - 1 {
+            self.log.forget(Index(kept + 1));
+        }
+        last - self.log.last().index.0
     }
 
     /// Steps the replica with `input`, and begins what comes of it.

@@ -254,6 +254,15 @@ impl World {
         self.be_looked_at(node);
     }
 
+    /// A dead node loses up to `entries` that it acknowledged.
+    pub fn forget(&mut self, node: NodeId, entries: u64) {
+        let lost = self.place(node).host.forget(entries);
+        if lost > 0 {
+            self.chronicle.count("entries forgotten");
+        }
+        self.tell(node, &[8, lost], || format!("has forgotten {lost} entries"));
+    }
+
     /// If `node` is installing a snapshot, its state is the new one already; its log is not.
     pub fn tear_install(&mut self, node: NodeId) {
         let place = self.place(node);

@@ -56,7 +56,7 @@ impl Follower {
         // What is committed here is what the leader has there too.
         if before.index >= core.commit && !core.log.has(before) {
             let hint = core.log.at_or_below(before.index, before.term);
-            let body = Body::Refused { refused: before.index, hint, round };
+            let body = Body::Refused { refused: before.index, hint, answer: core.answer(round) };
             core.send(from, body, Need::Promise);
             return;
         }
@@ -66,7 +66,7 @@ impl Follower {
         // It may be a voter, or none, by what it just took.
         self.rest(core);
         let matched = matched.max(core.commit);
-        let body = Body::Appended { matched, round, priority: core.priority };
+        let body = Body::Appended { matched, answer: core.answer(round) };
         let is_early = mutant::is(Mutant::AckBeforeSync);
         let need = if is_early { Need::Nothing } else { Need::Entries(matched) };
         core.send(from, body, need);
@@ -92,7 +92,7 @@ impl Follower {
             self.is_asleep = true;
             self.deadline = None;
         }
-        let body = Body::HeartbeatReply { round, priority: core.priority };
+        let body = Body::HeartbeatReply { answer: core.answer(round) };
         core.send(from, body, Need::Promise);
     }
 
@@ -114,7 +114,7 @@ impl Follower {
                 core.commit_to(through.index.max(core.commit));
             }
             let matched = core.commit;
-            let body = Body::Appended { matched, round, priority: core.priority };
+            let body = Body::Appended { matched, answer: core.answer(round) };
             core.send(from, body, Need::Entries(matched));
             return None;
         }

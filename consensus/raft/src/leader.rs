@@ -10,7 +10,7 @@
 use crate::codec::Config;
 use crate::core::{Core, Need};
 use crate::lease::Lease;
-use crate::message::{Body, Round};
+use crate::message::{Answer, Body, Round};
 use crate::progress::{Progress, State};
 use crate::quorum::reached;
 use crate::reads::Reads;
@@ -219,21 +219,22 @@ impl Leader {
         &mut self,
         core: &mut Core,
         from: NodeId,
-        (matched, round): (Index, Round),
-        priority: u8,
+        matched: Index,
+        answer: Answer,
     ) {
         let Some(peer) = self.progress.get_mut(&from) else { return };
         if matched > core.log.last().index {
             // No log of this term can; the checksum notwithstanding, somebody is wrong.
             return;
         }
-        peer.heard = core.now;
-        peer.priority = priority;
+        if !peer.hears(core.now, answer) {
+            return;
+        }
         if peer.matches(matched) {
             self.count(core);
             self.tell_successor(core);
         }
-        self.answered(core, from, round);
+        self.answered(core, from, answer.round);
     }
 
     /// A peer does not have what was to be followed.
@@ -242,23 +243,26 @@ impl Leader {
         core: &mut Core,
         from: NodeId,
         (refused, hint): (Index, LogId),
-        round: Round,
+        answer: Answer,
     ) {
         let Some(peer) = self.progress.get_mut(&from) else { return };
-        peer.heard = core.now;
+        if !peer.hears(core.now, answer) {
+            return;
+        }
         let agreed = core.log.at_or_below(hint.index, hint.term);
         if !mutant::is(Mutant::RefusalIgnored) {
             peer.refuses(refused, agreed.index);
         }
-        self.answered(core, from, round);
+        self.answered(core, from, answer.round);
     }
 
     /// A peer has heard a heartbeat.
-    pub(crate) fn beaten(&mut self, core: &mut Core, from: NodeId, round: Round, priority: u8) {
+    pub(crate) fn beaten(&mut self, core: &mut Core, from: NodeId, answer: Answer) {
         let last = core.log.last().index;
         let Some(peer) = self.progress.get_mut(&from) else { return };
-        peer.heard = core.now;
-        peer.priority = priority;
+        if !peer.hears(core.now, answer) {
+            return;
+        }
         match &mut peer.state {
             // What it was sent, or its answer, may be lost.
             State::Probe { is_waiting } => *is_waiting = false,
@@ -277,7 +281,7 @@ impl Leader {
             }
             State::Replicate(_) | State::Snapshot { .. } => {}
         }
-        self.answered(core, from, round);
+        self.answered(core, from, answer.round);
     }
 
     /// Takes note that `from` answered `round`, and of what follows for reads and lease.
@@ -401,7 +405,8 @@ impl Leader {
         for (node, peer) in &self.progress {
             let is_bounded = !mutant::is(Mutant::HeartbeatCommitUnbounded);
             let commit = if is_bounded { core.commit.min(peer.matched) } else { core.commit };
-            let body = Body::Heartbeat { commit, round: self.round, settled, is_asleep };
+            let (round, life) = (self.round, peer.life);
+            let body = Body::Heartbeat { commit, round, settled, life, is_asleep };
             core.send(*node, body, Need::Nothing);
         }
         self.settle_rounds(core);

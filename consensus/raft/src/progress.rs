@@ -3,7 +3,8 @@
 //! A peer is **probed** with one message at a time until it is known where its log agrees; then entries are **replicated** without
 //! waiting, up to the window; a peer that needs entries which are gone gets a **snapshot**.
 
-use crate::message::Round;
+use crate::message::{Answer, Life, Round};
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Index, Instant, Settings};
 use std::collections::VecDeque;
 
@@ -19,6 +20,8 @@ pub(crate) struct Progress {
     pub(crate) round: Round,
     /// When it was last heard.
     pub(crate) heard: Instant,
+    /// Zero before it was heard. What is known of its log was said in this one.
+    pub(crate) life: Life,
     pub(crate) priority: u8,
     /// What it is to be sent is being fetched.
     pub(crate) is_fetching: bool,
@@ -73,9 +76,30 @@ impl Progress {
             state: State::Probe { is_waiting: false },
             round: Round(0),
             heard: now,
+            life: Life(0),
             priority: 0,
             is_fetching: false,
         }
+    }
+
+    /// It answered; whether in its present life. In a new one it may have lost what it acknowledged: what it has is found out anew.
+    pub(crate) fn hears(&mut self, now: Instant, answer: Answer) -> bool {
+        if answer.life < self.life {
+            return false;
+        }
+        self.heard = now;
+        self.priority = answer.priority;
+        let known = std::mem::replace(&mut self.life, answer.life);
+        let is_new = known < answer.life && known > Life(0);
+        if is_new && !mutant::is(Mutant::EarlierLifeCounted) {
+            self.next = self.matched.next();
+            self.matched = Index::ZERO;
+            // A snapshot under way ends as its driver says.
+            if !matches!(self.state, State::Snapshot { .. }) {
+                self.probe();
+            }
+        }
+        true
     }
 
     /// Whether it may be sent something now.
@@ -115,12 +139,13 @@ impl Progress {
 
     /// It does not have `refused`; both logs agree at `agreed` at best.
     pub(crate) fn refuses(&mut self, refused: Index, agreed: Index) {
-        let is_late = match &self.state {
-            // An old answer: what it refuses was settled since.
-            State::Replicate(_) => refused <= self.matched,
-            State::Probe { .. } => refused.next() != self.next,
-            State::Snapshot { .. } => true,
+        let is_asked = match &self.state {
+            State::Replicate(_) => true,
+            State::Probe { .. } => refused.next() == self.next,
+            State::Snapshot { .. } => false,
         };
+        // What one life has acknowledged it does not refuse later: that answer is late.
+        let is_late = !is_asked || refused <= self.matched;
         if !is_late {
             self.next = agreed.min(Index(refused.0.saturating_sub(1))).max(self.matched).next();
             self.probe();

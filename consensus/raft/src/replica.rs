@@ -184,7 +184,7 @@ impl Replica {
                 self.core.send(from, Body::VoteReply { is_granted: false }, Need::Promise);
             }
             Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot { .. } => {
-                let body = Body::HeartbeatReply { round: Round(0), priority: self.core.priority };
+                let body = Body::HeartbeatReply { answer: self.core.answer(Round(0)) };
                 self.core.send(from, body, Need::Promise);
             }
             _ => {}
@@ -209,20 +209,25 @@ impl Replica {
             (Body::Append { before, commit, round, entries }, Role::Follower(follower)) => {
                 follower.append(core, from, Append { before, commit, round, entries });
             }
-            (Body::Heartbeat { commit, round, settled, is_asleep }, Role::Follower(follower)) => {
+            (
+                Body::Heartbeat { commit, round, settled, life, is_asleep },
+                Role::Follower(follower),
+            ) => {
+                // What is settled for an earlier life may yet grow by what that one said.
+                let settled = if life == core.life { settled } else { Index::ZERO };
                 follower.heartbeat(core, from, (commit, round), (settled, is_asleep));
             }
             (Body::TimeoutNow, Role::Follower(follower)) if follower.leader == Some(from) => {
                 self.campaign(true);
             }
-            (Body::Appended { matched, round, priority }, Role::Leader(leader)) => {
-                leader.appended(core, from, (matched, round), priority);
+            (Body::Appended { matched, answer }, Role::Leader(leader)) => {
+                leader.appended(core, from, matched, answer);
             }
-            (Body::Refused { refused, hint, round }, Role::Leader(leader)) => {
-                leader.refused(core, from, (refused, hint), round);
+            (Body::Refused { refused, hint, answer }, Role::Leader(leader)) => {
+                leader.refused(core, from, (refused, hint), answer);
             }
-            (Body::HeartbeatReply { round, priority }, Role::Leader(leader)) => {
-                leader.beaten(core, from, round, priority);
+            (Body::HeartbeatReply { answer }, Role::Leader(leader)) => {
+                leader.beaten(core, from, answer);
             }
             _ => {}
         }
@@ -277,8 +282,8 @@ impl Replica {
         if let Role::Follower(follower) = &mut self.role {
             follower.rest(&mut self.core);
             if follower.leader == Some(from) {
-                let (matched, priority) = (through.index, self.core.priority);
-                let body = Body::Appended { matched, round, priority };
+                let matched = through.index;
+                let body = Body::Appended { matched, answer: self.core.answer(round) };
                 self.core.send(from, body, Need::Entries(matched));
             }
         }
@@ -467,6 +472,7 @@ impl Consensus for Replica {
             last: self.core.log.last(),
             membership: self.core.configs.latest().clone(),
             lease_until,
+            is_doubtful: self.core.doubt.is_some(),
         }
     }
 }

@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 /// What must have happened, or the campaign shows nothing.
-const EXPECTED: [&str; 27] = [
+const EXPECTED: [&str; 28] = [
     "append message",
     "candidate",
     "clock",
@@ -21,6 +21,7 @@ const EXPECTED: [&str; 27] = [
     "cut",
     "death at a write",
     "disk failed",
+    "entries forgotten",
     "follower",
     "halted",
     "heartbeat",

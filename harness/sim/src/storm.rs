@@ -93,6 +93,8 @@ pub(crate) struct Storm {
     returning: Vec<(Duration, NodeId)>,
     /// Nodes whose disk is gone, or that were wiped: their names are never used again.
     gone: BTreeSet<NodeId>,
+    /// Nodes that may have forgotten entries, and were not brought up since. The others are enough to elect a leader.
+    doubtful: BTreeSet<NodeId>,
     next_node: u64,
     reads: Vec<Ticket>,
     proposals: u64,
@@ -114,6 +116,7 @@ impl Storm {
             features,
             returning: Vec::new(),
             gone: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
             next_node: climate.nodes + 1,
             reads: Vec::new(),
             proposals: 0,
@@ -300,6 +303,7 @@ impl Storm {
             12 => self.lose_disk(one)?,
             13 => return self.transfer(one),
             16 => return self.usurp(one),
+            17 => self.forget(one),
             14 | 15 => {
                 let time = Duration::from_millis(self.chance.between(3_000, 15_000));
                 self.begin_hunt(time);
@@ -345,10 +349,39 @@ impl Storm {
             } else if !self.gone.contains(&node) && !self.world.is_alive(node) {
                 let priority =
                     if self.chance.hits(100_000) { self.chance.below(3) as u8 } else { 0 };
-                self.world.start_as(node, Standing::Whole, priority)?;
+                self.start(node, priority)?;
             }
         }
+        let doubts =
+            |node: &NodeId| self.world.host(*node).status().is_none_or(|status| status.is_doubtful);
+        self.doubtful.retain(doubts);
         Ok(())
+    }
+
+    fn start(&mut self, node: NodeId, priority: u8) -> Result<(), Violation> {
+        let is_doubtful = self.doubtful.contains(&node);
+        let standing = if is_doubtful { Standing::Doubtful } else { Standing::Whole };
+        self.world.start_as(node, standing, priority)
+    }
+
+    /// A machine stops and loses entries that it had acknowledged unsynced.
+    fn forget(&mut self, node: NodeId) {
+        if self.features.has(Feature::DoubtfulStart) && self.can_spare(node) {
+            self.crash(node);
+            let entries = self.chance.between(1, 60);
+            self.world.forget(node, entries);
+            self.doubtful.insert(node);
+        }
+    }
+
+    /// Whether the others that can vote are enough.
+    fn can_spare(&self, node: NodeId) -> bool {
+        let is_lost = |node: &NodeId| self.gone.contains(node) || self.doubtful.contains(node);
+        self.membership().is_some_and(|membership| {
+            !membership.is_joint()
+                && membership.voters.len() > 2
+                && membership.is_quorum(|voter| voter != node && !is_lost(&voter))
+        })
     }
 
     fn clock(&mut self, node: NodeId) {
@@ -364,10 +397,7 @@ impl Storm {
 
     /// A disk fails for good: its node halts, and is gone once the group can do without.
     fn lose_disk(&mut self, node: NodeId) -> Result<(), Violation> {
-        let Some(membership) = self.membership() else { return Ok(()) };
-        let gone = |node: &NodeId| self.gone.contains(node);
-        let left = membership.is_quorum(|voter| voter != node && !gone(&voter));
-        if left && membership.voters.len() > 2 && !membership.is_joint() {
+        if self.can_spare(node) {
             self.world.fail_disk(node)?;
             self.world.crash(node);
             self.gone.insert(node);
@@ -466,7 +496,7 @@ impl Storm {
             self.world.set_clock(node, |clock, now| clock.set_rate(now, 0));
             self.world.pause(node, Duration::ZERO);
             if !self.world.is_alive(node) && !self.gone.contains(&node) {
-                self.world.start(node)?;
+                self.start(node, 0)?;
             }
         }
         self.returning.clear();

@@ -583,6 +583,7 @@ impl Consensus for Replica {
             last: LogId { term: Term(log.last_term()), index: Index(log.last_index()) },
             membership: self.raw.store().config.borrow().membership(),
             lease_until: None,
+            is_doubtful: false,
         }
     }
 }
