@@ -131,6 +131,12 @@ pub struct World {
     cuts: BTreeSet<(NodeId, NodeId)>,
     /// So many more messages with entries get from the first to the second.
     rations: BTreeMap<(NodeId, NodeId), u32>,
+    /// So many more messages about entries from the first to the second are held back.
+    holds: BTreeMap<(NodeId, NodeId), u32>,
+    /// What is held back: from whom, to whom.
+    held: Vec<(NodeId, NodeId, Bytes)>,
+    /// What a node hears comes so much later.
+    lags: BTreeMap<NodeId, Duration>,
     /// When the last message from the first to the second comes that keeps its order.
     links: BTreeMap<(NodeId, NodeId), Instant>,
     last_ticket: Ticket,
@@ -168,6 +174,9 @@ impl World {
             places: BTreeMap::new(),
             cuts: BTreeSet::new(),
             rations: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            held: Vec::new(),
+            lags: BTreeMap::new(),
             links: BTreeMap::new(),
             last_ticket: Ticket::ZERO,
             overheard: VecDeque::new(),
@@ -316,6 +325,38 @@ impl World {
         });
     }
 
+    /// Holds back the next `messages` messages about entries from `from` to `to`, until [`release`](Self::release) or [`heal`](Self::heal).
+    pub fn hold(&mut self, from: NodeId, to: NodeId, messages: u32) {
+        self.holds.insert((from, to), messages);
+        self.chronicle.count("hold");
+        self.tell(from, &[9, to.0, u64::from(messages)], || {
+            format!("has {messages} messages to {to} held back")
+        });
+    }
+
+    /// Lets go of what is held back that is for `to`; it comes out of order.
+    pub fn release(&mut self, to: NodeId) {
+        self.holds.retain(|(_, of), _| *of != to);
+        let (released, held) = std::mem::take(&mut self.held).into_iter().partition(|of| of.1 == to);
+        self.held = held;
+        self.deliver_held(released);
+    }
+
+    fn deliver_held(&mut self, released: Vec<(NodeId, NodeId, Bytes)>) {
+        for (from, to, message) in released {
+            self.chronicle.count("message released");
+            let after = self.free_delay();
+            self.put(after, to, 0, Happening::Deliver { from, message });
+        }
+    }
+
+    /// From now on everything comes to `to` so much later than before, in order.
+    pub fn lag(&mut self, to: NodeId, by: Duration) {
+        self.lags.insert(to, by);
+        self.chronicle.count("lag");
+        self.tell(to, &[21, by.as_nanos() as u64], || format!("hears all {by:?} later"));
+    }
+
     /// Lets every message from `from` through again.
     pub fn mend(&mut self, from: NodeId) {
         self.cuts.retain(|(of, _)| *of != from);
@@ -327,6 +368,10 @@ impl World {
     pub fn heal(&mut self) {
         self.cuts.clear();
         self.rations.clear();
+        self.holds.clear();
+        self.lags.clear();
+        let held = std::mem::take(&mut self.held);
+        self.deliver_held(held);
         self.tell(NodeId::ZERO, &[5], || "the network is whole".to_owned());
         self.nodes().collect::<Vec<_>>().into_iter().for_each(|node| self.be_looked_at(node));
     }

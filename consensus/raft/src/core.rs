@@ -124,7 +124,7 @@ impl Core {
         assert!(!is_second || mutant::is(Mutant::DoubleVote), "one vote a term");
         if self.hard.voted.is_none() {
             self.hard.voted = Some(node);
-            self.is_hard_dirty |= !mutant::is(Mutant::VoteNotStored);
+            self.is_hard_dirty = true;
         }
     }
 
@@ -253,11 +253,19 @@ impl Core {
         let (truncate_from, entries) = self.log.take(write).unwrap_or_default();
         effects.push(Effect::Store(Store {
             write,
-            hard_state: is_hard.then(|| self.hard.encode()),
+            hard_state: is_hard.then(|| self.promise().encode()),
             truncate_from,
             entries,
             sync: is_hard,
         }));
+    }
+
+    /// What is written down of the promises.
+    fn promise(&self) -> HardState {
+        if mutant::is(Mutant::VoteNotStored) {
+            return HardState { voted: None, ..self.hard };
+        }
+        self.hard
     }
 
     /// The write that a message has to wait for.

@@ -10,7 +10,7 @@
 use crate::codec::Config;
 use crate::core::{Core, Need};
 use crate::lease::Lease;
-use crate::message::{Answer, Body, Round};
+use crate::message::{Answer, Attempt, Body, Round};
 use crate::progress::{Progress, State};
 use crate::quorum::reached;
 use crate::reads::Reads;
@@ -219,7 +219,7 @@ impl Leader {
         &mut self,
         core: &mut Core,
         from: NodeId,
-        matched: Index,
+        (matched, attempt): (Index, Attempt),
         answer: Answer,
     ) {
         let Some(peer) = self.progress.get_mut(&from) else { return };
@@ -230,7 +230,7 @@ impl Leader {
         if !peer.hears(core.now, answer) {
             return;
         }
-        if peer.matches(matched) {
+        if peer.matches(matched, attempt) {
             self.count(core);
             self.tell_successor(core);
         }
@@ -242,7 +242,7 @@ impl Leader {
         &mut self,
         core: &mut Core,
         from: NodeId,
-        (refused, hint): (Index, LogId),
+        (refused, hint, attempt): (Index, LogId, Attempt),
         answer: Answer,
     ) {
         let Some(peer) = self.progress.get_mut(&from) else { return };
@@ -251,7 +251,7 @@ impl Leader {
         }
         let agreed = core.log.at_or_below(hint.index, hint.term);
         if !mutant::is(Mutant::RefusalIgnored) {
-            peer.refuses(refused, agreed.index);
+            peer.refuses(refused, agreed.index, attempt);
         }
         self.answered(core, from, answer.round);
     }
@@ -274,7 +274,10 @@ impl Leader {
             State::Replicate(_) if peer.matched < last => {
                 let before = Index(peer.next.0 - 1);
                 match core.log.term(before) {
-                    Some(term) => send_empty(core, from, LogId { term, index: before }, self.round),
+                    Some(term) => {
+                        let (before, attempt) = (LogId { term, index: before }, peer.attempt);
+                        send_empty(core, from, before, (self.round, attempt));
+                    }
                     // It was away for so long that what it was sent is gone from the log.
                     None => peer.restart(),
                 }
@@ -501,8 +504,9 @@ impl Leader {
         };
         let sent = entries.last().map_or(before, |entry| entry.id.index);
         peer.sent(sent, entries.iter().map(nori_consensus::Entry::bytes).sum());
-        let (before, commit, round) = (LogId { term, index: before }, core.commit, self.round);
-        core.send(node, Body::Append { before, commit, round, entries }, Need::Nothing);
+        let (before, commit) = (LogId { term, index: before }, core.commit);
+        let (round, attempt) = (self.round, peer.attempt);
+        core.send(node, Body::Append { before, commit, round, attempt, entries }, Need::Nothing);
         !is_probe && sent < last
     }
 
@@ -539,9 +543,14 @@ fn lease_of_others(core: &Core) -> Option<Instant> {
 }
 
 /// Asks whether a peer still has what it was sent.
-fn send_empty(core: &mut Core, node: NodeId, before: LogId, round: Round) {
-    let commit = core.commit;
-    core.send(node, Body::Append { before, commit, round, entries: Vec::new() }, Need::Nothing);
+fn send_empty(
+    core: &mut Core,
+    node: NodeId,
+    before: LogId,
+    (round, attempt): (Round, Attempt),
+) {
+    let (commit, entries) = (core.commit, Vec::new());
+    core.send(node, Body::Append { before, commit, round, attempt, entries }, Need::Nothing);
 }
 
 /// Brings a peer a snapshot, for what it needs is gone from the log.

@@ -12,6 +12,10 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Round(pub(crate) u64);
 
+/// How often a leader began anew to bring a peer its entries, within its term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Attempt(pub(crate) u64);
+
 /// Which life of a replica. A leader that hears of a new one takes nothing more from earlier ones: in it the peer may have less than it
 /// acknowledged.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -50,17 +54,20 @@ pub(crate) enum Body {
         before: LogId,
         commit: Index,
         round: Round,
+        attempt: Attempt,
         entries: Vec<Entry>,
     },
-    /// The log agrees with the leader's up to here, safely.
+    /// The log agrees with the leader's up to here, safely. `attempt`: of what it answers; zero if that was a snapshot.
     Appended {
         matched: Index,
+        attempt: Attempt,
         answer: Answer,
     },
     /// The log does not have `refused`; what it has at or below that and of no later term begins with `hint`.
     Refused {
         refused: Index,
         hint: LogId,
+        attempt: Attempt,
         answer: Answer,
     },
     /// I lead, and of what you have this much is committed. `settled`: everything that is committed, once an entry of the term is; zero
@@ -96,7 +103,7 @@ pub(crate) struct Message {
 
 const VERSION: u8 = 1;
 /// Version, kind, shard, from, to, term, checksum and the fixed part of the longest body.
-const HEAD_BYTES: usize = 1 + 1 + 4 * 8 + 4 + 48;
+const HEAD_BYTES: usize = 1 + 1 + 4 * 8 + 4 + 64;
 
 impl Answer {
     fn put(&self, bytes: &mut BytesMut) {
@@ -153,19 +160,22 @@ impl Body {
                 put_log_id(bytes, *last);
                 bytes.put_u8(u8::from(*is_transfer));
             }
-            Self::Append { before, commit, round, entries } => {
+            Self::Append { before, commit, round, attempt, entries } => {
                 put_log_id(bytes, *before);
                 bytes.put_u64_le(commit.0);
                 bytes.put_u64_le(round.0);
+                bytes.put_u64_le(attempt.0);
                 put_entries(bytes, entries);
             }
-            Self::Appended { matched, answer } => {
+            Self::Appended { matched, attempt, answer } => {
                 bytes.put_u64_le(matched.0);
+                bytes.put_u64_le(attempt.0);
                 answer.put(bytes);
             }
-            Self::Refused { refused, hint, answer } => {
+            Self::Refused { refused, hint, attempt, answer } => {
                 bytes.put_u64_le(refused.0);
                 put_log_id(bytes, *hint);
+                bytes.put_u64_le(attempt.0);
                 answer.put(bytes);
             }
             Self::Heartbeat { commit, round, settled, life, is_asleep } => {
@@ -195,12 +205,12 @@ impl fmt::Display for Message {
             }
             Body::VoteReply { is_granted: true } => f.write_str("yes"),
             Body::VoteReply { is_granted: false } => f.write_str("no"),
-            Body::Append { before, commit, round, entries } => {
+            Body::Append { before, commit, round, entries, .. } => {
                 let kinds = entries.iter().map(|entry| format!(" {}{}", entry.id, letter(entry)));
                 let kinds: String = kinds.collect();
                 write!(f, "append after {before}:{kinds}; committed {commit}, round {}", round.0)
             }
-            Body::Appended { matched, answer } => {
+            Body::Appended { matched, answer, .. } => {
                 write!(f, "agreed up to {matched}, round {}", answer.round.0)
             }
             Body::Refused { refused, hint, .. } => {
@@ -257,14 +267,17 @@ impl Message {
             5 => {
                 let before = reader.log_id()?;
                 let (commit, round) = (Index(reader.u64()?), Round(reader.u64()?));
-                Body::Append { before, commit, round, entries: reader.entries(before)? }
+                let (attempt, entries) = (Attempt(reader.u64()?), reader.entries(before)?);
+                Body::Append { before, commit, round, attempt, entries }
             }
             6 => {
-                Body::Appended { matched: Index(reader.u64()?), answer: Answer::take(&mut reader)? }
+                let (matched, attempt) = (Index(reader.u64()?), Attempt(reader.u64()?));
+                Body::Appended { matched, attempt, answer: Answer::take(&mut reader)? }
             }
             7 => {
                 let (refused, hint) = (Index(reader.u64()?), reader.log_id()?);
-                Body::Refused { refused, hint, answer: Answer::take(&mut reader)? }
+                let (attempt, answer) = (Attempt(reader.u64()?), Answer::take(&mut reader)?);
+                Body::Refused { refused, hint, attempt, answer }
             }
             8 => {
                 let (commit, round) = (Index(reader.u64()?), Round(reader.u64()?));

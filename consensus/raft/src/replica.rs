@@ -5,7 +5,7 @@ use crate::codec::Config;
 use crate::core::{Core, Need};
 use crate::follower::{Append, Follower};
 use crate::leader::Leader;
-use crate::message::{Body, Message, Round};
+use crate::message::{Attempt, Body, Message, Round};
 use crate::quorum::Tally;
 use bytes::Bytes;
 use nori_consensus::mutant::{self, Mutant};
@@ -206,8 +206,11 @@ impl Replica {
                 self.follow(Some(from));
                 self.heed(from, body);
             }
-            (Body::Append { before, commit, round, entries }, Role::Follower(follower)) => {
-                follower.append(core, from, Append { before, commit, round, entries });
+            (
+                Body::Append { before, commit, round, attempt, entries },
+                Role::Follower(follower),
+            ) => {
+                follower.append(core, from, Append { before, commit, round, attempt, entries });
             }
             (
                 Body::Heartbeat { commit, round, settled, life, is_asleep },
@@ -220,11 +223,11 @@ impl Replica {
             (Body::TimeoutNow, Role::Follower(follower)) if follower.leader == Some(from) => {
                 self.campaign(true);
             }
-            (Body::Appended { matched, answer }, Role::Leader(leader)) => {
-                leader.appended(core, from, matched, answer);
+            (Body::Appended { matched, attempt, answer }, Role::Leader(leader)) => {
+                leader.appended(core, from, (matched, attempt), answer);
             }
-            (Body::Refused { refused, hint, answer }, Role::Leader(leader)) => {
-                leader.refused(core, from, (refused, hint), answer);
+            (Body::Refused { refused, hint, attempt, answer }, Role::Leader(leader)) => {
+                leader.refused(core, from, (refused, hint, attempt), answer);
             }
             (Body::HeartbeatReply { answer }, Role::Leader(leader)) => {
                 leader.beaten(core, from, answer);
@@ -283,7 +286,8 @@ impl Replica {
             follower.rest(&mut self.core);
             if follower.leader == Some(from) {
                 let matched = through.index;
-                let body = Body::Appended { matched, answer: self.core.answer(round) };
+                let answer = self.core.answer(round);
+                let body = Body::Appended { matched, attempt: Attempt(0), answer };
                 self.core.send(from, body, Need::Entries(matched));
             }
         }
@@ -406,7 +410,12 @@ impl Replica {
             }
             (Input::Stored { result: Err(_), .. }, _) => self.halt(),
             (Input::LogFetched, Role::Leader(leader)) => leader.fetched(),
-            (Input::Applied { through }, _) => core.applied = through,
+            (Input::Applied { through }, _) => {
+                core.applied = through;
+                if mutant::is(Mutant::TruncatePastDurable) {
+                    self.truncate(through);
+                }
+            }
             (Input::DurablyApplied { through }, _) => self.truncate(through),
             (Input::ApplyDebt { bytes }, _) => core.apply_debt_bytes = bytes,
             (Input::SnapshotArrived { from, message, snapshot }, _) => {

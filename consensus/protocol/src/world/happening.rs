@@ -299,6 +299,13 @@ impl World {
             self.chronicle.count("message lost");
             return;
         }
+        if class == MessageClass::Append
+            && let Some(left @ 1..) = self.holds.get_mut(&(from, to))
+        {
+            *left -= 1;
+            self.held.push((from, to, message.clone()));
+            return;
+        }
         let copies = if self.chance.hits(self.weather.repeat_ppm) { 2 } else { 1 };
         for _ in 0..copies {
             let after = self.delay(from, to);
@@ -315,9 +322,15 @@ impl World {
         }
     }
 
+    /// How long a message takes that keeps no order.
+    pub(super) fn free_delay(&mut self) -> Duration {
+        within(self.weather.delay, &mut self.chance)
+    }
+
     /// How long a message takes that is sent now.
     fn delay(&mut self, from: NodeId, to: NodeId) -> Duration {
-        let after = within(self.weather.delay, &mut self.chance);
+        let lag = self.lags.get(&to).copied().unwrap_or_default();
+        let after = self.free_delay() + lag;
         if self.chance.hits(self.weather.straggle_ppm) {
             return after * self.chance.between(1, 100) as u32;
         }
