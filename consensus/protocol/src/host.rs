@@ -132,6 +132,10 @@ pub struct Host {
     /// `None` while its process is dead.
     replica: Option<Box<dyn Consensus>>,
     monitor: Monitor,
+    /// After the last step.
+    status: Option<Status>,
+    /// It may lack entries that it acknowledged.
+    has_forgotten: bool,
     /// The last write that is safe.
     safe_write: WriteId,
     work: Work,
@@ -158,6 +162,8 @@ impl Host {
             factory,
             monitor: Monitor::new(&*log, Index::ZERO),
             log,
+            status: None,
+            has_forgotten: false,
             life: 0,
             replica: None,
             safe_write: WriteId::ZERO,
@@ -214,7 +220,7 @@ impl Host {
 
     /// Ends a life without warning; the tickets that were open.
     pub fn crash(&mut self) -> Vec<Ticket> {
-        self.replica = None;
+        (self.replica, self.status) = (None, None);
         self.work = Work::default();
         self.snapshots.clear();
         self.log.crash();
@@ -230,6 +236,7 @@ impl Host {
         let kept = last.saturating_sub(entries).max(self.safe_state.applied.index.0);
         if kept < last && kept >= self.log.first().0 - 1 {
             self.log.forget(Index(kept + 1));
+            self.has_forgotten = true;
         }
         last - self.log.last().index.0
     }
@@ -255,7 +262,10 @@ impl Host {
         let Some(replica) = &mut self.replica else { return Ok(Vec::new()) };
         let mut effects = std::mem::take(&mut self.effects);
         replica.drain(&mut effects);
-        let watched = self.monitor.drained(&effects, &replica.status());
+        let status = replica.status();
+        let watched = self.monitor.drained(&effects, &status);
+        self.has_forgotten &= status.is_doubtful;
+        self.status = Some(status);
         let mut events = Vec::new();
         effects.drain(..).for_each(|effect| self.begin(effect, &mut events));
         self.effects = effects;
@@ -481,6 +491,17 @@ impl Host {
 
     /// What it is; `None` if it is dead.
     pub fn status(&self) -> Option<Status> {
-        Some(self.replica.as_ref()?.status())
+        self.status.clone()
+    }
+
+    /// What it was after its last step; `None` if it is dead.
+    pub fn told(&self) -> Option<&Status> {
+        self.status.as_ref()
+    }
+
+    /// Whether it would still have this entry after a crash, or its state would; a machine that forgot had it once.
+    pub fn keeps(&self, entry: LogId) -> bool {
+        let is_safe = self.log.safe_entry(entry.index).is_some_and(|safe| safe.id == entry);
+        is_safe || self.safe_state.applied.index >= entry.index || self.has_forgotten
     }
 }

@@ -24,8 +24,8 @@ pub use weather::Weather;
 use crate::chance::Chance;
 use crate::host::{Host, State};
 use crate::{
-    Change, ConsensusFactory, Consistency, Feature, Input, Instant, Membership, NodeId, Role,
-    ShardId, Standing, Ticket,
+    Change, ConsensusFactory, Consistency, Feature, Index, Input, Instant, Membership,
+    MessageClass, NodeId, Role, ShardId, Standing, Ticket,
 };
 use bytes::Bytes;
 use std::cmp::Reverse;
@@ -117,6 +117,8 @@ struct Place {
     is_flushing: bool,
     /// Nothing is done for it before.
     paused_until: Instant,
+    /// What it had committed when it was last looked at.
+    committed: Index,
 }
 
 /// The world.
@@ -131,8 +133,8 @@ pub struct World {
     cuts: BTreeSet<(NodeId, NodeId)>,
     /// So many more messages with entries get from the first to the second.
     rations: BTreeMap<(NodeId, NodeId), u32>,
-    /// So many more messages about entries from the first to the second are held back.
-    holds: BTreeMap<(NodeId, NodeId), u32>,
+    /// So many more messages of a class from the first to the second are held back.
+    holds: BTreeMap<(NodeId, NodeId, MessageClass), u32>,
     /// What is held back: from whom, to whom.
     held: Vec<(NodeId, NodeId, Bytes)>,
     /// What a node hears comes so much later.
@@ -143,6 +145,8 @@ pub struct World {
     /// The last messages that were sent, whatever became of them; [`OVERHEARD_MAX`] at most.
     overheard: VecDeque<Bytes>,
     leases_exclude_leaders: bool,
+    /// The node of the present step dies of it.
+    dies_next: bool,
     /// What is done to messages and disks.
     pub weather: Weather,
     /// What happened.
@@ -180,6 +184,7 @@ impl World {
             links: BTreeMap::new(),
             last_ticket: Ticket::ZERO,
             overheard: VecDeque::new(),
+            dies_next: false,
             leases_exclude_leaders: factory.capabilities().has(Feature::ExclusiveLease),
             weather: Weather::calm(),
             chronicle: Chronicle::default(),
@@ -209,6 +214,7 @@ impl World {
             is_installing: false,
             is_flushing: false,
             paused_until: Instant::default(),
+            committed: Index::ZERO,
         };
         self.places.insert(node, place);
     }
@@ -325,9 +331,9 @@ impl World {
         });
     }
 
-    /// Holds back the next `messages` messages about entries from `from` to `to`, until [`release`](Self::release) or [`heal`](Self::heal).
-    pub fn hold(&mut self, from: NodeId, to: NodeId, messages: u32) {
-        self.holds.insert((from, to), messages);
+    /// Holds back the next `messages` messages of a class from `from` to `to`, until [`release`](Self::release).
+    pub fn hold(&mut self, from: NodeId, to: NodeId, class: MessageClass, messages: u32) {
+        self.holds.insert((from, to, class), messages);
         self.chronicle.count("hold");
         self.tell(from, &[9, to.0, u64::from(messages)], || {
             format!("has {messages} messages to {to} held back")
@@ -336,13 +342,10 @@ impl World {
 
     /// Lets go of what is held back that is for `to`; it comes out of order.
     pub fn release(&mut self, to: NodeId) {
-        self.holds.retain(|(_, of), _| *of != to);
-        let (released, held) = std::mem::take(&mut self.held).into_iter().partition(|of| of.1 == to);
+        self.holds.retain(|(_, of, _), _| *of != to);
+        let (released, held): (Vec<_>, _) =
+            std::mem::take(&mut self.held).into_iter().partition(|of| of.1 == to);
         self.held = held;
-        self.deliver_held(released);
-    }
-
-    fn deliver_held(&mut self, released: Vec<(NodeId, NodeId, Bytes)>) {
         for (from, to, message) in released {
             self.chronicle.count("message released");
             let after = self.free_delay();
@@ -368,10 +371,7 @@ impl World {
     pub fn heal(&mut self) {
         self.cuts.clear();
         self.rations.clear();
-        self.holds.clear();
         self.lags.clear();
-        let held = std::mem::take(&mut self.held);
-        self.deliver_held(held);
         self.tell(NodeId::ZERO, &[5], || "the network is whole".to_owned());
         self.nodes().collect::<Vec<_>>().into_iter().for_each(|node| self.be_looked_at(node));
     }

@@ -54,6 +54,8 @@ pub(crate) struct Storm {
     reads: Vec<Ticket>,
     proposals: u64,
     elapsed: Duration,
+    /// Nobody proposes until then.
+    quiet_until: Duration,
     /// Leaders are hunted until then.
     hunt_until: Duration,
     /// The last leader that was hunted.
@@ -78,6 +80,7 @@ impl Storm {
             proposals: 0,
             elapsed: Duration::ZERO,
             hunt_until: Duration::ZERO,
+            quiet_until: Duration::ZERO,
             prey: None,
         }
     }
@@ -125,42 +128,61 @@ impl Storm {
         Duration::from_millis(self.chance.between(mean / 10, 2 * mean - mean / 10))
     }
 
-    /// One proposal at least every 20 ms, mostly to who leads; reads now and then.
+    /// One proposal at least every 20 ms, mostly to who leads; reads now and then, and whenever two think that they lead.
     fn clients(&mut self) -> Result<(), Violation> {
-        let count = if self.chance.hits(50_000) { self.chance.between(10, 100) } else { 1 };
+        let leaders = self.leaders();
+        let count = match self.chance.hits(50_000) {
+            _ if self.elapsed < self.quiet_until => 0,
+            true => self.chance.between(10, 100),
+            false => 1,
+        };
         for _ in 0..count {
-            if let Some(node) = self.somebody() {
+            if let Some(node) = self.somebody(&leaders) {
                 self.proposals += 1;
                 let payload = [&self.proposals.to_le_bytes()[..], &[7; 24]].concat();
                 self.world.propose(node, &payload)?;
             }
         }
         if self.chance.hits(300_000)
-            && let Some(node) = self.somebody()
+            && let Some(node) = self.somebody(&leaders)
         {
-            let by_lease = !self.has_wild_clocks && self.chance.hits(600_000);
-            let consistency = if by_lease { Consistency::Lease } else { Consistency::Linearizable };
-            let read = self.world.read(node, consistency)?;
-            self.reads.push(read);
+            self.read(node)?;
+        }
+        if leaders.len() > 1 {
+            leaders.into_iter().try_for_each(|leader| self.read(leader))?;
         }
         Ok(())
     }
 
+    fn read(&mut self, node: NodeId) -> Result<(), Violation> {
+        let by_lease = !self.has_wild_clocks && self.chance.hits(600_000);
+        let consistency = if by_lease { Consistency::Lease } else { Consistency::Linearizable };
+        let read = self.world.read(node, consistency)?;
+        self.reads.push(read);
+        Ok(())
+    }
+
+    /// All who think that they lead.
+    fn leaders(&self) -> Vec<NodeId> {
+        let leads = |node: &NodeId| {
+            self.world.host(*node).told().is_some_and(|status| status.role == Role::Leader)
+        };
+        self.world.nodes().filter(|node| self.world.is_awake(*node) && leads(node)).collect()
+    }
+
     /// Who leads, as far as a client knows: perhaps somebody who only thinks so; now and then anybody.
-    fn somebody(&mut self) -> Option<NodeId> {
-        let alive = self.alive();
-        if self.chance.hits(400_000) {
-            let leads = |node: &NodeId| {
-                self.world.host(*node).status().is_some_and(|status| status.role == Role::Leader)
-            };
-            let leaders: Vec<NodeId> = alive.iter().copied().filter(leads).collect();
-            if let Some(leader) = self.chance.pick(&leaders) {
-                return Some(*leader);
-            }
+    fn somebody(&mut self, leaders: &[NodeId]) -> Option<NodeId> {
+        if self.chance.hits(400_000)
+            && let Some(leader) = self.chance.pick(leaders)
+        {
+            return Some(*leader);
         }
         match self.leader() {
             Some(leader) if !self.chance.hits(100_000) => Some(leader),
-            _ => self.chance.pick(&alive).copied(),
+            _ => {
+                let alive = self.alive();
+                self.chance.pick(&alive).copied()
+            }
         }
     }
 

@@ -4,7 +4,7 @@ use super::weather::within;
 use super::{Due, Happening, OVERHEARD_MAX, Place, UNDER_WAY_MAX, Violation, World};
 use crate::host::Event;
 use crate::monitor::Breach;
-use crate::{Entry, Input, Instant, LogView, MessageClass, NodeId, Role, Term};
+use crate::{Entry, Input, Instant, LogId, LogView, MessageClass, NodeId, Role, Term};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -87,8 +87,11 @@ impl World {
         let events = match what {
             Happening::WriteDone => {
                 place.is_writing = false;
+                let is_promise = place.host.is_promising();
                 self.tell(node, &[12], || "has written".to_owned());
-                self.place(node).host.finish_write(local)
+                let events = self.place(node).host.finish_write(local);
+                self.dies_next = is_promise && self.chance.hits(self.weather.promise_death_ppm);
+                events
             }
             Happening::Applied => {
                 place.is_applying = false;
@@ -167,6 +170,7 @@ impl World {
     ) -> Result<(), Violation> {
         let events = events.map_err(|broken| self.violation(node, broken.to_string()))?;
         let is_last = self.is_last_step(node);
+        self.check_commit(node)?;
         for event in events {
             if let Event::RoleChanged { role: Role::Leader, .. } = &event {
                 self.check_leader(node)?;
@@ -184,8 +188,11 @@ impl World {
         Ok(())
     }
 
-    /// Whether the node dies now, of a step that began a write.
+    /// Whether the node dies now, of a step that began a write, or ended that of a promise.
     fn is_last_step(&mut self, node: NodeId) -> bool {
+        if std::mem::take(&mut self.dies_next) {
+            return true;
+        }
         let (death, promise_death) = (self.weather.death_ppm, self.weather.promise_death_ppm);
         let place = &self.places[&node];
         if !place.host.is_writing() || place.is_writing || death == 0 && promise_death == 0 {
@@ -193,6 +200,28 @@ impl World {
         }
         let share = if place.host.is_promising() { promise_death } else { death };
         self.chance.hits(share)
+    }
+
+    /// What a leader takes for committed is safe on a quorum.
+    fn check_commit(&mut self, node: NodeId) -> Result<(), Violation> {
+        let place = &self.places[&node];
+        let Some(status) = place.host.told() else { return Ok(()) };
+        let commit = status.commit;
+        if status.role != Role::Leader || commit <= place.committed {
+            // What it heard of as a follower was counted by another membership, perhaps.
+            self.place(node).committed = commit;
+            return Ok(());
+        }
+        if let Some(term) = place.host.log().term(commit) {
+            let entry = LogId { term, index: commit };
+            let keeps = |node: NodeId| self.places.get(&node).is_some_and(|of| of.host.keeps(entry));
+            if !status.membership.is_quorum(keeps) {
+                let what = format!("{entry} is committed, and not safe on a quorum");
+                return Err(self.violation(node, what));
+            }
+        }
+        self.place(node).committed = commit;
+        Ok(())
     }
 
     /// Who begins to lead has everything that was ever applied, and nobody else holds a lease.
@@ -299,9 +328,7 @@ impl World {
             self.chronicle.count("message lost");
             return;
         }
-        if class == MessageClass::Append
-            && let Some(left @ 1..) = self.holds.get_mut(&(from, to))
-        {
+        if let Some(left @ 1..) = self.holds.get_mut(&(from, to, class)) {
             *left -= 1;
             self.held.push((from, to, message.clone()));
             return;

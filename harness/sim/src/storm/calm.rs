@@ -21,6 +21,9 @@ impl Storm {
             }
         }
         self.plots.clear();
+        for node in self.world.nodes().collect::<Vec<_>>() {
+            self.world.release(node);
+        }
         let (mut last, mut due) = (None, self.world.time());
         let end = self.world.time().after(CALM);
         while self.world.time() < end {

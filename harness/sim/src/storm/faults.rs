@@ -11,7 +11,7 @@ impl Storm {
         let alive = self.alive();
         let Some(one) = self.chance.pick(&alive).copied() else { return Ok(()) };
         let one = if self.chance.hits(500_000) { self.leader().unwrap_or(one) } else { one };
-        match self.chance.below(26) {
+        match self.chance.below(28) {
             0 | 1 => self.crash(one),
             2 => {
                 alive.iter().for_each(|node| self.crash(*node));
@@ -42,9 +42,9 @@ impl Storm {
             12 => self.lose_disk(one)?,
             13 => return self.transfer(one),
             16 => return self.usurp(one),
-            17 => self.forget(one),
+            17 | 23 => self.forget(one),
             18 | 19 => self.lag_leader(),
-            20 => self.restless_voter(),
+            20 | 24 => self.restless_voter(),
             21 | 22 => return self.move_house(),
             14 | 15 => {
                 let time = Duration::from_millis(self.chance.between(3_000, 15_000));

@@ -2,7 +2,7 @@
 
 use super::Storm;
 use super::plot::Act;
-use nori_consensus::{NodeId, Term};
+use nori_consensus::{MessageClass, NodeId, Term};
 use std::time::Duration;
 
 impl Storm {
@@ -14,17 +14,24 @@ impl Storm {
 
     /// Who begins to lead brings its entries to some and not to others, most of the time; who leads dies soon.
     pub(super) fn hunt(&mut self) {
+        self.hinder_votes();
         let Some(leader) = self.leader() else { return };
         let term = self.world.host(leader).status().map_or(Term::ZERO, |status| status.term);
         if self.prey == Some((leader, term)) {
             if self.chance.hits(200_000) {
+                let others = self.others(leader);
+                if self.chance.hits(200_000)
+                    && let Some(other) = self.chance.pick(&others).copied()
+                {
+                    self.forget(other);
+                }
                 self.crash(leader);
                 self.world.mend(leader);
             }
             return;
         }
         self.prey = Some((leader, term));
-        let mut others: Vec<NodeId> = self.world.nodes().filter(|node| *node != leader).collect();
+        let mut others = self.others(leader);
         // What was held back when it led before comes now.
         let after = Duration::from_millis(self.chance.between(0, 200));
         self.plot(after, Act::Release(leader));
@@ -32,7 +39,7 @@ impl Storm {
             && let Some(other) = self.chance.pick(&others).copied()
         {
             let messages = self.chance.between(1, 4) as u32;
-            self.world.hold(other, leader, messages);
+            self.world.hold(other, leader, MessageClass::Append, messages);
         }
         if self.chance.hits(600_000) {
             // Few rather than many.
@@ -44,6 +51,27 @@ impl Storm {
                 reached = reached.saturating_sub(1);
                 self.world.ration(leader, other, messages);
             }
+        }
+    }
+
+    /// A vote, or the wish for one, comes late; two do not hear each other for a while.
+    fn hinder_votes(&mut self) {
+        let all: Vec<NodeId> = self.world.nodes().collect();
+        let (Some(one), Some(other)) =
+            (self.chance.pick(&all).copied(), self.chance.pick(&all).copied())
+        else {
+            return;
+        };
+        if one != other && self.chance.hits(100_000) {
+            self.world.hold(one, other, MessageClass::Vote, 1);
+            let after = Duration::from_millis(self.chance.between(5, 400));
+            self.plot(after, Act::Release(other));
+        }
+        if one != other && self.chance.hits(15_000) {
+            self.world.cut(one, other);
+            self.world.cut(other, one);
+            let after = Duration::from_millis(self.chance.between(500, 3_000));
+            self.plot(after, Act::Heal);
         }
     }
 }

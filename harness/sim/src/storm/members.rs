@@ -2,7 +2,7 @@
 
 use super::{NODES_MAX, Storm};
 use nori_consensus::world::Violation;
-use nori_consensus::{Feature, Membership, NodeId};
+use nori_consensus::{Change, Feature, Membership, NodeId};
 
 impl Storm {
     /// Somebody joins, is promoted, demoted or removed, or several at once.
@@ -14,13 +14,20 @@ impl Storm {
             return Ok(());
         };
         let change = self.draw_change(&now)?;
-        if change.is_possible() {
+        self.ask_change(leader, change)
+    }
+
+    /// Asks for a change after which those that can vote are still enough.
+    pub(super) fn ask_change(&mut self, leader: NodeId, change: Change) -> Result<(), Violation> {
+        let is_lost = |node: &&NodeId| self.gone.contains(node) || self.doubtful.contains(node);
+        let lost = change.voters.iter().filter(is_lost).count();
+        if change.is_possible() && 2 * lost < change.voters.len() {
             self.world.change(leader, change)?;
         }
         Ok(())
     }
 
-    fn draw_change(&mut self, now: &Membership) -> Result<nori_consensus::Change, Violation> {
+    fn draw_change(&mut self, now: &Membership) -> Result<Change, Violation> {
         let (mut voters, mut learners) = (now.voters.clone(), now.learners.clone());
         // Whoever is gone for good is let go first.
         if let Some(dead) = now.nodes().into_iter().find(|node| self.gone.contains(node)) {

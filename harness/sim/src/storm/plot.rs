@@ -2,7 +2,7 @@
 //!
 //! * A **lagging leader** hears everything late. It hands over and does not know yet that another leads; or it falls silent, and its lease must have ended
 //!   before the others choose.
-//! * A **restless voter** is killed and started over and over while some campaign who do not hear the leader.
+//! * A **restless voter** is killed and started over and over while nobody proposes anything, and some campaign who do not hear the leader.
 //! * A group **moves house**: most voters are replaced at once, or one after the other without waiting, while the old ones hear nothing of it.
 
 use super::Storm;
@@ -21,6 +21,8 @@ pub(super) enum Act {
     Pause(NodeId, Duration),
     /// Nobody hears it any more.
     Mute(NodeId),
+    /// It does not hear the second any more.
+    Deafen(NodeId, NodeId),
     /// If it leads, it hands over.
     HandOver(NodeId),
     /// It gets what was held back.
@@ -52,6 +54,7 @@ impl Storm {
                         self.world.cut(node, other);
                     }
                 }
+                Act::Deafen(node, other) => self.world.cut(other, node),
                 Act::HandOver(node) => {
                     let others = self.others(node);
                     if let Some(to) = self.chance.pick(&others).copied() {
@@ -66,7 +69,7 @@ impl Storm {
         Ok(())
     }
 
-    fn others(&self, node: NodeId) -> Vec<NodeId> {
+    pub(super) fn others(&self, node: NodeId) -> Vec<NodeId> {
         self.world.nodes().filter(|other| *other != node).collect()
     }
 
@@ -99,14 +102,17 @@ impl Storm {
         for _ in 0..cut {
             if let Some(deaf) = self.chance.pick(&others).copied() {
                 others.retain(|node| *node != deaf);
-                self.world.cut(leader, deaf);
+                let after = self.election(10, 30);
+                self.plot(after, Act::Deafen(deaf, leader));
             }
         }
+        // Whose log is as good as any, so that only the promise of who restarts is in the way.
         let mut at = self.election(50, 150);
         for _ in 0..self.chance.between(5, 30) {
             at += self.election(5, 60);
             self.plot(at, Act::Restart(voter));
         }
+        self.quiet_until = self.elapsed + at;
         self.plot(at + self.election_min, Act::Heal);
     }
 
@@ -121,7 +127,7 @@ impl Storm {
             }
             let mut learners = now.learners.clone();
             learners.extend([self.join()?, self.join()?]);
-            self.world.change(leader, now.to(now.voters.clone(), learners))?;
+            self.ask_change(leader, now.to(now.voters.clone(), learners))?;
             let after = Duration::from_millis(self.chance.between(300, 3_000));
             self.plot(after, Act::MoveHouse);
             return Ok(());
@@ -136,7 +142,7 @@ impl Storm {
         if self.chance.hits(500_000) {
             let mut voters = now.learners.clone();
             voters.insert(leader);
-            self.world.change(leader, now.to(voters, Default::default()))?;
+            self.ask_change(leader, now.to(voters, Default::default()))?;
             return Ok(());
         }
         for learner in now.learners {
@@ -146,7 +152,7 @@ impl Storm {
             let (mut voters, mut learners) = (now.voters.clone(), now.learners.clone());
             learners.remove(&learner);
             voters.insert(learner);
-            self.world.change(leader, now.to(voters, learners))?;
+            self.ask_change(leader, now.to(voters, learners))?;
         }
         Ok(())
     }
