@@ -543,12 +543,7 @@ fn lease_of_others(core: &Core) -> Option<Instant> {
 }
 
 /// Asks whether a peer still has what it was sent.
-fn send_empty(
-    core: &mut Core,
-    node: NodeId,
-    before: LogId,
-    (round, attempt): (Round, Attempt),
-) {
+fn send_empty(core: &mut Core, node: NodeId, before: LogId, (round, attempt): (Round, Attempt)) {
     let (commit, entries) = (core.commit, Vec::new());
     core.send(node, Body::Append { before, commit, round, attempt, entries }, Need::Nothing);
 }

@@ -155,6 +155,10 @@ impl Storm {
     }
 
     fn read(&mut self, node: NodeId) -> Result<(), Violation> {
+        // It may have died of what was asked of it before.
+        if !self.world.is_alive(node) {
+            return Ok(());
+        }
         let by_lease = !self.has_wild_clocks && self.chance.hits(600_000);
         let consistency = if by_lease { Consistency::Lease } else { Consistency::Linearizable };
         let read = self.world.read(node, consistency)?;

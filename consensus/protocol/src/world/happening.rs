@@ -214,7 +214,8 @@ impl World {
         }
         if let Some(term) = place.host.log().term(commit) {
             let entry = LogId { term, index: commit };
-            let keeps = |node: NodeId| self.places.get(&node).is_some_and(|of| of.host.keeps(entry));
+            let keeps =
+                |node: NodeId| self.places.get(&node).is_some_and(|of| of.host.keeps(entry));
             if !status.membership.is_quorum(keeps) {
                 let what = format!("{entry} is committed, and not safe on a quorum");
                 return Err(self.violation(node, what));

@@ -81,7 +81,8 @@ impl Storm {
 
     /// Those that died of a write come back too; and who was doubtful may be so no more.
     pub(super) fn find_dead(&mut self) {
-        let is_waited_for = |node: &NodeId| self.plots.iter().any(|(_, act)| *act == Act::Return(*node));
+        let is_waited_for =
+            |node: &NodeId| self.plots.iter().any(|(_, act)| *act == Act::Return(*node));
         let is_missed = |node: &NodeId| {
             !self.world.is_alive(*node) && !self.gone.contains(node) && !is_waited_for(node)
         };
