@@ -117,8 +117,10 @@ struct Place {
     is_flushing: bool,
     /// Nothing is done for it before.
     paused_until: Instant,
-    /// What it had committed when it was last looked at.
+    /// What it had committed after its last step.
     committed: Index,
+    /// Its membership after its last step.
+    membership: Membership,
 }
 
 /// The world.
@@ -215,6 +217,7 @@ impl World {
             is_flushing: false,
             paused_until: Instant::default(),
             committed: Index::ZERO,
+            membership: Membership::default(),
         };
         self.places.insert(node, place);
     }

@@ -40,6 +40,8 @@ pub(super) struct Replica {
     readies: VecDeque<(WriteId, u64)>,
     /// A snapshot that is being installed, and its ready.
     installing: Option<u64>,
+    /// What it says once that is installed: that it has what the snapshot covers.
+    after_install: Vec<Message>,
     /// The snapshot that arrived last: raft-rs may ask to install it.
     arrived: Option<SnapshotHandle>,
     /// Reads that wait for an entry of the term to commit.
@@ -68,7 +70,8 @@ impl Replica {
         let applied = LogId { term, index: boot.applied };
         // What was committed is written with a term or a vote only, and may be of entries that are not there.
         hard_state.commit = hard_state.commit.clamp(boot.applied.0, boot.log.last().index.0);
-        hard_state.term = hard_state.term.max(boot.log.last().term.0);
+        // In term 0 it panics when it has to refuse a pre-vote (raft 0.7.0): life begins in term 1.
+        hard_state.term = hard_state.term.max(boot.log.last().term.0).max(1);
         let tick = settings.heartbeat / HEARTBEAT_TICKS as u32;
         let theirs = their_config(&boot, &settings, tick);
         let store = Store::new(boot.log, hard_state, config, applied);
@@ -91,6 +94,7 @@ impl Replica {
             hard_write: WriteId::ZERO,
             readies: VecDeque::new(),
             installing: None,
+            after_install: Vec::new(),
             arrived: None,
             early_reads: Vec::new(),
             reads: BTreeSet::new(),
@@ -129,6 +133,10 @@ impl Replica {
 
     /// Makes up for the ticks that have passed.
     fn make_up(&mut self) {
+        if self.installing.is_some() {
+            // It would look for changes of the membership among entries that are no longer there, and panic (raft 0.7.0).
+            self.ticked = self.now;
+        }
         while self.now.since(self.ticked) >= self.tick {
             self.ticked = self.ticked.after(self.tick);
             if self.raw.tick() {
@@ -232,6 +240,7 @@ impl Replica {
     fn receive(&mut self, from: NodeId, bytes: &Bytes) {
         if let Some(message) = self.decode(from, bytes)
             && message.get_msg_type() != MessageType::MsgSnapshot
+            && (message.get_msg_type() != MessageType::MsgTimeoutNow || self.installing.is_none())
         {
             // What it cannot use it says so of, and that is all there is to do.
             let _ = self.raw.step(message);
@@ -285,6 +294,9 @@ impl Replica {
         self.raw.on_persist_ready(number);
         self.raw.advance_apply_to(through.index.0);
         self.applied = through.index;
+        for message in std::mem::take(&mut self.after_install) {
+            self.send(&message, None);
+        }
     }
 
     fn apply(&mut self, through: Index) {
@@ -302,7 +314,11 @@ impl Replica {
                 self.raw.transfer_leader(to.0);
             }
             // Who is no voter must not: it would count a vote that it does not have.
-            Input::CampaignRequested if !self.is_leader() && self.raw.raft.promotable() => {
+            Input::CampaignRequested
+                if !self.is_leader()
+                    && self.raw.raft.promotable()
+                    && self.installing.is_none() =>
+            {
                 let _ = self.raw.campaign();
             }
             Input::Stored { write, result: Ok(()) } => self.stored(write),
@@ -376,8 +392,12 @@ impl Replica {
             // Whoever leads by its own vote alone has not made it safe yet.
             let promise = Some(self.hard_write).filter(|write| *write > self.safe_write);
             now.into_iter().for_each(|message| self.send(&message, promise));
-            let all = Some(write).filter(|write| *write > self.safe_write);
-            later.into_iter().for_each(|message| self.send(&message, all));
+            if ready.snapshot().is_empty() {
+                let all = Some(write).filter(|write| *write > self.safe_write);
+                later.into_iter().for_each(|message| self.send(&message, all));
+            } else {
+                self.after_install = later;
+            }
             let committed = ready.take_committed_entries();
             let number = ready.number();
             if !ready.snapshot().is_empty() {
@@ -561,7 +581,7 @@ impl Consensus for Replica {
     fn deadline(&self) -> Option<Instant> {
         let raft = &self.raw.raft;
         let ticks = match raft.state {
-            _ if self.is_halted => return None,
+            _ if self.is_halted || self.installing.is_some() => return None,
             StateRole::Leader => {
                 let heartbeat = raft.heartbeat_timeout().saturating_sub(raft.heartbeat_elapsed());
                 heartbeat.min(raft.election_timeout().saturating_sub(raft.election_elapsed))

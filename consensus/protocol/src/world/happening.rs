@@ -202,26 +202,33 @@ impl World {
         self.chance.hits(share)
     }
 
-    /// What a leader takes for committed is safe on a quorum.
+    /// What a leader takes for committed is safe on a quorum, by the membership before the step or after it.
     fn check_commit(&mut self, node: NodeId) -> Result<(), Violation> {
         let place = &self.places[&node];
         let Some(status) = place.host.told() else { return Ok(()) };
-        let commit = status.commit;
-        if status.role != Role::Leader || commit <= place.committed {
-            // What it heard of as a follower was counted by another membership, perhaps.
-            self.place(node).committed = commit;
-            return Ok(());
-        }
-        if let Some(term) = place.host.log().term(commit) {
+        let (commit, is_leader) = (status.commit, status.role == Role::Leader);
+        // What it heard of as a follower was counted by another membership, perhaps.
+        if is_leader
+            && commit > place.committed
+            && let Some(term) = place.host.log().term(commit)
+        {
             let entry = LogId { term, index: commit };
-            let keeps =
-                |node: NodeId| self.places.get(&node).is_some_and(|of| of.host.keeps(entry));
-            if !status.membership.is_quorum(keeps) {
-                let what = format!("{entry} is committed, and not safe on a quorum");
+            let keeps = |node| self.places.get(&node).is_some_and(|of| of.host.keeps(entry));
+            let memberships = [&status.membership, &place.membership];
+            if !memberships.into_iter().any(|membership| membership.is_quorum(keeps)) {
+                let (now, before) = (&status.membership, &place.membership);
+                let what = format!(
+                    "{entry} is committed, and not safe on a quorum of {now} or of {before}"
+                );
                 return Err(self.violation(node, what));
             }
         }
-        self.place(node).committed = commit;
+        let membership = (status.membership != place.membership).then(|| status.membership.clone());
+        let place = self.place(node);
+        place.committed = commit;
+        if let Some(membership) = membership {
+            place.membership = membership;
+        }
         Ok(())
     }
 
