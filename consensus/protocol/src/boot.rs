@@ -17,6 +17,8 @@ pub struct Boot {
     pub shard: ShardId,
     /// Where its choices come from; another in every life.
     pub seed: u64,
+    /// Which life of the replica this is: more than in every earlier one, above 0.
+    pub life: u64,
     /// The present.
     pub now: Instant,
     /// The last that was stored; empty in a first life.
@@ -43,7 +45,7 @@ pub enum Standing {
     #[default]
     Whole,
     /// Its term and vote are there, but entries that it acknowledged may be lost: the machine stopped while it wrote them unsynced. It
-    /// neither votes nor campaigns until a leader has brought it to what was committed when it came back.
+    /// neither votes nor campaigns until a leader has brought it to what was committed when it came back. A next life before that is doubtful too.
     Doubtful,
 }
 

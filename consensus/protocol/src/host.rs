@@ -128,9 +128,14 @@ pub struct Host {
     shard: ShardId,
     factory: Arc<dyn ConsensusFactory>,
     log: Arc<MemLog>,
+    life: u64,
     /// `None` while its process is dead.
     replica: Option<Box<dyn Consensus>>,
     monitor: Monitor,
+    /// After the last step.
+    status: Option<Status>,
+    /// It may lack entries that it acknowledged.
+    has_forgotten: bool,
     /// The last write that is safe.
     safe_write: WriteId,
     work: Work,
@@ -157,6 +162,9 @@ impl Host {
             factory,
             monitor: Monitor::new(&*log, Index::ZERO),
             log,
+            status: None,
+            has_forgotten: false,
+            life: 0,
             replica: None,
             safe_write: WriteId::ZERO,
             work: Work::default(),
@@ -192,10 +200,12 @@ impl Host {
         let above = (applied.index.0 + 1..=last.0).filter_map(|index| self.log.entry(Index(index)));
         self.monitor.found(&above.collect::<Vec<_>>());
         self.safe_write = WriteId::ZERO;
+        self.life += 1;
         self.replica = Some(self.factory.boot(Boot {
             me: self.me,
             shard: self.shard,
             seed,
+            life: self.life,
             now,
             hard_state: self.log.hard_state(),
             membership: self.safe_state.membership.clone(),
@@ -210,12 +220,25 @@ impl Host {
 
     /// Ends a life without warning; the tickets that were open.
     pub fn crash(&mut self) -> Vec<Ticket> {
-        self.replica = None;
+        (self.replica, self.status) = (None, None);
         self.work = Work::default();
         self.snapshots.clear();
         self.log.crash();
         self.state = self.safe_state.clone();
         self.monitor.open().collect()
+    }
+
+    /// Loses up to `entries` of the end of the log, as a machine does that stops while it writes them unsynced; what the state has stays. Of a
+    /// dead replica.
+    pub fn forget(&mut self, entries: u64) -> u64 {
+        debug_assert!(self.replica.is_none());
+        let last = self.log.last().index.0;
+        let kept = last.saturating_sub(entries).max(self.safe_state.applied.index.0);
+        if kept < last && kept >= self.log.first().0 - 1 {
+            self.log.forget(Index(kept + 1));
+            self.has_forgotten = true;
+        }
+        last - self.log.last().index.0
     }
 
     /// Steps the replica with `input`, and begins what comes of it.
@@ -239,7 +262,10 @@ impl Host {
         let Some(replica) = &mut self.replica else { return Ok(Vec::new()) };
         let mut effects = std::mem::take(&mut self.effects);
         replica.drain(&mut effects);
-        let watched = self.monitor.drained(&effects, &replica.status());
+        let status = replica.status();
+        let watched = self.monitor.drained(&effects, &status);
+        self.has_forgotten &= status.is_doubtful;
+        self.status = Some(status);
         let mut events = Vec::new();
         effects.drain(..).for_each(|effect| self.begin(effect, &mut events));
         self.effects = effects;
@@ -465,6 +491,17 @@ impl Host {
 
     /// What it is; `None` if it is dead.
     pub fn status(&self) -> Option<Status> {
-        Some(self.replica.as_ref()?.status())
+        self.status.clone()
+    }
+
+    /// What it was after its last step; `None` if it is dead.
+    pub fn told(&self) -> Option<&Status> {
+        self.status.as_ref()
+    }
+
+    /// Whether it would still have this entry after a crash, or its state would; a machine that forgot had it once.
+    pub fn keeps(&self, entry: LogId) -> bool {
+        let is_safe = self.log.safe_entry(entry.index).is_some_and(|safe| safe.id == entry);
+        is_safe || self.safe_state.applied.index >= entry.index || self.has_forgotten
     }
 }

@@ -110,6 +110,17 @@ impl MemLog {
         inner.visible = inner.safe.clone();
     }
 
+    /// Loses the entries from `from` on. No write is pending.
+    pub fn forget(&self, from: Index) {
+        let mut inner = self.lock();
+        assert!(inner.pending.is_empty(), "a process that writes forgets nothing");
+        let Inner { visible, safe, .. } = &mut *inner;
+        for content in [visible, safe] {
+            let place = content.place(from).expect("what a snapshot covers is in the state");
+            content.entries.truncate(place);
+        }
+    }
+
     /// The hard state that a next life would find.
     pub fn hard_state(&self) -> Bytes {
         self.lock().safe.hard_state.clone()

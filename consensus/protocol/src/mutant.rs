@@ -78,6 +78,10 @@ mutants! {
     ReadsForgotten = "reads-forgotten",
     /// What a follower refuses is sent again unchanged.
     RefusalIgnored = "refusal-ignored",
+    /// Whoever may have forgotten what it acknowledged votes at once.
+    DoubtIgnored = "doubt-ignored",
+    /// What an earlier life acknowledged still counts once a new one was heard.
+    EarlierLifeCounted = "earlier-life-counted",
 }
 
 #[cfg(feature = "mutants")]

@@ -217,6 +217,7 @@ impl Consensus for Replica {
             last: self.last,
             membership: Membership::founding([self.me]),
             lease_until: None,
+            is_doubtful: false,
         }
     }
 }

@@ -38,4 +38,6 @@ pub struct Status {
     pub membership: Membership,
     /// A leader's lease, if it holds one.
     pub lease_until: Option<Instant>,
+    /// It began [`Doubtful`](crate::Standing::Doubtful), and is not yet brought to what was committed then.
+    pub is_doubtful: bool,
 }

@@ -24,8 +24,8 @@ pub use weather::Weather;
 use crate::chance::Chance;
 use crate::host::{Host, State};
 use crate::{
-    Change, ConsensusFactory, Consistency, Feature, Input, Instant, Membership, NodeId, Role,
-    ShardId, Standing, Ticket,
+    Change, ConsensusFactory, Consistency, Feature, Index, Input, Instant, Membership,
+    MessageClass, NodeId, Role, ShardId, Standing, Ticket,
 };
 use bytes::Bytes;
 use std::cmp::Reverse;
@@ -117,6 +117,10 @@ struct Place {
     is_flushing: bool,
     /// Nothing is done for it before.
     paused_until: Instant,
+    /// What it had committed after its last step.
+    committed: Index,
+    /// Its membership after its last step.
+    membership: Membership,
 }
 
 /// The world.
@@ -131,12 +135,20 @@ pub struct World {
     cuts: BTreeSet<(NodeId, NodeId)>,
     /// So many more messages with entries get from the first to the second.
     rations: BTreeMap<(NodeId, NodeId), u32>,
+    /// So many more messages of a class from the first to the second are held back.
+    holds: BTreeMap<(NodeId, NodeId, MessageClass), u32>,
+    /// What is held back: from whom, to whom.
+    held: Vec<(NodeId, NodeId, Bytes)>,
+    /// What a node hears comes so much later.
+    lags: BTreeMap<NodeId, Duration>,
     /// When the last message from the first to the second comes that keeps its order.
     links: BTreeMap<(NodeId, NodeId), Instant>,
     last_ticket: Ticket,
     /// The last messages that were sent, whatever became of them; [`OVERHEARD_MAX`] at most.
     overheard: VecDeque<Bytes>,
     leases_exclude_leaders: bool,
+    /// The node of the present step dies of it.
+    dies_next: bool,
     /// What is done to messages and disks.
     pub weather: Weather,
     /// What happened.
@@ -168,9 +180,13 @@ impl World {
             places: BTreeMap::new(),
             cuts: BTreeSet::new(),
             rations: BTreeMap::new(),
+            holds: BTreeMap::new(),
+            held: Vec::new(),
+            lags: BTreeMap::new(),
             links: BTreeMap::new(),
             last_ticket: Ticket::ZERO,
             overheard: VecDeque::new(),
+            dies_next: false,
             leases_exclude_leaders: factory.capabilities().has(Feature::ExclusiveLease),
             weather: Weather::calm(),
             chronicle: Chronicle::default(),
@@ -200,6 +216,8 @@ impl World {
             is_installing: false,
             is_flushing: false,
             paused_until: Instant::default(),
+            committed: Index::ZERO,
+            membership: Membership::default(),
         };
         self.places.insert(node, place);
     }
@@ -252,6 +270,15 @@ impl World {
         self.chronicle.count("crash");
         self.tell(node, &[2], || "crashes".to_owned());
         self.be_looked_at(node);
+    }
+
+    /// A dead node loses up to `entries` that it acknowledged.
+    pub fn forget(&mut self, node: NodeId, entries: u64) {
+        let lost = self.place(node).host.forget(entries);
+        if lost > 0 {
+            self.chronicle.count("entries forgotten");
+        }
+        self.tell(node, &[8, lost], || format!("has forgotten {lost} entries"));
     }
 
     /// If `node` is installing a snapshot, its state is the new one already; its log is not.
@@ -307,6 +334,35 @@ impl World {
         });
     }
 
+    /// Holds back the next `messages` messages of a class from `from` to `to`, until [`release`](Self::release).
+    pub fn hold(&mut self, from: NodeId, to: NodeId, class: MessageClass, messages: u32) {
+        self.holds.insert((from, to, class), messages);
+        self.chronicle.count("hold");
+        self.tell(from, &[9, to.0, u64::from(messages)], || {
+            format!("has {messages} messages to {to} held back")
+        });
+    }
+
+    /// Lets go of what is held back that is for `to`; it comes out of order.
+    pub fn release(&mut self, to: NodeId) {
+        self.holds.retain(|(_, of, _), _| *of != to);
+        let (released, held): (Vec<_>, _) =
+            std::mem::take(&mut self.held).into_iter().partition(|of| of.1 == to);
+        self.held = held;
+        for (from, to, message) in released {
+            self.chronicle.count("message released");
+            let after = self.free_delay();
+            self.put(after, to, 0, Happening::Deliver { from, message });
+        }
+    }
+
+    /// From now on everything comes to `to` so much later than before, in order.
+    pub fn lag(&mut self, to: NodeId, by: Duration) {
+        self.lags.insert(to, by);
+        self.chronicle.count("lag");
+        self.tell(to, &[21, by.as_nanos() as u64], || format!("hears all {by:?} later"));
+    }
+
     /// Lets every message from `from` through again.
     pub fn mend(&mut self, from: NodeId) {
         self.cuts.retain(|(of, _)| *of != from);
@@ -318,6 +374,7 @@ impl World {
     pub fn heal(&mut self) {
         self.cuts.clear();
         self.rations.clear();
+        self.lags.clear();
         self.tell(NodeId::ZERO, &[5], || "the network is whole".to_owned());
         self.nodes().collect::<Vec<_>>().into_iter().for_each(|node| self.be_looked_at(node));
     }

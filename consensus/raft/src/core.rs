@@ -6,7 +6,7 @@
 use crate::codec::HardState;
 use crate::configs::Configs;
 use crate::log::Log;
-use crate::message::{Body, Message};
+use crate::message::{Answer, Body, Life, Message, Round};
 use bytes::Bytes;
 use nori_consensus::chance::Chance;
 use nori_consensus::mutant::{self, Mutant};
@@ -31,6 +31,7 @@ pub(crate) struct Core {
     pub(crate) shard: ShardId,
     pub(crate) settings: Settings,
     pub(crate) priority: u8,
+    pub(crate) life: Life,
     pub(crate) chance: Chance,
     pub(crate) now: Instant,
     /// Never falls; a vote is never taken back within its term.
@@ -78,6 +79,7 @@ impl Core {
             shard: boot.shard,
             settings,
             priority: boot.priority,
+            life: Life(boot.life),
             chance: Chance::new(boot.seed),
             now: boot.now,
             hard: with.hard,
@@ -122,7 +124,7 @@ impl Core {
         assert!(!is_second || mutant::is(Mutant::DoubleVote), "one vote a term");
         if self.hard.voted.is_none() {
             self.hard.voted = Some(node);
-            self.is_hard_dirty |= !mutant::is(Mutant::VoteNotStored);
+            self.is_hard_dirty = true;
         }
     }
 
@@ -134,7 +136,8 @@ impl Core {
     /// Whether it may vote. Being no voter by its own log does not keep it from that: the entry that made it one may not have come yet, and
     /// without its vote nobody might ever lead (Ongaro, section 4.2.1).
     pub(crate) fn may_vote(&self) -> bool {
-        self.doubt.is_none() && !self.is_installing
+        let is_sure = self.doubt.is_none() || mutant::is(Mutant::DoubtIgnored);
+        is_sure && !self.is_installing
     }
 
     /// Whether it may campaign.
@@ -165,6 +168,11 @@ impl Core {
     pub(crate) fn send_in(&mut self, term: Term, to: NodeId, body: Body, need: Need) {
         debug_assert!(to != self.me);
         self.outbox.push((to, body, term, need));
+    }
+
+    /// What it says to whoever leads in answer to `round`.
+    pub(crate) fn answer(&self, round: Round) -> Answer {
+        Answer { round, life: self.life, priority: self.priority }
     }
 
     pub(crate) fn reject(&mut self, ticket: Ticket, why: Rejection) {
@@ -245,11 +253,19 @@ impl Core {
         let (truncate_from, entries) = self.log.take(write).unwrap_or_default();
         effects.push(Effect::Store(Store {
             write,
-            hard_state: is_hard.then(|| self.hard.encode()),
+            hard_state: is_hard.then(|| self.promise().encode()),
             truncate_from,
             entries,
             sync: is_hard,
         }));
+    }
+
+    /// What is written down of the promises.
+    fn promise(&self) -> HardState {
+        if mutant::is(Mutant::VoteNotStored) {
+            return HardState { voted: None, ..self.hard };
+        }
+        self.hard
     }
 
     /// The write that a message has to wait for.

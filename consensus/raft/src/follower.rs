@@ -3,7 +3,7 @@
 
 use crate::codec::Config;
 use crate::core::{Core, Need};
-use crate::message::{Body, Round};
+use crate::message::{Attempt, Body, Round};
 use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{
     Effect, Entry, EntryKind, Index, Instant, LogId, NodeId, Snapshot, SnapshotHandle,
@@ -21,6 +21,7 @@ pub(crate) struct Append {
     pub(crate) before: LogId,
     pub(crate) commit: Index,
     pub(crate) round: Round,
+    pub(crate) attempt: Attempt,
     pub(crate) entries: Vec<Entry>,
 }
 
@@ -52,11 +53,12 @@ impl Follower {
         if core.is_installing {
             return;
         }
-        let Append { before, commit, round, entries } = append;
+        let Append { before, commit, round, attempt, entries } = append;
         // What is committed here is what the leader has there too.
         if before.index >= core.commit && !core.log.has(before) {
             let hint = core.log.at_or_below(before.index, before.term);
-            let body = Body::Refused { refused: before.index, hint, round };
+            let (refused, answer) = (before.index, core.answer(round));
+            let body = Body::Refused { refused, hint, attempt, answer };
             core.send(from, body, Need::Promise);
             return;
         }
@@ -66,7 +68,7 @@ impl Follower {
         // It may be a voter, or none, by what it just took.
         self.rest(core);
         let matched = matched.max(core.commit);
-        let body = Body::Appended { matched, round, priority: core.priority };
+        let body = Body::Appended { matched, attempt, answer: core.answer(round) };
         let is_early = mutant::is(Mutant::AckBeforeSync);
         let need = if is_early { Need::Nothing } else { Need::Entries(matched) };
         core.send(from, body, need);
@@ -92,7 +94,7 @@ impl Follower {
             self.is_asleep = true;
             self.deadline = None;
         }
-        let body = Body::HeartbeatReply { round, priority: core.priority };
+        let body = Body::HeartbeatReply { answer: core.answer(round) };
         core.send(from, body, Need::Promise);
     }
 
@@ -114,7 +116,7 @@ impl Follower {
                 core.commit_to(through.index.max(core.commit));
             }
             let matched = core.commit;
-            let body = Body::Appended { matched, round, priority: core.priority };
+            let body = Body::Appended { matched, attempt: Attempt(0), answer: core.answer(round) };
             core.send(from, body, Need::Entries(matched));
             return None;
         }

@@ -10,7 +10,7 @@
 use crate::codec::Config;
 use crate::core::{Core, Need};
 use crate::lease::Lease;
-use crate::message::{Body, Round};
+use crate::message::{Answer, Attempt, Body, Round};
 use crate::progress::{Progress, State};
 use crate::quorum::reached;
 use crate::reads::Reads;
@@ -219,21 +219,22 @@ impl Leader {
         &mut self,
         core: &mut Core,
         from: NodeId,
-        (matched, round): (Index, Round),
-        priority: u8,
+        (matched, attempt): (Index, Attempt),
+        answer: Answer,
     ) {
         let Some(peer) = self.progress.get_mut(&from) else { return };
         if matched > core.log.last().index {
             // No log of this term can; the checksum notwithstanding, somebody is wrong.
             return;
         }
-        peer.heard = core.now;
-        peer.priority = priority;
-        if peer.matches(matched) {
+        if !peer.hears(core.now, answer) {
+            return;
+        }
+        if peer.matches(matched, attempt) {
             self.count(core);
             self.tell_successor(core);
         }
-        self.answered(core, from, round);
+        self.answered(core, from, answer.round);
     }
 
     /// A peer does not have what was to be followed.
@@ -241,24 +242,27 @@ impl Leader {
         &mut self,
         core: &mut Core,
         from: NodeId,
-        (refused, hint): (Index, LogId),
-        round: Round,
+        (refused, hint, attempt): (Index, LogId, Attempt),
+        answer: Answer,
     ) {
         let Some(peer) = self.progress.get_mut(&from) else { return };
-        peer.heard = core.now;
+        if !peer.hears(core.now, answer) {
+            return;
+        }
         let agreed = core.log.at_or_below(hint.index, hint.term);
         if !mutant::is(Mutant::RefusalIgnored) {
-            peer.refuses(refused, agreed.index);
+            peer.refuses(refused, agreed.index, attempt);
         }
-        self.answered(core, from, round);
+        self.answered(core, from, answer.round);
     }
 
     /// A peer has heard a heartbeat.
-    pub(crate) fn beaten(&mut self, core: &mut Core, from: NodeId, round: Round, priority: u8) {
+    pub(crate) fn beaten(&mut self, core: &mut Core, from: NodeId, answer: Answer) {
         let last = core.log.last().index;
         let Some(peer) = self.progress.get_mut(&from) else { return };
-        peer.heard = core.now;
-        peer.priority = priority;
+        if !peer.hears(core.now, answer) {
+            return;
+        }
         match &mut peer.state {
             // What it was sent, or its answer, may be lost.
             State::Probe { is_waiting } => *is_waiting = false,
@@ -270,14 +274,17 @@ impl Leader {
             State::Replicate(_) if peer.matched < last => {
                 let before = Index(peer.next.0 - 1);
                 match core.log.term(before) {
-                    Some(term) => send_empty(core, from, LogId { term, index: before }, self.round),
+                    Some(term) => {
+                        let (before, attempt) = (LogId { term, index: before }, peer.attempt);
+                        send_empty(core, from, before, (self.round, attempt));
+                    }
                     // It was away for so long that what it was sent is gone from the log.
                     None => peer.restart(),
                 }
             }
             State::Replicate(_) | State::Snapshot { .. } => {}
         }
-        self.answered(core, from, round);
+        self.answered(core, from, answer.round);
     }
 
     /// Takes note that `from` answered `round`, and of what follows for reads and lease.
@@ -401,7 +408,8 @@ impl Leader {
         for (node, peer) in &self.progress {
             let is_bounded = !mutant::is(Mutant::HeartbeatCommitUnbounded);
             let commit = if is_bounded { core.commit.min(peer.matched) } else { core.commit };
-            let body = Body::Heartbeat { commit, round: self.round, settled, is_asleep };
+            let (round, life) = (self.round, peer.life);
+            let body = Body::Heartbeat { commit, round, settled, life, is_asleep };
             core.send(*node, body, Need::Nothing);
         }
         self.settle_rounds(core);
@@ -496,8 +504,9 @@ impl Leader {
         };
         let sent = entries.last().map_or(before, |entry| entry.id.index);
         peer.sent(sent, entries.iter().map(nori_consensus::Entry::bytes).sum());
-        let (before, commit, round) = (LogId { term, index: before }, core.commit, self.round);
-        core.send(node, Body::Append { before, commit, round, entries }, Need::Nothing);
+        let (before, commit) = (LogId { term, index: before }, core.commit);
+        let (round, attempt) = (self.round, peer.attempt);
+        core.send(node, Body::Append { before, commit, round, attempt, entries }, Need::Nothing);
         !is_probe && sent < last
     }
 
@@ -534,9 +543,9 @@ fn lease_of_others(core: &Core) -> Option<Instant> {
 }
 
 /// Asks whether a peer still has what it was sent.
-fn send_empty(core: &mut Core, node: NodeId, before: LogId, round: Round) {
-    let commit = core.commit;
-    core.send(node, Body::Append { before, commit, round, entries: Vec::new() }, Need::Nothing);
+fn send_empty(core: &mut Core, node: NodeId, before: LogId, (round, attempt): (Round, Attempt)) {
+    let (commit, entries) = (core.commit, Vec::new());
+    core.send(node, Body::Append { before, commit, round, attempt, entries }, Need::Nothing);
 }
 
 /// Brings a peer a snapshot, for what it needs is gone from the log.

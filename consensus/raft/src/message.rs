@@ -3,7 +3,7 @@
 //! Every message names its group, its sender and its receiver, and the sender's term; one that comes to somebody else, from somebody
 //! else, or of another group, is none.
 
-use crate::codec::{Unreadable, put_entries, put_log_id, seal, unseal};
+use crate::codec::{Reader, Unreadable, put_entries, put_log_id, seal, unseal};
 use bytes::{BufMut, Bytes, BytesMut};
 use nori_consensus::{Entry, Index, LogId, MessageClass, NodeId, ShardId, Term};
 use std::fmt;
@@ -11,6 +11,24 @@ use std::fmt;
 /// A leader's check of who still follows it, counted within its term. An answer to a round vouches for all before.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Round(pub(crate) u64);
+
+/// How often a leader began anew to bring a peer its entries, within its term.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Attempt(pub(crate) u64);
+
+/// Which life of a replica. A leader that hears of a new one takes nothing more from earlier ones: in it the peer may have less than it
+/// acknowledged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Life(pub(crate) u64);
+
+/// What a follower says in every answer to its leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Answer {
+    /// The round of what it answers; zero if that was of an earlier term.
+    pub(crate) round: Round,
+    pub(crate) life: Life,
+    pub(crate) priority: u8,
+}
 
 /// What is said.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,31 +54,34 @@ pub(crate) enum Body {
         before: LogId,
         commit: Index,
         round: Round,
+        attempt: Attempt,
         entries: Vec<Entry>,
     },
-    /// The log agrees with the leader's up to here, safely.
+    /// The log agrees with the leader's up to here, safely. `attempt`: of what it answers; zero if that was a snapshot.
     Appended {
         matched: Index,
-        round: Round,
-        priority: u8,
+        attempt: Attempt,
+        answer: Answer,
     },
     /// The log does not have `refused`; what it has at or below that and of no later term begins with `hint`.
     Refused {
         refused: Index,
         hint: LogId,
-        round: Round,
+        attempt: Attempt,
+        answer: Answer,
     },
     /// I lead, and of what you have this much is committed. `settled`: everything that is committed, once an entry of the term is; zero
-    /// before. `is_asleep`: nothing will come until something does.
+    /// before. Nothing of that counts on what you said before `life`, the last I heard of; zero if I heard none. `is_asleep`: nothing will
+    /// come until something does.
     Heartbeat {
         commit: Index,
         round: Round,
         settled: Index,
+        life: Life,
         is_asleep: bool,
     },
     HeartbeatReply {
-        round: Round,
-        priority: u8,
+        answer: Answer,
     },
     /// Goes with a snapshot.
     Snapshot {
@@ -82,7 +103,20 @@ pub(crate) struct Message {
 
 const VERSION: u8 = 1;
 /// Version, kind, shard, from, to, term, checksum and the fixed part of the longest body.
-const HEAD_BYTES: usize = 1 + 1 + 4 * 8 + 4 + 48;
+const HEAD_BYTES: usize = 1 + 1 + 4 * 8 + 4 + 64;
+
+impl Answer {
+    fn put(&self, bytes: &mut BytesMut) {
+        bytes.put_u64_le(self.round.0);
+        bytes.put_u64_le(self.life.0);
+        bytes.put_u8(self.priority);
+    }
+
+    fn take(reader: &mut Reader) -> Result<Self, Unreadable> {
+        let (round, life) = (Round(reader.u64()?), Life(reader.u64()?));
+        Ok(Self { round, life, priority: reader.u8()? })
+    }
+}
 
 impl Body {
     pub(crate) fn class(&self) -> MessageClass {
@@ -126,32 +160,32 @@ impl Body {
                 put_log_id(bytes, *last);
                 bytes.put_u8(u8::from(*is_transfer));
             }
-            Self::Append { before, commit, round, entries } => {
+            Self::Append { before, commit, round, attempt, entries } => {
                 put_log_id(bytes, *before);
                 bytes.put_u64_le(commit.0);
                 bytes.put_u64_le(round.0);
+                bytes.put_u64_le(attempt.0);
                 put_entries(bytes, entries);
             }
-            Self::Appended { matched, round, priority } => {
+            Self::Appended { matched, attempt, answer } => {
                 bytes.put_u64_le(matched.0);
-                bytes.put_u64_le(round.0);
-                bytes.put_u8(*priority);
+                bytes.put_u64_le(attempt.0);
+                answer.put(bytes);
             }
-            Self::Refused { refused, hint, round } => {
+            Self::Refused { refused, hint, attempt, answer } => {
                 bytes.put_u64_le(refused.0);
                 put_log_id(bytes, *hint);
-                bytes.put_u64_le(round.0);
+                bytes.put_u64_le(attempt.0);
+                answer.put(bytes);
             }
-            Self::Heartbeat { commit, round, settled, is_asleep } => {
+            Self::Heartbeat { commit, round, settled, life, is_asleep } => {
                 bytes.put_u64_le(commit.0);
                 bytes.put_u64_le(round.0);
                 bytes.put_u64_le(settled.0);
+                bytes.put_u64_le(life.0);
                 bytes.put_u8(u8::from(*is_asleep));
             }
-            Self::HeartbeatReply { round, priority } => {
-                bytes.put_u64_le(round.0);
-                bytes.put_u8(*priority);
-            }
+            Self::HeartbeatReply { answer } => answer.put(bytes),
             Self::Snapshot { round } => bytes.put_u64_le(round.0),
             Self::TimeoutNow => {}
         }
@@ -171,13 +205,13 @@ impl fmt::Display for Message {
             }
             Body::VoteReply { is_granted: true } => f.write_str("yes"),
             Body::VoteReply { is_granted: false } => f.write_str("no"),
-            Body::Append { before, commit, round, entries } => {
+            Body::Append { before, commit, round, entries, .. } => {
                 let kinds = entries.iter().map(|entry| format!(" {}{}", entry.id, letter(entry)));
                 let kinds: String = kinds.collect();
                 write!(f, "append after {before}:{kinds}; committed {commit}, round {}", round.0)
             }
-            Body::Appended { matched, round, .. } => {
-                write!(f, "agreed up to {matched}, round {}", round.0)
+            Body::Appended { matched, answer, .. } => {
+                write!(f, "agreed up to {matched}, round {}", answer.round.0)
             }
             Body::Refused { refused, hint, .. } => {
                 write!(f, "{refused} is not mine; {hint} may be ours")
@@ -186,7 +220,7 @@ impl fmt::Display for Message {
                 let sleep = if *is_asleep { ", good night" } else { "" };
                 write!(f, "I lead; committed {commit}, round {}{sleep}", round.0)
             }
-            Body::HeartbeatReply { round, .. } => write!(f, "round {}", round.0),
+            Body::HeartbeatReply { answer } => write!(f, "round {}", answer.round.0),
             Body::Snapshot { .. } => f.write_str("a snapshot"),
             Body::TimeoutNow => f.write_str("campaign now"),
         }
@@ -233,22 +267,24 @@ impl Message {
             5 => {
                 let before = reader.log_id()?;
                 let (commit, round) = (Index(reader.u64()?), Round(reader.u64()?));
-                Body::Append { before, commit, round, entries: reader.entries(before)? }
+                let (attempt, entries) = (Attempt(reader.u64()?), reader.entries(before)?);
+                Body::Append { before, commit, round, attempt, entries }
             }
             6 => {
-                let (matched, round) = (Index(reader.u64()?), Round(reader.u64()?));
-                Body::Appended { matched, round, priority: reader.u8()? }
+                let (matched, attempt) = (Index(reader.u64()?), Attempt(reader.u64()?));
+                Body::Appended { matched, attempt, answer: Answer::take(&mut reader)? }
             }
             7 => {
                 let (refused, hint) = (Index(reader.u64()?), reader.log_id()?);
-                Body::Refused { refused, hint, round: Round(reader.u64()?) }
+                let (attempt, answer) = (Attempt(reader.u64()?), Answer::take(&mut reader)?);
+                Body::Refused { refused, hint, attempt, answer }
             }
             8 => {
                 let (commit, round) = (Index(reader.u64()?), Round(reader.u64()?));
-                let (settled, is_asleep) = (Index(reader.u64()?), reader.is("sleep")?);
-                Body::Heartbeat { commit, round, settled, is_asleep }
+                let (settled, life) = (Index(reader.u64()?), Life(reader.u64()?));
+                Body::Heartbeat { commit, round, settled, life, is_asleep: reader.is("sleep")? }
             }
-            9 => Body::HeartbeatReply { round: Round(reader.u64()?), priority: reader.u8()? },
+            9 => Body::HeartbeatReply { answer: Answer::take(&mut reader)? },
             10 => Body::Snapshot { round: Round(reader.u64()?) },
             11 => Body::TimeoutNow,
             _ => return Err(Unreadable::Impossible("kind of message")),

@@ -3,7 +3,8 @@
 //! A peer is **probed** with one message at a time until it is known where its log agrees; then entries are **replicated** without
 //! waiting, up to the window; a peer that needs entries which are gone gets a **snapshot**.
 
-use crate::message::Round;
+use crate::message::{Answer, Attempt, Life, Round};
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Index, Instant, Settings};
 use std::collections::VecDeque;
 
@@ -15,10 +16,15 @@ pub(crate) struct Progress {
     /// What it is sent next.
     pub(crate) next: Index,
     pub(crate) state: State,
+    /// Each probe after a failure begins another. Answers to earlier ones say what the peer has, and nothing of what is under way to it: if they
+    /// counted, each late refusal would send the whole window once more, and be answered by more of its kind.
+    pub(crate) attempt: Attempt,
     /// The latest round it answered.
     pub(crate) round: Round,
     /// When it was last heard.
     pub(crate) heard: Instant,
+    /// Zero before it was heard. What is known of its log was said in this one.
+    pub(crate) life: Life,
     pub(crate) priority: u8,
     /// What it is to be sent is being fetched.
     pub(crate) is_fetching: bool,
@@ -71,11 +77,33 @@ impl Progress {
             matched: Index::ZERO,
             next: last.next(),
             state: State::Probe { is_waiting: false },
+            attempt: Attempt(1),
             round: Round(0),
             heard: now,
+            life: Life(0),
             priority: 0,
             is_fetching: false,
         }
+    }
+
+    /// It answered; whether in its present life. In a new one it may have lost what it acknowledged: what it has is found out anew.
+    pub(crate) fn hears(&mut self, now: Instant, answer: Answer) -> bool {
+        if answer.life < self.life {
+            return false;
+        }
+        self.heard = now;
+        self.priority = answer.priority;
+        let known = std::mem::replace(&mut self.life, answer.life);
+        let is_new = known < answer.life && known > Life(0);
+        if is_new && !mutant::is(Mutant::EarlierLifeCounted) {
+            self.next = self.matched.next();
+            self.matched = Index::ZERO;
+            // A snapshot under way ends as its driver says.
+            if !matches!(self.state, State::Snapshot { .. }) {
+                self.probe();
+            }
+        }
+        true
     }
 
     /// Whether it may be sent something now.
@@ -101,12 +129,13 @@ impl Progress {
     }
 
     /// Its log agrees up to `matched`; whether that is news.
-    pub(crate) fn matches(&mut self, matched: Index) -> bool {
+    pub(crate) fn matches(&mut self, matched: Index, attempt: Attempt) -> bool {
         let is_news = matched > self.matched;
         self.matched = self.matched.max(matched);
         self.next = self.next.max(self.matched.next());
         match &mut self.state {
             State::Replicate(window) => window.free(matched),
+            State::Probe { .. } if attempt < self.attempt => {}
             State::Snapshot { at_least, .. } if self.matched < *at_least => {}
             State::Probe { .. } | State::Snapshot { .. } => self.replicate(),
         }
@@ -114,20 +143,17 @@ impl Progress {
     }
 
     /// It does not have `refused`; both logs agree at `agreed` at best.
-    pub(crate) fn refuses(&mut self, refused: Index, agreed: Index) {
-        let is_late = match &self.state {
-            // An old answer: what it refuses was settled since.
-            State::Replicate(_) => refused <= self.matched,
-            State::Probe { .. } => refused.next() != self.next,
-            State::Snapshot { .. } => true,
-        };
-        if !is_late {
+    pub(crate) fn refuses(&mut self, refused: Index, agreed: Index, attempt: Attempt) {
+        // What one life has acknowledged it does not refuse later: such an answer is late.
+        let is_late = attempt < self.attempt || refused <= self.matched;
+        if !is_late && !matches!(self.state, State::Snapshot { .. }) {
             self.next = agreed.min(Index(refused.0.saturating_sub(1))).max(self.matched).next();
             self.probe();
         }
     }
 
     pub(crate) fn probe(&mut self) {
+        self.attempt.0 += 1;
         self.state = State::Probe { is_waiting: false };
     }
 

@@ -5,7 +5,7 @@ use crate::codec::Config;
 use crate::core::{Core, Need};
 use crate::follower::{Append, Follower};
 use crate::leader::Leader;
-use crate::message::{Body, Message, Round};
+use crate::message::{Attempt, Body, Message, Round};
 use crate::quorum::Tally;
 use bytes::Bytes;
 use nori_consensus::mutant::{self, Mutant};
@@ -184,7 +184,7 @@ impl Replica {
                 self.core.send(from, Body::VoteReply { is_granted: false }, Need::Promise);
             }
             Body::Append { .. } | Body::Heartbeat { .. } | Body::Snapshot { .. } => {
-                let body = Body::HeartbeatReply { round: Round(0), priority: self.core.priority };
+                let body = Body::HeartbeatReply { answer: self.core.answer(Round(0)) };
                 self.core.send(from, body, Need::Promise);
             }
             _ => {}
@@ -206,23 +206,31 @@ impl Replica {
                 self.follow(Some(from));
                 self.heed(from, body);
             }
-            (Body::Append { before, commit, round, entries }, Role::Follower(follower)) => {
-                follower.append(core, from, Append { before, commit, round, entries });
+            (
+                Body::Append { before, commit, round, attempt, entries },
+                Role::Follower(follower),
+            ) => {
+                follower.append(core, from, Append { before, commit, round, attempt, entries });
             }
-            (Body::Heartbeat { commit, round, settled, is_asleep }, Role::Follower(follower)) => {
+            (
+                Body::Heartbeat { commit, round, settled, life, is_asleep },
+                Role::Follower(follower),
+            ) => {
+                // What is settled for an earlier life may yet grow by what that one said.
+                let settled = if life == core.life { settled } else { Index::ZERO };
                 follower.heartbeat(core, from, (commit, round), (settled, is_asleep));
             }
             (Body::TimeoutNow, Role::Follower(follower)) if follower.leader == Some(from) => {
                 self.campaign(true);
             }
-            (Body::Appended { matched, round, priority }, Role::Leader(leader)) => {
-                leader.appended(core, from, (matched, round), priority);
+            (Body::Appended { matched, attempt, answer }, Role::Leader(leader)) => {
+                leader.appended(core, from, (matched, attempt), answer);
             }
-            (Body::Refused { refused, hint, round }, Role::Leader(leader)) => {
-                leader.refused(core, from, (refused, hint), round);
+            (Body::Refused { refused, hint, attempt, answer }, Role::Leader(leader)) => {
+                leader.refused(core, from, (refused, hint, attempt), answer);
             }
-            (Body::HeartbeatReply { round, priority }, Role::Leader(leader)) => {
-                leader.beaten(core, from, round, priority);
+            (Body::HeartbeatReply { answer }, Role::Leader(leader)) => {
+                leader.beaten(core, from, answer);
             }
             _ => {}
         }
@@ -277,8 +285,9 @@ impl Replica {
         if let Role::Follower(follower) = &mut self.role {
             follower.rest(&mut self.core);
             if follower.leader == Some(from) {
-                let (matched, priority) = (through.index, self.core.priority);
-                let body = Body::Appended { matched, round, priority };
+                let matched = through.index;
+                let answer = self.core.answer(round);
+                let body = Body::Appended { matched, attempt: Attempt(0), answer };
                 self.core.send(from, body, Need::Entries(matched));
             }
         }
@@ -401,7 +410,12 @@ impl Replica {
             }
             (Input::Stored { result: Err(_), .. }, _) => self.halt(),
             (Input::LogFetched, Role::Leader(leader)) => leader.fetched(),
-            (Input::Applied { through }, _) => core.applied = through,
+            (Input::Applied { through }, _) => {
+                core.applied = through;
+                if mutant::is(Mutant::TruncatePastDurable) {
+                    self.truncate(through);
+                }
+            }
             (Input::DurablyApplied { through }, _) => self.truncate(through),
             (Input::ApplyDebt { bytes }, _) => core.apply_debt_bytes = bytes,
             (Input::SnapshotArrived { from, message, snapshot }, _) => {
@@ -467,6 +481,7 @@ impl Consensus for Replica {
             last: self.core.log.last(),
             membership: self.core.configs.latest().clone(),
             lease_until,
+            is_doubtful: self.core.doubt.is_some(),
         }
     }
 }

@@ -66,6 +66,9 @@ enum Task {
         /// How long each storm rages, in simulated minutes
         #[arg(long, default_value_t = 2.0)]
         minutes: f64,
+        /// What happens under this seed with the one bug that is named, a line each
+        #[arg(long, value_name = "SEED", requires = "names")]
+        explain: Option<u64>,
     },
     /// The hunt itself, in a build that has the bugs
     #[cfg(feature = "mutants")]
@@ -74,6 +77,8 @@ enum Task {
         names: Vec<String>,
         #[arg(long)]
         minutes: f64,
+        #[arg(long)]
+        explain: Option<u64>,
     },
 }
 
@@ -89,11 +94,17 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
 
 fn run(args: &Args) -> Result<bool> {
     match &args.command {
-        Some(Task::Mutants { names, minutes }) => {
-            return mutants::build_and_hunt(names, *minutes);
+        Some(Task::Mutants { names, minutes, explain }) => {
+            return mutants::build_and_hunt(names, *minutes, *explain);
         }
         #[cfg(feature = "mutants")]
-        Some(Task::Hunt { names, minutes }) => return mutants::hunt(names, *minutes),
+        Some(Task::Hunt { names, minutes, explain: Some(seed) }) => {
+            return mutants::explain(names, *seed, *minutes);
+        }
+        #[cfg(feature = "mutants")]
+        Some(Task::Hunt { names, minutes, explain: None }) => {
+            return mutants::hunt(names, *minutes);
+        }
         None => {}
     }
     if !(args.minutes > 0.0 && args.minutes <= 100_000.0) {
@@ -124,7 +135,9 @@ fn run(args: &Args) -> Result<bool> {
 }
 
 fn main() -> ExitCode {
-    match run(&Args::parse()) {
+    let args = Args::parse();
+    seed::keep_panics_quiet();
+    match run(&args) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::from(1),
         Err(error) => {

@@ -17,7 +17,7 @@ const SEEDS: u64 = 500;
 /// # Errors
 ///
 /// If it cannot be built.
-pub(crate) fn build_and_hunt(names: &[String], minutes: f64) -> Result<bool> {
+pub(crate) fn build_and_hunt(names: &[String], minutes: f64, seed: Option<u64>) -> Result<bool> {
     let target = "target/mutants";
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
@@ -28,10 +28,12 @@ pub(crate) fn build_and_hunt(names: &[String], minutes: f64) -> Result<bool> {
         bail!("the planted bugs could not be built: start this at the root of the checkout");
     }
     let hunter = format!("{target}/release/norikv-sim");
-    let hunted = Command::new(hunter)
-        .args(["hunt", "--minutes", &minutes.to_string()])
-        .args(names)
-        .status()?;
+    let mut hunt = Command::new(hunter);
+    hunt.args(["hunt", "--minutes", &minutes.to_string()]).args(names);
+    if let Some(seed) = seed {
+        hunt.args(["--explain", &seed.to_string()]);
+    }
+    let hunted = hunt.status()?;
     Ok(hunted.success())
 }
 
@@ -42,8 +44,6 @@ pub(crate) fn hunt(names: &[String], minutes: f64) -> Result<bool> {
     use std::time::Duration;
     let time = Duration::from_secs_f64(minutes * 60.0);
     let chosen = named(names)?;
-    // An assertion that fails is a catch, and not worth a page.
-    std::panic::set_hook(Box::new(|_| {}));
     let (mut most, mut is_good) = (0, true);
     for mutant in chosen {
         turn_on(Some(mutant));
@@ -69,6 +69,18 @@ pub(crate) fn hunt(names: &[String], minutes: f64) -> Result<bool> {
         }
     }
     Ok(is_good)
+}
+
+/// Tells line by line what happens under `seed` with the first of these bugs; whether no law is broken.
+#[cfg(feature = "mutants")]
+pub(crate) fn explain(names: &[String], seed: u64, minutes: f64) -> Result<bool> {
+    let chosen = named(names)?;
+    nori_consensus::mutant::turn_on(chosen.first().copied());
+    let time = std::time::Duration::from_secs_f64(minutes * 60.0);
+    let (shown, lines) = crate::seed::play("nori", seed, time, true)?;
+    lines.iter().for_each(|line| out::line(line));
+    shown.violation.iter().for_each(|violation| out::error(violation));
+    Ok(shown.violation.is_none())
 }
 
 /// Those of these names, or all.
@@ -116,8 +128,8 @@ fn first_caught(seeds: u64, time: std::time::Duration) -> Option<(u64, String)> 
 /// What caught `seed`, in one word where there is one.
 #[cfg(feature = "mutants")]
 fn caught(seed: u64, time: std::time::Duration) -> Option<String> {
-    match crate::seed::play_through("nori", seed, time) {
-        Ok(shown) => shown.violation.map(|violation| match violation.strip_prefix("at ") {
+    match crate::seed::play("nori", seed, time, false) {
+        Ok((shown, _)) => shown.violation.map(|violation| match violation.strip_prefix("at ") {
             // Without when and where.
             Some(_) => format!("[{}]", violation.splitn(5, ' ').last().unwrap_or_default()),
             None => format!("[{violation}]"),

@@ -7,7 +7,10 @@ use nori_consensus::{ConsensusFactory, Settings, Solo};
 use nori_consensus_adapters::RaftRs;
 use nori_raft::NoriRaft;
 use serde::{Deserialize, Serialize};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +41,24 @@ fn factory(protocol: &str, settings: Settings) -> Result<Arc<dyn ConsensusFactor
     })
 }
 
-/// Plays `seed` for `time`, in words too if they are wanted; the words come second.
+thread_local! {
+    /// What the last panic on this thread said, and where.
+    static PANIC: RefCell<String> = const { RefCell::new(String::new()) };
+}
+
+/// From now on a panic prints nothing: it is told as the law that was broken.
+pub(crate) fn keep_panics_quiet() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map_or_else(String::new, |at| {
+            let file = Path::new(at.file()).file_name().unwrap_or_default();
+            format!(" ({}:{})", file.to_string_lossy(), at.line())
+        });
+        let text = panic.payload_as_str().and_then(|text| text.lines().next()).unwrap_or("");
+        PANIC.with_borrow_mut(|last| *last = format!("assertion: {text}{place}"));
+    }));
+}
+
+/// Plays `seed` for `time`, in words too if they are wanted; the words come second. A protocol that panics has broken a law.
 ///
 /// # Errors
 ///
@@ -57,7 +77,12 @@ pub(crate) fn play(
     if is_told {
         storm.world_mut().chronicle.keep_lines();
     }
-    let outcome = storm.play(time);
+    // Nothing of the world is used after a panic but its chronicle.
+    let outcome = catch_unwind(AssertUnwindSafe(|| storm.play(time)));
+    let violation = match outcome {
+        Ok(held) => held.err().map(|violation: Violation| violation.to_string()),
+        Err(_) => Some(PANIC.take()),
+    };
     let world = storm.world();
     let counts = world.chronicle.counts().iter();
     let shown = Shown {
@@ -65,24 +90,7 @@ pub(crate) fn play(
         simulated_ms: world.time().nanos / 1_000_000,
         proposals: storm.proposals(),
         counts: counts.map(|(what, count)| ((*what).to_owned(), *count)).collect(),
-        violation: outcome.err().map(|violation: Violation| violation.to_string()),
+        violation,
     };
     Ok((shown, world.chronicle.lines().to_vec()))
-}
-
-/// The same, with a protocol that panics as one that breaks a law.
-///
-/// # Errors
-///
-/// If there is no such protocol.
-pub(crate) fn play_through(protocol: &str, seed: u64, time: Duration) -> Result<Shown> {
-    match std::panic::catch_unwind(|| play(protocol, seed, time, false)) {
-        Ok(played) => Ok(played?.0),
-        Err(panic) => {
-            let text = panic.downcast_ref::<String>().map(String::as_str);
-            let text = text.or_else(|| panic.downcast_ref::<&str>().copied()).unwrap_or("");
-            let violation = format!("assertion: {}", text.lines().next().unwrap_or(""));
-            Ok(Shown { violation: Some(violation), ..Shown::default() })
-        }
-    }
 }

@@ -1,18 +1,19 @@
 //! A replica of raft-rs: its node, and what the seam wants beyond it.
 
+mod ready;
+
 use super::convert::{self, Config};
 use super::storage::Store;
 use crate::envelope::{self, Address};
 use bytes::Bytes;
 use nori_consensus::chance::Chance;
 use nori_consensus::{
-    Boot, BootError, Change, Consensus, Consistency, Effect, Index, Input, Instant, LogId,
-    MessageClass, NodeId, Rejection, Role, Settings, ShardId, Snapshot, SnapshotHandle, Status,
-    Term, Ticket, WriteId,
+    Boot, BootError, Change, Consensus, Consistency, Effect, Index, Input, Instant, LogId, NodeId,
+    Rejection, Role, Settings, ShardId, Snapshot, SnapshotHandle, Status, Term, Ticket, WriteId,
 };
 use protobuf::Message as _;
 use raft::eraftpb::{HardState, Message, MessageType};
-use raft::{RawNode, Ready, SnapshotStatus, StateRole};
+use raft::{RawNode, SnapshotStatus, StateRole};
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -40,6 +41,8 @@ pub(super) struct Replica {
     readies: VecDeque<(WriteId, u64)>,
     /// A snapshot that is being installed, and its ready.
     installing: Option<u64>,
+    /// What it says once that is installed: that it has what the snapshot covers.
+    after_install: Vec<Message>,
     /// The snapshot that arrived last: raft-rs may ask to install it.
     arrived: Option<SnapshotHandle>,
     /// Reads that wait for an entry of the term to commit.
@@ -68,7 +71,8 @@ impl Replica {
         let applied = LogId { term, index: boot.applied };
         // What was committed is written with a term or a vote only, and may be of entries that are not there.
         hard_state.commit = hard_state.commit.clamp(boot.applied.0, boot.log.last().index.0);
-        hard_state.term = hard_state.term.max(boot.log.last().term.0);
+        // In term 0 it panics when it has to refuse a pre-vote (raft 0.7.0): life begins in term 1.
+        hard_state.term = hard_state.term.max(boot.log.last().term.0).max(1);
         let tick = settings.heartbeat / HEARTBEAT_TICKS as u32;
         let theirs = their_config(&boot, &settings, tick);
         let store = Store::new(boot.log, hard_state, config, applied);
@@ -91,6 +95,7 @@ impl Replica {
             hard_write: WriteId::ZERO,
             readies: VecDeque::new(),
             installing: None,
+            after_install: Vec::new(),
             arrived: None,
             early_reads: Vec::new(),
             reads: BTreeSet::new(),
@@ -129,6 +134,10 @@ impl Replica {
 
     /// Makes up for the ticks that have passed.
     fn make_up(&mut self) {
+        if self.installing.is_some() {
+            // It would look for changes of the membership among entries that are no longer there, and panic (raft 0.7.0).
+            self.ticked = self.now;
+        }
         while self.now.since(self.ticked) >= self.tick {
             self.ticked = self.ticked.after(self.tick);
             if self.raw.tick() {
@@ -232,6 +241,7 @@ impl Replica {
     fn receive(&mut self, from: NodeId, bytes: &Bytes) {
         if let Some(message) = self.decode(from, bytes)
             && message.get_msg_type() != MessageType::MsgSnapshot
+            && (message.get_msg_type() != MessageType::MsgTimeoutNow || self.installing.is_none())
         {
             // What it cannot use it says so of, and that is all there is to do.
             let _ = self.raw.step(message);
@@ -285,6 +295,9 @@ impl Replica {
         self.raw.on_persist_ready(number);
         self.raw.advance_apply_to(through.index.0);
         self.applied = through.index;
+        for message in std::mem::take(&mut self.after_install) {
+            self.send(&message, None);
+        }
     }
 
     fn apply(&mut self, through: Index) {
@@ -302,7 +315,9 @@ impl Replica {
                 self.raw.transfer_leader(to.0);
             }
             // Who is no voter must not: it would count a vote that it does not have.
-            Input::CampaignRequested if !self.is_leader() && self.raw.raft.promotable() => {
+            Input::CampaignRequested
+                if !self.is_leader() && self.raw.raft.promotable() && self.installing.is_none() =>
+            {
                 let _ = self.raw.campaign();
             }
             Input::Stored { write, result: Ok(()) } => self.stored(write),
@@ -363,146 +378,6 @@ impl Replica {
             self.effects.push(Effect::RoleChanged { role, term, leader });
         }
     }
-
-    /// Turns everything that is ready into effects.
-    fn collect(&mut self) {
-        while !self.is_halted && self.installing.is_none() && self.raw.has_ready() {
-            let mut ready = self.raw.ready();
-            self.answer_reads(&mut ready);
-            let is_leader = self.is_leader();
-            let write = self.store(&ready);
-            let (now, later) = (ready.take_messages(), ready.take_persisted_messages());
-            debug_assert!(is_leader || now.is_empty());
-            // Whoever leads by its own vote alone has not made it safe yet.
-            let promise = Some(self.hard_write).filter(|write| *write > self.safe_write);
-            now.into_iter().for_each(|message| self.send(&message, promise));
-            let all = Some(write).filter(|write| *write > self.safe_write);
-            later.into_iter().for_each(|message| self.send(&message, all));
-            let committed = ready.take_committed_entries();
-            let number = ready.number();
-            if !ready.snapshot().is_empty() {
-                self.install(&ready);
-            } else if write > self.safe_write {
-                self.readies.push_back((write, number));
-            }
-            self.raw.advance_append_async(ready);
-            if self.installing.is_none() && write <= self.safe_write {
-                self.raw.on_persist_ready(number);
-            }
-            self.hand_out(&committed);
-        }
-    }
-
-    fn answer_reads(&mut self, ready: &mut Ready) {
-        for state in ready.take_read_states() {
-            let ticket = state.request_ctx.first_chunk().map(|of| Ticket(u64::from_le_bytes(*of)));
-            if let Some(ticket) = ticket.filter(|ticket| self.reads.remove(ticket)) {
-                let after_applying = Index(state.index);
-                let ready = Effect::ReadReady { ticket, after_applying, valid_until: None };
-                self.effects.push(ready);
-            }
-        }
-    }
-
-    /// Has what must be safe stored; the write that has to end for it, which may be an older one.
-    fn store(&mut self, ready: &Ready) -> WriteId {
-        let hard_state = ready.hs().filter(|_| ready.must_sync()).filter(|state| {
-            let known = &self.raw.store().promised;
-            known.replace((state.term, state.vote)) != (state.term, state.vote)
-        });
-        let hard_state =
-            hard_state.map(|state| Bytes::from(state.write_to_bytes().unwrap_or_default()));
-        let entries = ready.entries();
-        if hard_state.is_none() && entries.is_empty() {
-            return self.last_write;
-        }
-        let truncate_from = self.raw.store().take(entries);
-        self.last_write = self.last_write.next();
-        if hard_state.is_some() {
-            self.hard_write = self.last_write;
-        }
-        self.effects.push(Effect::Store(nori_consensus::Store {
-            write: self.last_write,
-            sync: hard_state.is_some(),
-            hard_state,
-            truncate_from,
-            entries: entries.iter().map(convert::to_ours).collect(),
-        }));
-        self.last_write
-    }
-
-    fn send(&mut self, message: &Message, after: Option<WriteId>) {
-        let to = NodeId(message.to);
-        let address = Address { shard: self.shard, from: self.me, to };
-        let Ok(bytes) = message.write_to_bytes() else { return };
-        let sealed = envelope::seal(address, &bytes);
-        if message.get_msg_type() == MessageType::MsgSnapshot {
-            let at_least = Index(message.get_snapshot().get_metadata().index);
-            self.effects.push(Effect::ShipSnapshot { to, message: sealed, at_least });
-            return;
-        }
-        let class = match message.get_msg_type() {
-            MessageType::MsgAppend | MessageType::MsgAppendResponse => MessageClass::Append,
-            MessageType::MsgHeartbeat | MessageType::MsgHeartbeatResponse => {
-                MessageClass::Heartbeat
-            }
-            MessageType::MsgRequestVote
-            | MessageType::MsgRequestVoteResponse
-            | MessageType::MsgRequestPreVote
-            | MessageType::MsgRequestPreVoteResponse => MessageClass::Vote,
-            _ => MessageClass::Other,
-        };
-        self.effects.push(Effect::Send { to, class, message: sealed, after });
-    }
-
-    fn install(&mut self, ready: &Ready) {
-        let metadata = ready.snapshot().get_metadata();
-        let through = LogId { term: Term(metadata.term), index: Index(metadata.index) };
-        let Some(handle) = self.arrived.take() else { return };
-        self.installing = Some(ready.number());
-        let config = Config::decode(&ready.snapshot().data).unwrap_or_default();
-        *self.raw.store().config.borrow_mut() = config;
-        *self.raw.store().handed_out.borrow_mut() = through;
-        self.raw.store().reset_to.set(Some(through));
-        self.effects.push(Effect::InstallSnapshot { handle, reset_log_to: through });
-    }
-
-    /// Hands out committed entries to be applied; one that changes the membership ends its range.
-    fn hand_out(&mut self, committed: &[raft::eraftpb::Entry]) {
-        let mut from = None;
-        for (n, entry) in committed.iter().enumerate() {
-            let first = *from.get_or_insert(Index(entry.index));
-            let through = Index(entry.index);
-            *self.raw.store().handed_out.borrow_mut() =
-                LogId { term: Term(entry.term), index: through };
-            let membership =
-                convert::change_of(entry).and_then(|change| self.adopt(through, &change));
-            if membership.is_some() || n + 1 == committed.len() {
-                self.effects.push(Effect::Apply { from: first, through, membership });
-                from = None;
-            }
-        }
-    }
-
-    /// A membership counts from here on.
-    fn adopt(&mut self, at: Index, change: &raft::eraftpb::ConfChangeV2) -> Option<Bytes> {
-        if self.raw.store().config.borrow().state.voters.is_empty() {
-            for step in convert::steps_before(change) {
-                self.raw.apply_conf_change(&step).ok()?;
-            }
-        }
-        let state = self.raw.apply_conf_change(change).ok()?;
-        let config = Config::of(at, state);
-        let membership = config.encode();
-        let is_dismissed = !config.membership().is_voter(self.me);
-        *self.raw.store().config.borrow_mut() = config;
-        if is_dismissed && self.is_leader() {
-            // It would go on leading a group that it is no voter of.
-            let term = self.raw.raft.term;
-            self.raw.raft.become_follower(term, 0);
-        }
-        Some(membership)
-    }
 }
 
 /// Its own settings.
@@ -561,7 +436,7 @@ impl Consensus for Replica {
     fn deadline(&self) -> Option<Instant> {
         let raft = &self.raw.raft;
         let ticks = match raft.state {
-            _ if self.is_halted => return None,
+            _ if self.is_halted || self.installing.is_some() => return None,
             StateRole::Leader => {
                 let heartbeat = raft.heartbeat_timeout().saturating_sub(raft.heartbeat_elapsed());
                 heartbeat.min(raft.election_timeout().saturating_sub(raft.election_elapsed))
@@ -583,6 +458,7 @@ impl Consensus for Replica {
             last: LogId { term: Term(log.last_term()), index: Index(log.last_index()) },
             membership: self.raw.store().config.borrow().membership(),
             lease_until: None,
+            is_doubtful: false,
         }
     }
 }

@@ -51,6 +51,11 @@ pub(super) const LAWS: &[Law] = &[
         needs: &[Feature::DoubtfulStart],
         check: doubtful,
     },
+    Law {
+        name: "who forgot what it acknowledged is brought up by the leader that it acknowledged to",
+        needs: &[Feature::DoubtfulStart],
+        check: forgetful,
+    },
 ];
 
 fn nodes(of: impl IntoIterator<Item = u64>) -> BTreeSet<NodeId> {
@@ -276,6 +281,27 @@ fn doubtful(stage: &Stage) -> Result<(), Violation> {
     if leader != others[0] {
         world.crash(leader);
         await_leader(&mut world)?;
+    }
+    Ok(())
+}
+
+fn forgetful(stage: &Stage) -> Result<(), Violation> {
+    for seed in 1..=10 {
+        let (mut world, leader) = stage.led(seed, 3)?;
+        for _ in 0..20 {
+            world.propose(leader, b"x")?;
+        }
+        // Acknowledged, and not yet in a state that a flush made safe.
+        world.run_for(Duration::from_millis(10))?;
+        let other = world.nodes().find(|node| *node != leader).expect("there are three");
+        world.crash(other);
+        world.forget(other, 15);
+        world.start_as(other, Standing::Doubtful, 0)?;
+        await_agreement(&mut world)?;
+        let is_trusted =
+            |world: &World| world.host(other).status().is_some_and(|status| !status.is_doubtful);
+        assert!(world.run_until(LONG, is_trusted)?, "it is not trusted again");
+        assert_eq!(world.leader(), Some(leader), "the leader was lost over it");
     }
     Ok(())
 }

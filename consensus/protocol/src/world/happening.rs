@@ -4,7 +4,7 @@ use super::weather::within;
 use super::{Due, Happening, OVERHEARD_MAX, Place, UNDER_WAY_MAX, Violation, World};
 use crate::host::Event;
 use crate::monitor::Breach;
-use crate::{Entry, Input, Instant, LogView, MessageClass, NodeId, Role, Term};
+use crate::{Entry, Input, Instant, LogId, LogView, MessageClass, NodeId, Role, Term};
 use bytes::Bytes;
 use std::cmp::Reverse;
 use std::sync::Arc;
@@ -87,8 +87,11 @@ impl World {
         let events = match what {
             Happening::WriteDone => {
                 place.is_writing = false;
+                let is_promise = place.host.is_promising();
                 self.tell(node, &[12], || "has written".to_owned());
-                self.place(node).host.finish_write(local)
+                let events = self.place(node).host.finish_write(local);
+                self.dies_next = is_promise && self.chance.hits(self.weather.promise_death_ppm);
+                events
             }
             Happening::Applied => {
                 place.is_applying = false;
@@ -167,6 +170,7 @@ impl World {
     ) -> Result<(), Violation> {
         let events = events.map_err(|broken| self.violation(node, broken.to_string()))?;
         let is_last = self.is_last_step(node);
+        self.check_commit(node)?;
         for event in events {
             if let Event::RoleChanged { role: Role::Leader, .. } = &event {
                 self.check_leader(node)?;
@@ -184,8 +188,11 @@ impl World {
         Ok(())
     }
 
-    /// Whether the node dies now, of a step that began a write.
+    /// Whether the node dies now, of a step that began a write, or ended that of a promise.
     fn is_last_step(&mut self, node: NodeId) -> bool {
+        if std::mem::take(&mut self.dies_next) {
+            return true;
+        }
         let (death, promise_death) = (self.weather.death_ppm, self.weather.promise_death_ppm);
         let place = &self.places[&node];
         if !place.host.is_writing() || place.is_writing || death == 0 && promise_death == 0 {
@@ -193,6 +200,36 @@ impl World {
         }
         let share = if place.host.is_promising() { promise_death } else { death };
         self.chance.hits(share)
+    }
+
+    /// What a leader takes for committed is safe on a quorum, by the membership before the step or after it.
+    fn check_commit(&mut self, node: NodeId) -> Result<(), Violation> {
+        let place = &self.places[&node];
+        let Some(status) = place.host.told() else { return Ok(()) };
+        let (commit, is_leader) = (status.commit, status.role == Role::Leader);
+        // What it heard of as a follower was counted by another membership, perhaps.
+        if is_leader
+            && commit > place.committed
+            && let Some(term) = place.host.log().term(commit)
+        {
+            let entry = LogId { term, index: commit };
+            let keeps = |node| self.places.get(&node).is_some_and(|of| of.host.keeps(entry));
+            let memberships = [&status.membership, &place.membership];
+            if !memberships.into_iter().any(|membership| membership.is_quorum(keeps)) {
+                let (now, before) = (&status.membership, &place.membership);
+                let what = format!(
+                    "{entry} is committed, and not safe on a quorum of {now} or of {before}"
+                );
+                return Err(self.violation(node, what));
+            }
+        }
+        let membership = (status.membership != place.membership).then(|| status.membership.clone());
+        let place = self.place(node);
+        place.committed = commit;
+        if let Some(membership) = membership {
+            place.membership = membership;
+        }
+        Ok(())
     }
 
     /// Who begins to lead has everything that was ever applied, and nobody else holds a lease.
@@ -299,6 +336,11 @@ impl World {
             self.chronicle.count("message lost");
             return;
         }
+        if let Some(left @ 1..) = self.holds.get_mut(&(from, to, class)) {
+            *left -= 1;
+            self.held.push((from, to, message.clone()));
+            return;
+        }
         let copies = if self.chance.hits(self.weather.repeat_ppm) { 2 } else { 1 };
         for _ in 0..copies {
             let after = self.delay(from, to);
@@ -315,9 +357,15 @@ impl World {
         }
     }
 
+    /// How long a message takes that keeps no order.
+    pub(super) fn free_delay(&mut self) -> Duration {
+        within(self.weather.delay, &mut self.chance)
+    }
+
     /// How long a message takes that is sent now.
     fn delay(&mut self, from: NodeId, to: NodeId) -> Duration {
-        let after = within(self.weather.delay, &mut self.chance);
+        let lag = self.lags.get(&to).copied().unwrap_or_default();
+        let after = self.free_delay() + lag;
         if self.chance.hits(self.weather.straggle_ppm) {
             return after * self.chance.between(1, 100) as u32;
         }

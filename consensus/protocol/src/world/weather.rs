@@ -20,7 +20,7 @@ pub struct Weather {
     pub reorder_ppm: u32,
     /// Steps that begin a write and are the last of a life: what they send still goes out.
     pub death_ppm: u32,
-    /// The same of steps that begin to write down a term or a vote.
+    /// The same of steps that begin to write down a term or a vote, and of those that tell of it once it is written.
     pub promise_death_ppm: u32,
     /// The least and the most that a write takes.
     pub write: (Duration, Duration),

@@ -1,0 +1,196 @@
+//! What goes wrong, and who comes back.
+
+use super::Storm;
+use super::plot::Act;
+use nori_consensus::world::{Violation, Weather};
+use nori_consensus::{Feature, Input, LogView, NodeId, Standing, Status};
+use std::time::Duration;
+
+impl Storm {
+    pub(super) fn fault(&mut self) -> Result<(), Violation> {
+        let alive = self.alive();
+        let Some(one) = self.chance.pick(&alive).copied() else { return Ok(()) };
+        let one = if self.chance.hits(500_000) { self.leader().unwrap_or(one) } else { one };
+        match self.chance.below(28) {
+            0 | 1 => self.crash(one),
+            2 => {
+                alive.iter().for_each(|node| self.crash(*node));
+            }
+            3 => {
+                let by = Duration::from_millis(self.chance.between(100, 8_000));
+                self.world.pause(one, by);
+            }
+            4 | 5 => self.world.split(&[one]),
+            6 => {
+                let group: Vec<NodeId> =
+                    alive.into_iter().filter(|_| self.chance.hits(500_000)).collect();
+                self.world.split(&group);
+            }
+            7 => {
+                let other = self.chance.pick(&alive).copied().unwrap_or(one);
+                self.world.cut(one, other);
+            }
+            8 | 9 => self.world.heal(),
+            10 => {
+                self.world.weather = match self.chance.hits(700_000) {
+                    true => Weather::rough(&mut self.chance),
+                    false => Weather::calm(),
+                };
+                self.world.weather.has_sound_clocks = !self.has_wild_clocks;
+            }
+            11 => self.clock(one),
+            12 => self.lose_disk(one)?,
+            13 => return self.transfer(one),
+            16 => return self.usurp(one),
+            17 | 23 => self.forget(one),
+            18 | 19 => self.lag_leader(),
+            20 | 24 => self.restless_voter(),
+            21 | 22 => return self.move_house(),
+            14 | 15 => {
+                let time = Duration::from_millis(self.chance.between(3_000, 15_000));
+                self.begin_hunt(time);
+            }
+            _ => return self.change(),
+        }
+        Ok(())
+    }
+
+    pub(super) fn crash(&mut self, node: NodeId) {
+        if !self.world.is_alive(node) {
+            return;
+        }
+        if self.chance.hits(300_000) {
+            // Between the state and the log of a snapshot, if one is being installed.
+            self.world.tear_install(node);
+        }
+        self.world.crash(node);
+        self.return_later(node);
+    }
+
+    /// Some processes are started again at once, others after a while.
+    fn return_later(&mut self, node: NodeId) {
+        let is_soon = self.elapsed < self.hunt_until || self.chance.hits(300_000);
+        let most = match (is_soon, self.chance.hits(300_000)) {
+            (true, true) => 20,
+            (true, false) => 1_500,
+            (false, _) => 10_000,
+        };
+        let after = Duration::from_millis(self.chance.between(0, most));
+        self.plot(after, Act::Return(node));
+    }
+
+    /// Those that died of a write come back too; and who was doubtful may be so no more.
+    pub(super) fn find_dead(&mut self) {
+        let is_waited_for =
+            |node: &NodeId| self.plots.iter().any(|(_, act)| *act == Act::Return(*node));
+        let is_missed = |node: &NodeId| {
+            !self.world.is_alive(*node) && !self.gone.contains(node) && !is_waited_for(node)
+        };
+        for node in self.world.nodes().filter(is_missed).collect::<Vec<_>>() {
+            self.return_later(node);
+        }
+        let doubts =
+            |node: &NodeId| self.world.host(*node).status().is_none_or(|status| status.is_doubtful);
+        self.doubtful.retain(doubts);
+    }
+
+    /// Starts a node, if it is dead and not for good.
+    pub(super) fn bring_back(&mut self, node: NodeId) -> Result<(), Violation> {
+        if self.gone.contains(&node) || self.world.is_alive(node) {
+            return Ok(());
+        }
+        let priority = if self.chance.hits(100_000) { self.chance.below(3) as u8 } else { 0 };
+        self.start(node, priority)
+    }
+
+    pub(super) fn start(&mut self, node: NodeId, priority: u8) -> Result<(), Violation> {
+        let is_doubtful = self.doubtful.contains(&node);
+        let standing = if is_doubtful { Standing::Doubtful } else { Standing::Whole };
+        self.world.start_as(node, standing, priority)
+    }
+
+    /// A machine stops and loses entries that it had acknowledged unsynced.
+    pub(super) fn forget(&mut self, node: NodeId) {
+        if self.features.has(Feature::DoubtfulStart) && self.can_spare(node) {
+            self.crash(node);
+            let entries = self.chance.between(1, 60);
+            self.world.forget(node, entries);
+            self.doubtful.insert(node);
+        }
+    }
+
+    /// Whether the others that can vote are enough, by a membership that nobody can take back: a leader's that has committed in its term.
+    fn can_spare(&self, node: NodeId) -> bool {
+        let is_lost = |node: &NodeId| self.gone.contains(node) || self.doubtful.contains(node);
+        let Some(host) = self.leader().map(|leader| self.world.host(leader)) else { return false };
+        host.status().is_some_and(|Status { membership, commit, term, .. }| {
+            host.log().term(commit) == Some(term)
+                && membership.at <= commit
+                && !membership.is_joint()
+                && membership.voters.len() > 2
+                && membership.is_quorum(|voter| voter != node && !is_lost(&voter))
+        })
+    }
+
+    fn clock(&mut self, node: NodeId) {
+        self.set_clock(node);
+        if self.has_wild_clocks {
+            let by = Duration::from_millis(self.chance.between(0, 5_000));
+            self.world.set_clock(node, |clock, now| clock.jump(now, by));
+            if self.chance.hits(300_000) {
+                self.world.set_clock(node, |clock, now| clock.set_rate(now, -1_000_000));
+            }
+        }
+    }
+
+    pub(super) fn set_clocks(&mut self) {
+        for node in self.world.nodes().collect::<Vec<_>>() {
+            self.set_clock(node);
+        }
+    }
+
+    pub(super) fn set_clock(&mut self, node: NodeId) {
+        let most = if self.has_wild_clocks { 100_000 } else { self.drift_ppm };
+        let rate = self.chance.below(2 * most as u64 + 1) as i64 - most;
+        self.world.set_clock(node, |clock, now| clock.set_rate(now, rate));
+    }
+
+    /// A disk fails for good: its node halts, and is gone once the group can do without.
+    fn lose_disk(&mut self, node: NodeId) -> Result<(), Violation> {
+        if self.can_spare(node) {
+            self.world.fail_disk(node)?;
+            self.world.crash(node);
+            self.gone.insert(node);
+        }
+        Ok(())
+    }
+
+    fn transfer(&mut self, to: NodeId) -> Result<(), Violation> {
+        match self.leader() {
+            Some(leader) => self.world.step(leader, Input::TransferRequested { to }),
+            None => self.world.step(to, Input::CampaignRequested),
+        }
+    }
+
+    /// A leader hands over, and does not hear what comes of it.
+    fn usurp(&mut self, to: NodeId) -> Result<(), Violation> {
+        let Some(leader) = self.leader().filter(|leader| *leader != to) else { return Ok(()) };
+        self.world.step(leader, Input::TransferRequested { to })?;
+        let after = Duration::from_micros(self.chance.between(0, 40_000));
+        self.world.run_for(after)?;
+        for other in self.world.nodes().filter(|node| *node != leader).collect::<Vec<_>>() {
+            self.world.cut(other, leader);
+        }
+        Ok(())
+    }
+
+    /// What is wrong when everything is healed.
+    pub(super) fn last_act(&mut self) {
+        if self.chance.hits(300_000) {
+            let alive = self.alive();
+            if let Some(one) = self.chance.pick(&alive).copied() {
+                self.forget(one);
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Plots: faults that take several acts, at times that matter to elections and leases.
+//!
+//! * A **lagging leader** hears everything late. It hands over and does not know yet that another leads; or it falls silent, and its lease must have ended
+//!   before the others choose.
+//! * A **restless voter** is killed and started over and over while nobody proposes anything, and some campaign who do not hear the leader.
+//! * A group **moves house**: most voters are replaced at once, or one after the other without waiting, while the old ones hear nothing of it.
+
+use super::Storm;
+use nori_consensus::world::Violation;
+use nori_consensus::{Feature, Input, NodeId};
+use std::time::Duration;
+
+/// What is to come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// A dead node is started.
+    Return(NodeId),
+    /// It is killed, and started at once.
+    Restart(NodeId),
+    /// It stands still.
+    Pause(NodeId, Duration),
+    /// Nobody hears it any more.
+    Mute(NodeId),
+    /// It does not hear the second any more.
+    Deafen(NodeId, NodeId),
+    /// If it leads, it hands over.
+    HandOver(NodeId),
+    /// It gets what was held back.
+    Release(NodeId),
+    /// Learners take the place of voters.
+    MoveHouse,
+    Heal,
+}
+
+impl Storm {
+    pub(super) fn plot(&mut self, after: Duration, act: Act) {
+        self.plots.push((self.elapsed + after, act));
+    }
+
+    /// Does what is due.
+    pub(super) fn act(&mut self) -> Result<(), Violation> {
+        let now = self.elapsed;
+        let is_due = |(at, _): &mut (Duration, Act)| *at <= now;
+        for (_, act) in self.plots.extract_if(.., is_due).collect::<Vec<_>>() {
+            match act {
+                Act::Return(node) => self.bring_back(node)?,
+                Act::Restart(node) => {
+                    self.world.crash(node);
+                    self.bring_back(node)?;
+                }
+                Act::Pause(node, by) => self.world.pause(node, by),
+                Act::Mute(node) => {
+                    for other in self.others(node) {
+                        self.world.cut(node, other);
+                    }
+                }
+                Act::Deafen(node, other) => self.world.cut(other, node),
+                Act::HandOver(node) => {
+                    let others = self.others(node);
+                    if let Some(to) = self.chance.pick(&others).copied() {
+                        self.world.step(node, Input::TransferRequested { to })?;
+                    }
+                }
+                Act::Release(node) => self.world.release(node),
+                Act::MoveHouse => self.move_house()?,
+                Act::Heal => self.world.heal(),
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn others(&self, node: NodeId) -> Vec<NodeId> {
+        self.world.nodes().filter(|other| *other != node).collect()
+    }
+
+    /// A share of an election's time.
+    fn election(&mut self, least_percent: u64, most_percent: u64) -> Duration {
+        self.election_min * self.chance.between(least_percent, most_percent) as u32 / 100
+    }
+
+    pub(super) fn lag_leader(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let (by, first) = (self.election(5, 100), self.election(100, 300));
+        self.world.lag(leader, by);
+        if self.chance.hits(500_000) {
+            self.plot(first, Act::HandOver(leader));
+        } else {
+            self.plot(first, Act::Mute(leader));
+            let still = self.election(100, 400);
+            self.plot(first + by, Act::Pause(leader, still));
+        }
+        let end = first + by + self.election(100, 400);
+        self.plot(end, Act::Heal);
+    }
+
+    pub(super) fn restless_voter(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let mut others = self.others(leader);
+        let Some(voter) = self.chance.pick(&others).copied() else { return };
+        others.retain(|node| *node != voter);
+        let cut = (others.len() as u64).min(self.chance.between(1, 2));
+        for _ in 0..cut {
+            if let Some(deaf) = self.chance.pick(&others).copied() {
+                others.retain(|node| *node != deaf);
+                let after = self.election(10, 30);
+                self.plot(after, Act::Deafen(deaf, leader));
+            }
+        }
+        // Whose log is as good as any, so that only the promise of who restarts is in the way.
+        let mut at = self.election(50, 150);
+        for _ in 0..self.chance.between(5, 30) {
+            at += self.election(5, 60);
+            self.plot(at, Act::Restart(voter));
+        }
+        self.quiet_until = self.elapsed + at;
+        self.plot(at + self.election_min, Act::Heal);
+    }
+
+    pub(super) fn move_house(&mut self) -> Result<(), Violation> {
+        let (Some(leader), Some(now)) = (self.leader(), self.membership()) else { return Ok(()) };
+        if now.is_joint() || !self.features.has(Feature::MembershipChange) {
+            return Ok(());
+        }
+        if now.learners.len() < 2 {
+            if now.nodes().len() as u64 + 2 > super::NODES_MAX {
+                return Ok(());
+            }
+            let mut learners = now.learners.clone();
+            learners.extend([self.join()?, self.join()?]);
+            self.ask_change(leader, now.to(now.voters.clone(), learners))?;
+            let after = Duration::from_millis(self.chance.between(300, 3_000));
+            self.plot(after, Act::MoveHouse);
+            return Ok(());
+        }
+        let stay = now.voters.iter().copied().filter(|node| *node != leader).collect::<Vec<_>>();
+        for node in stay.into_iter().filter(|_| self.chance.hits(850_000)) {
+            self.world.cut(leader, node);
+            self.world.cut(node, leader);
+        }
+        let after = self.election(50, 500);
+        self.plot(after, Act::Heal);
+        if self.chance.hits(500_000) {
+            let mut voters = now.learners.clone();
+            voters.insert(leader);
+            self.ask_change(leader, now.to(voters, Default::default()))?;
+            return Ok(());
+        }
+        for learner in now.learners {
+            let Some(now) = self.world.host(leader).status().map(|status| status.membership) else {
+                break;
+            };
+            let (mut voters, mut learners) = (now.voters.clone(), now.learners.clone());
+            learners.remove(&learner);
+            voters.insert(learner);
+            self.ask_change(leader, now.to(voters, learners))?;
+        }
+        Ok(())
+    }
+}
