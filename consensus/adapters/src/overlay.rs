@@ -1,6 +1,7 @@
 //! A log as its replica knows it: what the driver shows, and over it what was handed out and the driver has not begun yet.
 
-use nori_consensus::{Entry, Index, LogId, LogView, Slice, Term};
+use bytes::Bytes;
+use nori_consensus::{Entry, EntryKind, Index, LogId, LogView, Slice, Term};
 use std::sync::Arc;
 
 pub(crate) struct Overlay {
@@ -79,7 +80,9 @@ impl Overlay {
 
     /// Takes entries that follow the last one.
     pub(crate) fn append(&mut self, entries: &[Entry]) {
-        debug_assert!(entries.first().is_none_or(|entry| entry.id.index == self.last().index.next()));
+        debug_assert!(
+            entries.first().is_none_or(|entry| entry.id.index == self.last().index.next())
+        );
         self.fresh.extend_from_slice(entries);
     }
 
@@ -93,6 +96,15 @@ impl Overlay {
     /// It is installed, and the view is as it should be.
     pub(crate) fn end_reset(&mut self) {
         self.reset_to = None;
+    }
+
+    /// The names of entries from `from` to before `upto`, which are there, as entries without content.
+    pub(crate) fn names(&self, from: Index, upto: Index) -> Vec<Entry> {
+        let named = |index| {
+            let id = LogId { term: self.term(Index(index))?, index: Index(index) };
+            Some(Entry { id, kind: EntryKind::Noop, payload: Bytes::new() })
+        };
+        (from.0..upto.0).filter_map(named).collect()
     }
 
     /// Entries from `from` to before `upto`, which are there; `None` if they have to be fetched.

@@ -17,8 +17,8 @@ use openraft::async_runtime::watch::WatchReceiver;
 use openraft::errors::{ClientWriteError, LinearizableReadError, RaftError};
 use openraft::raft::AppendEntriesRequest;
 use openraft::storage::SnapshotMeta;
-use openraft::type_config::alias::WatchReceiverOf;
 use openraft::type_config::AsyncRuntime;
+use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{ChangeMembers, Config, Raft, RaftMetrics, ReadPolicy, ServerState, SnapshotPolicy};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -89,6 +89,7 @@ impl Replica {
             .take()
             .ok_or_else(|| inconsistent("it waits for something before it begins".to_owned()))?
             .map_err(|error| inconsistent(error.to_string()))?;
+        shared.is_beginning.set(false);
         let metrics = raft.metrics();
         Ok(Self {
             pool: Some(pool),
@@ -110,7 +111,10 @@ impl Replica {
     }
 
     /// Has a task do something with openraft.
-    fn spawn<F: Future<Output = ()> + 'static>(&self, work: impl FnOnce(TheirRaft, Rc<Shared>) -> F) {
+    fn spawn<F: Future<Output = ()> + 'static>(
+        &self,
+        work: impl FnOnce(TheirRaft, Rc<Shared>) -> F,
+    ) {
         let Some(raft) = self.raft.clone() else { return };
         let shared = Rc::clone(&self.shared);
         self.enclave.within(|| {
@@ -164,7 +168,20 @@ impl Replica {
         }
         self.spawn(|raft, shared| async move {
             match raft.get_read_log_id(ReadPolicy::ReadIndex).await {
-                Ok((read, _)) => shared.ready(ticket, our_id(Some(read.log_id())).index),
+                Ok((read, _)) => {
+                    // It may name the first entry of its term, and leave the waiting for its commit to the reader.
+                    let index = our_id(Some(read.log_id())).index;
+                    let is_committed = |metrics: &RaftMetrics<Types>| {
+                        our_id(metrics.local_committed.as_ref()).index >= index
+                    };
+                    let ended = |metrics: &RaftMetrics<Types>| {
+                        is_committed(metrics) || metrics.state != ServerState::Leader
+                    };
+                    match raft.metrics().wait_until(ended).await {
+                        Ok(metrics) if is_committed(&metrics) => shared.ready(ticket, index),
+                        _ => shared.reject(ticket, Rejection::Superseded),
+                    }
+                }
                 Err(error) => shared.reject(ticket, why_of_read(error)),
             }
         });
@@ -193,8 +210,13 @@ impl Replica {
         self.shared.change.set(Some(ticket));
         self.spawn(|raft, shared| async move {
             let voters = change.voters.iter().map(|node| node.0).collect();
-            let nodes: BTreeMap<u64, ()> =
-                now.voters.iter().chain(&change.voters).chain(&change.learners).map(|node| (node.0, ())).collect();
+            let nodes: BTreeMap<u64, ()> = now
+                .voters
+                .iter()
+                .chain(&change.voters)
+                .chain(&change.learners)
+                .map(|node| (node.0, ()))
+                .collect();
             let steps = ChangeMembers::Batch(vec![
                 ChangeMembers::ReplaceAllNodes(nodes),
                 ChangeMembers::ReplaceAllVoters(voters),
@@ -263,7 +285,7 @@ impl Replica {
                 // A log that has its last entry needs no snapshot, and keeps what follows.
                 let request = AppendEntriesRequest {
                     vote,
-                    prev_log_id: last_log_id.clone(),
+                    prev_log_id: last_log_id,
                     entries: Vec::new(),
                     leader_commit: last_log_id,
                 };

@@ -75,6 +75,8 @@ pub(super) struct Shared {
     /// The request that goes with the snapshot under way to each.
     ships: RefCell<BTreeMap<NodeId, u64>>,
     fetches: RefCell<Vec<Done<()>>>,
+    /// It has not begun yet: nothing can be waited for.
+    pub(super) is_beginning: Cell<bool>,
     open: RefCell<BTreeSet<Ticket>>,
     /// A change of the membership that is asked for and has no entry yet.
     pub(super) change: Cell<Option<Ticket>>,
@@ -89,7 +91,10 @@ impl Shared {
         };
         let stored: TheirStored = match boot.membership.is_empty() {
             // Whoever joins is taken for one who has applied the founding and knows nobody.
-            true => TheirStored::new(Some(super::types::their_id(LogId::ZERO)), TheirMembership::default()),
+            true => TheirStored::new(
+                Some(super::types::their_id(LogId::ZERO)),
+                TheirMembership::default(),
+            ),
             false => from_bytes(&boot.membership)?,
         };
         let log = Overlay::new(boot.log.clone());
@@ -117,6 +122,7 @@ impl Shared {
             called: Cell::new(0),
             ships: RefCell::default(),
             fetches: RefCell::default(),
+            is_beginning: Cell::new(true),
             open: RefCell::default(),
             change: Cell::new(None),
         })
@@ -206,8 +212,11 @@ impl Shared {
     pub(super) fn append(&self, entries: &[TheirEntry], flushed: IOFlushed<Types>) {
         let ours: Vec<Entry> = entries.iter().map(our_entry).collect();
         self.log.borrow_mut().append(&ours);
-        let ends: Vec<(Ticket, LogId)> =
-            entries.iter().zip(&ours).filter_map(|(theirs, ours)| self.ended(theirs, ours)).collect();
+        let ends: Vec<(Ticket, LogId)> = entries
+            .iter()
+            .zip(&ours)
+            .filter_map(|(theirs, ours)| self.ended(theirs, ours))
+            .collect();
         let store = Store {
             write: self.next_write(),
             hard_state: None,
@@ -275,14 +284,21 @@ impl Shared {
         }
     }
 
-    /// Entries from `from` to before `upto`, of those that are there.
+    /// Entries from `from` to before `upto`, of those that are there. While openraft begins it only wants to know the names of those that are applied,
+    /// and gets no more of such as are not at hand.
     pub(super) async fn read(&self, from: Index, upto: Index) -> Vec<Entry> {
         loop {
             let found = {
                 let log = self.log.borrow();
                 let from = from.max(log.base().index.next());
                 let upto = upto.min(log.last().index.next());
-                if from < upto { log.slice(from, upto) } else { Some(Vec::new()) }
+                match from < upto {
+                    true if self.is_beginning.get() => {
+                        log.slice(from, upto).or_else(|| Some(log.names(from, upto)))
+                    }
+                    true => log.slice(from, upto),
+                    false => Some(Vec::new()),
+                }
             };
             if let Some(entries) = found {
                 return entries;
@@ -398,7 +414,11 @@ impl Shared {
     }
 
     /// Asks `to`, and waits for the answer. Whoever gives up drops the future.
-    pub(super) fn call(&self, to: NodeId, body: Body) -> impl Future<Output = Option<Body>> + use<> {
+    pub(super) fn call(
+        &self,
+        to: NodeId,
+        body: Body,
+    ) -> impl Future<Output = Option<Body>> + use<> {
         let (call, answer) = self.begin_call();
         self.send(to, &Message { life: self.life, call, body });
         answer
@@ -454,7 +474,7 @@ pub(super) fn class_of_append(entries: usize) -> MessageClass {
 pub(super) fn membership_of(entry: &Entry, theirs: &TheirEntry) -> Option<TheirStored> {
     match &theirs.payload {
         openraft::EntryPayload::Membership(membership) if entry.kind == EntryKind::Config => {
-            Some(TheirStored::new(Some(theirs.log_id.clone()), membership.clone()))
+            Some(TheirStored::new(Some(theirs.log_id), membership.clone()))
         }
         _ => None,
     }

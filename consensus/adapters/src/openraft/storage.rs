@@ -2,7 +2,8 @@
 
 use super::shared::{Shared, membership_of};
 use super::types::{
-    Committed, TheirEntry, TheirLogId, TheirStored, TheirVote, Types, our_entry, our_id, their_entry, their_id,
+    Committed, TheirEntry, TheirLogId, TheirStored, TheirVote, Types, our_entry, our_id,
+    their_entry, their_id,
 };
 use futures_util::{Stream, StreamExt};
 use nori_consensus::{Index, SnapshotHandle};

@@ -55,8 +55,7 @@ impl RaftTypeConfig for Types {
 pub(super) type TheirEntry = <Types as RaftTypeConfig>::Entry;
 pub(super) type TheirLogId = openraft::LogId<Committed>;
 pub(super) type TheirMembership = openraft::Membership<u64, ()>;
-pub(super) type TheirStored =
-    openraft::StoredMembership<Committed, u64, ()>;
+pub(super) type TheirStored = openraft::StoredMembership<Committed, u64, ()>;
 pub(super) type TheirVote = <Types as RaftTypeConfig>::Vote;
 pub(super) type Done<T> = OnceSender<T>;
 
