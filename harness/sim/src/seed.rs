@@ -4,7 +4,7 @@ use crate::storm::{Climate, Storm};
 use anyhow::{Result, anyhow, bail};
 use nori_consensus::world::{Violation, World};
 use nori_consensus::{ConsensusFactory, Settings, Solo};
-use nori_consensus_adapters::RaftRs;
+use nori_consensus_adapters::{OpenRaft, RaftRs};
 use nori_raft::NoriRaft;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
@@ -15,7 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// The protocols that are simulated, by name.
-pub(crate) const PROTOCOLS: [&str; 3] = ["nori", "raft-rs", "solo"];
+pub(crate) const PROTOCOLS: [&str; 4] = ["nori", "raft-rs", "openraft", "solo"];
 
 /// What a seed showed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,6 +36,7 @@ fn factory(protocol: &str, settings: Settings) -> Result<Arc<dyn ConsensusFactor
     Ok(match protocol {
         "nori" => Arc::new(NoriRaft::new(settings).map_err(|fault| anyhow!(fault))?),
         "raft-rs" => Arc::new(RaftRs::new(settings).map_err(|fault| anyhow!(fault))?),
+        "openraft" => Arc::new(OpenRaft::new(settings).map_err(|fault| anyhow!(fault))?),
         "solo" => Arc::new(Solo),
         other => bail!("no protocol is called `{other}`, only {}", PROTOCOLS.join(", ")),
     })

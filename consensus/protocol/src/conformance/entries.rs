@@ -135,7 +135,7 @@ fn cut_off_leader(stage: &Stage) -> Result<(), Violation> {
         let leads =
             |world: &crate::world::World| others.iter().any(|node| super::leads(world, *node));
         assert!(world.run_until(super::LONG, leads)?, "the majority has no leader");
-        let new = world.leader().expect("one leads");
+        let new = await_leader(&mut world)?;
         let replacing = world.propose(new, b"replacing")?;
         assert!(await_effect(&mut world, replacing)?, "the majority takes nothing");
         world.heal();

@@ -86,8 +86,8 @@ fn paused_leader(stage: &Stage) -> Result<(), Violation> {
         let one_leads =
             |world: &crate::world::World| others.iter().any(|node| super::leads(world, *node));
         assert!(world.run_until(Duration::from_secs(9), one_leads)?, "nobody took over");
-        let new = others.iter().copied().find(|node| super::leads(&world, *node));
-        let ticket = world.propose(new.expect("one leads"), b"x")?;
+        let new = await_leader(&mut world)?;
+        let ticket = world.propose(new, b"x")?;
         assert!(await_effect(&mut world, ticket)?, "the others take nothing");
         world.run_for(Duration::from_secs(20))?;
         await_agreement(&mut world)?;

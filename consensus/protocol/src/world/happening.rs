@@ -410,7 +410,7 @@ impl World {
         begin(is_installing, &mut place.is_installing, weather.snapshot, Happening::Installed);
         let is_dirty = host.is_dirty();
         begin(is_dirty, &mut place.is_flushing, weather.flush, Happening::Flushed);
-        if self.chance.hits(self.weather.cold_ppm) {
+        if self.chance.hits(self.weather.cold_ppm) && life % 2 == 1 {
             place.host.log().chill(place.host.state().applied.index);
             self.chronicle.count("log cold");
             due.push((within(weather.write, &mut self.chance), Happening::Fetched));
