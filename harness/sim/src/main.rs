@@ -7,11 +7,13 @@
 //! |---|---|
 //! | `storm` | what a seed does to a group |
 //! | `seed` | one seed from beginning to end |
+//! | `bench` | what protocols can do in real time |
 //! | `campaign` | many seeds on all processors, resumable, with their coverage |
 //! | `mutants` | whether planted bugs are caught |
 //!
 //! Exit codes: 0 every law held, 1 one was broken, 2 usage.
 
+mod bench;
 mod campaign;
 mod mutants;
 mod out;
@@ -58,7 +60,28 @@ struct Args {
 }
 
 #[derive(Debug, Subcommand)]
+enum Bench {
+    /// Three nodes in this process, no disk, a state machine that does nothing: ours, the adapted and the native libraries
+    Framework {
+        /// How often everything is run
+        #[arg(long, default_value_t = 5)]
+        blocks: usize,
+        /// How long each run counts, in seconds; half as long before it does not
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Print the rate of each run as JSON and nothing else
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum Task {
+    /// Measures in real time
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Builds the planted bugs and hunts them: each has to be caught within 500 seeds
     Mutants {
         /// Only these; all if none is named
@@ -92,8 +115,20 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
+/// A time that was given in seconds.
+fn duration(option: &str, seconds: f64) -> Result<Duration> {
+    if !(seconds > 0.0 && seconds <= 86_400.0) {
+        bail!("{option}: `{seconds}` is not above 0 and at most 86400");
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
 fn run(args: &Args) -> Result<bool> {
     match &args.command {
+        Some(Task::Bench { what: Bench::Framework { blocks, seconds, json } }) => {
+            bench::framework(*blocks, duration("--seconds", *seconds)?, *json)?;
+            return Ok(true);
+        }
         Some(Task::Mutants { names, minutes, explain }) => {
             return mutants::build_and_hunt(names, *minutes, *explain);
         }
