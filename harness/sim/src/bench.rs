@@ -10,12 +10,13 @@
 
 mod clients;
 mod driver;
+pub(crate) mod log;
 mod mem_log;
 mod native_openraft;
 mod native_raft_rs;
 
 use crate::out;
-use anyhow::{Result, bail};
+use anyhow::Result;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -83,9 +84,6 @@ type Rates = BTreeMap<(Candidate, usize), Vec<f64>>;
 ///
 /// If a group does not come to a leader.
 pub(crate) fn framework(blocks: usize, time: Duration, is_json: bool) -> Result<()> {
-    if blocks == 0 {
-        bail!("--blocks: `0` is not above 0");
-    }
     let all = Candidate::ALL.len() * CLIENTS.len();
     let bar = ProgressBar::new((blocks * all) as u64);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} runs {msg} {eta}")?);

@@ -64,10 +64,28 @@ enum Bench {
     /// Three nodes in this process, no disk, a state machine that does nothing: ours, the adapted and the native libraries
     Framework {
         /// How often everything is run
-        #[arg(long, default_value_t = 5)]
+        #[arg(long, default_value_t = 5, value_parser = parse_count)]
         blocks: usize,
         /// How long each run counts, in seconds; half as long before it does not
         #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Print the rate of each run as JSON and nothing else
+        #[arg(long)]
+        json: bool,
+    },
+    /// The kinds of a node's log on a real disk, every write synced
+    Log {
+        /// Where; a folder that is made there is removed again
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+        /// Groups that are ready at once
+        #[arg(long, default_value_t = bench::log::GROUPS, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+        groups: u64,
+        /// How often every kind is run
+        #[arg(long, default_value_t = 5, value_parser = parse_count)]
+        blocks: usize,
+        /// How long each run counts, in seconds; a quarter of it before does not
+        #[arg(long, default_value_t = 3.0)]
         seconds: f64,
         /// Print the rate of each run as JSON and nothing else
         #[arg(long)]
@@ -115,6 +133,13 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_000) => Ok(count),
+        _ => Err(format!("`{text}` is not a number from 1 to 1000")),
+    }
+}
+
 /// A time that was given in seconds.
 fn duration(option: &str, seconds: f64) -> Result<Duration> {
     if !(seconds > 0.0 && seconds <= 86_400.0) {
@@ -127,6 +152,10 @@ fn run(args: &Args) -> Result<bool> {
     match &args.command {
         Some(Task::Bench { what: Bench::Framework { blocks, seconds, json } }) => {
             bench::framework(*blocks, duration("--seconds", *seconds)?, *json)?;
+            return Ok(true);
+        }
+        Some(Task::Bench { what: Bench::Log { dir, groups, blocks, seconds, json } }) => {
+            bench::log::log(dir, *groups, *blocks, duration("--seconds", *seconds)?, *json)?;
             return Ok(true);
         }
         Some(Task::Mutants { names, minutes, explain }) => {
