@@ -126,31 +126,17 @@ fn tell(medians: &BTreeMap<(Candidate, usize), f64>, blocks: usize, time: Durati
     let at = |candidate, clients| medians[&(candidate, clients)];
     let faster = |one, other, clients| f64::max(at(one, clients), at(other, clients));
     out::line("ratios");
-    let rows: [(&str, Box<dyn Fn(usize) -> f64>); 3] = [
-        (
-            "nori / openraft*",
-            Box::new(|clients| {
-                at(Candidate::Nori, clients)
-                    / faster(Candidate::Openraft, Candidate::OpenraftNative, clients)
-            }),
-        ),
-        (
-            "nori / raft-rs*",
-            Box::new(|clients| {
-                at(Candidate::Nori, clients)
-                    / faster(Candidate::RaftRs, Candidate::RaftRsNative, clients)
-            }),
-        ),
-        (
-            "seam / direct",
-            Box::new(|clients| at(Candidate::Nori, clients) / at(Candidate::NoriDirect, clients)),
-        ),
-    ];
-    for (name, ratio) in rows {
+    let nori = |clients| at(Candidate::Nori, clients);
+    let openraft = |clients| faster(Candidate::Openraft, Candidate::OpenraftNative, clients);
+    let raft_rs = |clients| faster(Candidate::RaftRs, Candidate::RaftRsNative, clients);
+    let tell_ratio = |name: &str, ratio: &dyn Fn(usize) -> f64| {
         let row: String =
             CLIENTS.iter().map(|clients| format!("{:>12.2}", ratio(*clients))).collect();
         out::line(&format!("{name:<18}{row}"));
-    }
+    };
+    tell_ratio("nori / openraft*", &|clients| nori(clients) / openraft(clients));
+    tell_ratio("nori / raft-rs*", &|clients| nori(clients) / raft_rs(clients));
+    tell_ratio("seam / direct", &|clients| nori(clients) / at(Candidate::NoriDirect, clients));
     out::line("* the faster of both rows of that library");
     Ok(())
 }

@@ -51,6 +51,9 @@ struct Args {
     /// How long the storm rages, in simulated minutes
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
+    /// Fail if a fault or an effect that there is never occurred
+    #[arg(long, conflicts_with = "seed")]
+    covered: bool,
     /// Where the state of the campaign is kept; with it, what was played is not played again
     #[arg(long)]
     out: Option<PathBuf>,
@@ -181,7 +184,7 @@ fn run(args: &Args) -> Result<bool> {
             args.seeds.clone(),
             time,
             args.out.as_deref(),
-            args.json,
+            (args.json, args.covered),
         );
     };
     let (shown, lines) = seed::play(&args.protocol, seed, time, args.explain)?;
