@@ -51,6 +51,41 @@ impl NoriRaft {
     }
 }
 
+impl NoriRaft {
+    /// A replica as what it is: who drives only this protocol can spare the indirection of the seam.
+    ///
+    /// # Errors
+    ///
+    /// As [`ConsensusFactory::boot`].
+    pub fn replica(&self, boot: &Boot) -> Result<impl Consensus + use<>, BootError> {
+        let shard = boot.shard;
+        let unreadable = |what, why: codec::Unreadable| BootError::Unreadable {
+            shard,
+            what,
+            why: why.to_string(),
+        };
+        let hard = HardState::decode(&boot.hard_state).map_err(|e| unreadable("hard state", e))?;
+        let base = Config::decode(&boot.membership).map_err(|e| unreadable("membership", e))?;
+        let log = Log::new(Arc::clone(&boot.log));
+        let inconsistent = |why: String| BootError::Inconsistent { shard, why };
+        if log.last().index < boot.applied {
+            let why = format!("{} is applied and the log ends at {}", boot.applied, log.last());
+            return Err(inconsistent(why));
+        }
+        if log.last().term > hard.term {
+            let why = format!("the log ends at {} and the term is {}", log.last(), hard.term);
+            return Err(inconsistent(why));
+        }
+        let mut configs = Configs::new(base);
+        for config in memberships(&log, boot.applied).map_err(inconsistent)? {
+            configs.push(config);
+        }
+        let with = Beginning { hard, log, configs, applied: boot.applied };
+        let core = Core::new(boot, self.settings.clone(), with);
+        Ok(replica::Replica::new(core))
+    }
+}
+
 impl ConsensusFactory for NoriRaft {
     fn name(&self) -> &'static str {
         "nori"
@@ -78,31 +113,7 @@ impl ConsensusFactory for NoriRaft {
     }
 
     fn boot(&self, boot: Boot) -> Result<Box<dyn Consensus>, BootError> {
-        let shard = boot.shard;
-        let unreadable = |what, why: codec::Unreadable| BootError::Unreadable {
-            shard,
-            what,
-            why: why.to_string(),
-        };
-        let hard = HardState::decode(&boot.hard_state).map_err(|e| unreadable("hard state", e))?;
-        let base = Config::decode(&boot.membership).map_err(|e| unreadable("membership", e))?;
-        let log = Log::new(Arc::clone(&boot.log));
-        let inconsistent = |why: String| BootError::Inconsistent { shard, why };
-        if log.last().index < boot.applied {
-            let why = format!("{} is applied and the log ends at {}", boot.applied, log.last());
-            return Err(inconsistent(why));
-        }
-        if log.last().term > hard.term {
-            let why = format!("the log ends at {} and the term is {}", log.last(), hard.term);
-            return Err(inconsistent(why));
-        }
-        let mut configs = Configs::new(base);
-        for config in memberships(&log, boot.applied).map_err(inconsistent)? {
-            configs.push(config);
-        }
-        let with = Beginning { hard, log, configs, applied: boot.applied };
-        let core = Core::new(&boot, self.settings.clone(), with);
-        Ok(Box::new(replica::Replica::new(core)))
+        Ok(Box::new(self.replica(&boot)?))
     }
 }
 

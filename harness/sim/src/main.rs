@@ -7,11 +7,13 @@
 //! |---|---|
 //! | `storm` | what a seed does to a group |
 //! | `seed` | one seed from beginning to end |
+//! | `bench` | what protocols can do in real time |
 //! | `campaign` | many seeds on all processors, resumable, with their coverage |
 //! | `mutants` | whether planted bugs are caught |
 //!
 //! Exit codes: 0 every law held, 1 one was broken, 2 usage.
 
+mod bench;
 mod campaign;
 mod mutants;
 mod out;
@@ -49,6 +51,9 @@ struct Args {
     /// How long the storm rages, in simulated minutes
     #[arg(long, default_value_t = 10.0)]
     minutes: f64,
+    /// Fail if a fault or an effect that there is never occurred
+    #[arg(long, conflicts_with = "seed")]
+    covered: bool,
     /// Where the state of the campaign is kept; with it, what was played is not played again
     #[arg(long)]
     out: Option<PathBuf>,
@@ -58,7 +63,46 @@ struct Args {
 }
 
 #[derive(Debug, Subcommand)]
+enum Bench {
+    /// Three nodes in this process, no disk, a state machine that does nothing: ours, the adapted and the native libraries
+    Framework {
+        /// How often everything is run
+        #[arg(long, default_value_t = 5, value_parser = parse_count)]
+        blocks: usize,
+        /// How long each run counts, in seconds; half as long before it does not
+        #[arg(long, default_value_t = 2.0)]
+        seconds: f64,
+        /// Print the rate of each run as JSON and nothing else
+        #[arg(long)]
+        json: bool,
+    },
+    /// The kinds of a node's log on a real disk, every write synced
+    Log {
+        /// Where; a folder that is made there is removed again
+        #[arg(long, default_value = ".")]
+        dir: PathBuf,
+        /// Groups that are ready at once
+        #[arg(long, default_value_t = bench::log::GROUPS, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+        groups: u64,
+        /// How often every kind is run
+        #[arg(long, default_value_t = 5, value_parser = parse_count)]
+        blocks: usize,
+        /// How long each run counts, in seconds; a quarter of it before does not
+        #[arg(long, default_value_t = 3.0)]
+        seconds: f64,
+        /// Print the rate of each run as JSON and nothing else
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum Task {
+    /// Measures in real time
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Builds the planted bugs and hunts them: each has to be caught within 500 seeds
     Mutants {
         /// Only these; all if none is named
@@ -92,8 +136,31 @@ fn parse_seeds(text: &str) -> Result<Range<u64>, String> {
     }
 }
 
+fn parse_count(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(count @ 1..=1_000) => Ok(count),
+        _ => Err(format!("`{text}` is not a number from 1 to 1000")),
+    }
+}
+
+/// A time that was given in seconds.
+fn duration(option: &str, seconds: f64) -> Result<Duration> {
+    if !(seconds > 0.0 && seconds <= 86_400.0) {
+        bail!("{option}: `{seconds}` is not above 0 and at most 86400");
+    }
+    Ok(Duration::from_secs_f64(seconds))
+}
+
 fn run(args: &Args) -> Result<bool> {
     match &args.command {
+        Some(Task::Bench { what: Bench::Framework { blocks, seconds, json } }) => {
+            bench::framework(*blocks, duration("--seconds", *seconds)?, *json)?;
+            return Ok(true);
+        }
+        Some(Task::Bench { what: Bench::Log { dir, groups, blocks, seconds, json } }) => {
+            bench::log::log(dir, *groups, *blocks, duration("--seconds", *seconds)?, *json)?;
+            return Ok(true);
+        }
         Some(Task::Mutants { names, minutes, explain }) => {
             return mutants::build_and_hunt(names, *minutes, *explain);
         }
@@ -117,7 +184,7 @@ fn run(args: &Args) -> Result<bool> {
             args.seeds.clone(),
             time,
             args.out.as_deref(),
-            args.json,
+            (args.json, args.covered),
         );
     };
     let (shown, lines) = seed::play(&args.protocol, seed, time, args.explain)?;

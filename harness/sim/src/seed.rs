@@ -32,7 +32,7 @@ pub(crate) struct Shown {
 }
 
 /// The factory of `protocol` with these settings.
-fn factory(protocol: &str, settings: Settings) -> Result<Arc<dyn ConsensusFactory>> {
+pub(crate) fn factory(protocol: &str, settings: Settings) -> Result<Arc<dyn ConsensusFactory>> {
     Ok(match protocol {
         "nori" => Arc::new(NoriRaft::new(settings).map_err(|fault| anyhow!(fault))?),
         "raft-rs" => Arc::new(RaftRs::new(settings).map_err(|fault| anyhow!(fault))?),

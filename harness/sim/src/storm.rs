@@ -115,6 +115,7 @@ impl Storm {
                 self.hunt();
             }
             self.act()?;
+            self.tear_installs();
             self.find_dead();
             self.world.run_for(STEP)?;
             self.elapsed += STEP;

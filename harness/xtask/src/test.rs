@@ -2,8 +2,9 @@
 //!
 //! 1. The Rust tests of the whole workspace, with the examples in the documentation.
 //! 2. Those of code that threads share without a lock once more, in every order of the threads (`loom`).
-//! 3. The closing lines of every runner once more, so that the end of a log tells the whole story.
-//! 4. One line with the sum: `N passed, N failed, N skipped`.
+//! 3. Groups of replicas under seeded storms, each seed twice, in a release build.
+//! 4. The closing lines of every runner once more, so that the end of a log tells the whole story.
+//! 5. One line with the sum: `N passed, N failed, N skipped`.
 
 use crate::command::{cargo, watched};
 use anyhow::Result;
@@ -12,6 +13,9 @@ use std::path::PathBuf;
 
 /// Tests that `loom` runs in every order of their threads: a crate, and what their names contain.
 const IN_EVERY_ORDER: [(&str, &str); 1] = [("nori-sstable", "slot::")];
+
+/// Protocols, and how many seeds of one simulated minute each has to hold.
+const STORMS: [(&str, u64); 3] = [("nori", 300), ("raft-rs", 60), ("openraft", 60)];
 
 /// How many tests a runner's closing lines speak of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,6 +52,11 @@ pub(crate) fn run() -> Result<bool> {
         passed &= ok;
         closing.extend(lines);
     }
+    for (protocol, seeds) in STORMS {
+        let (ok, lines) = storm(protocol, seeds)?;
+        passed &= ok;
+        closing.extend(lines);
+    }
 
     let mut tally = Tally::default();
     println!("\nclosing lines of the test runners:");
@@ -79,6 +88,18 @@ fn loom(package: &str, names: &str) -> Result<(bool, Vec<String>)> {
     command.env("RUSTFLAGS", flags).env("CARGO_TARGET_DIR", PathBuf::from(target).join("loom"));
     command.args(["test", "--release", "--package", package, "--lib", names]);
     watched(&mut command, is_closing)
+}
+
+/// Plays the first seeds of a protocol. Those of ours have to have met every fault there is.
+fn storm(protocol: &str, seeds: u64) -> Result<(bool, Vec<String>)> {
+    let mut command = cargo();
+    command.args(["run", "--release", "--quiet", "--package", "norikv-sim", "--"]);
+    command.args(["--protocol", protocol, "--minutes", "1", "--seeds", &format!("0..{seeds}")]);
+    if protocol == "nori" {
+        command.arg("--covered");
+    }
+    let is_sum = format!("{protocol}: {seeds} seeds");
+    watched(&mut command, |line| line.starts_with(&is_sum))
 }
 
 #[cfg(test)]

@@ -7,6 +7,7 @@
 mod banned_calls;
 mod dead_files;
 mod dependencies;
+mod features;
 mod functions;
 mod headers;
 mod layers;
@@ -74,6 +75,7 @@ pub(crate) fn run(ratchet: Ratchet) -> Result<bool> {
     let mut findings = Vec::new();
     findings.extend(layers::check(&layers, &metadata));
     findings.extend(dependencies::check(&layers, &metadata));
+    findings.extend(features::check(&rules.planted_features, &metadata));
     findings.extend(licences::check(&rules.licences, &metadata));
     findings.extend(headers::check(&tree));
     findings.extend(dead_files::check(&rust, &metadata));

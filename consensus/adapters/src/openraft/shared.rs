@@ -54,6 +54,8 @@ pub(super) struct Shared {
     pub(super) log: RefCell<Overlay>,
     pub(super) vote: RefCell<Option<TheirVote>>,
     effects: RefCell<Vec<Effect>>,
+    /// Nothing came since the last drain.
+    is_drained: Cell<bool>,
     /// Writes, and tickets that end with them, which wait for a snapshot to be installed: meanwhile nothing is stored.
     held: RefCell<Vec<Effect>>,
     last_write: Cell<WriteId>,
@@ -109,6 +111,7 @@ impl Shared {
             log: RefCell::new(log),
             vote: RefCell::new(vote),
             effects: RefCell::default(),
+            is_drained: Cell::new(false),
             held: RefCell::default(),
             last_write: Cell::new(WriteId::ZERO),
             writes: RefCell::default(),
@@ -136,14 +139,17 @@ impl Shared {
         self.effects.borrow_mut().push(effect);
     }
 
-    /// What came of the last step.
+    /// What came of the steps since the last call.
     pub(super) fn drain(&self, effects: &mut Vec<Effect>) {
         effects.append(&mut self.effects.borrow_mut());
+        self.is_drained.set(true);
     }
 
-    /// The driver has begun everything that was drained.
+    /// A step begins: if it is the first since a drain, the driver has begun everything that was drained.
     pub(super) fn settle(&self) {
-        self.log.borrow_mut().settle();
+        if self.is_drained.replace(false) {
+            self.log.borrow_mut().settle();
+        }
     }
 
     // Tickets.

@@ -59,12 +59,20 @@ impl Storm {
         if !self.world.is_alive(node) {
             return;
         }
-        if self.chance.hits(300_000) {
-            // Between the state and the log of a snapshot, if one is being installed.
-            self.world.tear_install(node);
-        }
         self.world.crash(node);
         self.return_later(node);
+    }
+
+    /// A node that is installing a snapshot dies between its state and its log, now and then.
+    pub(super) fn tear_installs(&mut self) {
+        let is_installing = |node: &NodeId| self.world.host(*node).is_installing();
+        for node in self.world.nodes().filter(is_installing).collect::<Vec<_>>() {
+            if self.chance.hits(50_000) {
+                self.world.tear_install(node);
+                self.world.crash(node);
+                self.return_later(node);
+            }
+        }
     }
 
     /// Some processes are started again at once, others after a while.

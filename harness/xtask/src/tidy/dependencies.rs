@@ -76,7 +76,11 @@ mod tests {
             id: name.into(),
             name: name.into(),
             manifest_path: format!("/ws/{folder}/Cargo.toml").into(),
-            dependencies: vec![Dependency { name: dependency.into(), kind: Some("dev".into()) }],
+            dependencies: vec![Dependency {
+                name: dependency.into(),
+                kind: Some("dev".into()),
+                ..Dependency::default()
+            }],
             ..Package::default()
         }
     }

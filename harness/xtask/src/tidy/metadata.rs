@@ -26,6 +26,9 @@ pub(super) struct Package {
     pub(super) license_file: Option<String>,
     pub(super) manifest_path: PathBuf,
     pub(super) dependencies: Vec<Dependency>,
+    /// Each with what it turns on.
+    #[serde(default)]
+    pub(super) features: BTreeMap<String, Vec<String>>,
     pub(super) targets: Vec<Target>,
 }
 
@@ -35,6 +38,8 @@ pub(super) struct Dependency {
     pub(super) name: String,
     /// None is a normal dependency; else `dev` or `build`.
     pub(super) kind: Option<String>,
+    #[serde(default)]
+    pub(super) features: Vec<String>,
 }
 
 /// A library, binary, test, example, bench or build script.

@@ -6,6 +6,8 @@ use serde::Deserialize;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rules {
+    /// Features that plant bugs.
+    pub(super) planted_features: Vec<String>,
     /// SPDX names of licences a dependency may come under.
     pub(super) licences: Vec<String>,
     /// Folders that may name files, clocks, threads and entropy. Each ends in `/`.

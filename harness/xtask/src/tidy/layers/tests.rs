@@ -29,8 +29,10 @@ fn package(name: &str, folder: &str, dependencies: &[&str]) -> Package {
     let dependencies = dependencies
         .iter()
         .map(|text| match text.split_once(':') {
-            Some((kind, name)) => Dependency { name: name.into(), kind: Some(kind.into()) },
-            None => Dependency { name: (*text).into(), kind: None },
+            Some((kind, name)) => {
+                Dependency { name: name.into(), kind: Some(kind.into()), ..Dependency::default() }
+            }
+            None => Dependency { name: (*text).into(), ..Dependency::default() },
         })
         .collect();
     Package {
