@@ -129,7 +129,7 @@ impl Model {
                         entries.extend(more);
                     }
                     Slice::Pending => {
-                        assert!(log.fetch(shard).expect("a fetch"), "it was asked for")
+                        assert!(log.fetch(shard).expect("a fetch"), "it was asked for");
                     }
                 }
             }
