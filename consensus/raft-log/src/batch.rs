@@ -47,6 +47,12 @@ impl Batch {
         batches
     }
 
+    /// Shards that go.
+    pub(crate) fn forgotten(&self) -> impl Iterator<Item = ShardId> + '_ {
+        let is_gone = |(_, change): &&(ShardId, Change)| matches!(change, Change::Forget);
+        self.changes.iter().filter(is_gone).map(|(shard, _)| *shard)
+    }
+
     /// Whether there is nothing in it.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty()

@@ -11,12 +11,14 @@
 //! | `shared` | the log of a node |
 //! | `first` | which segments count |
 //! | `node_log` | the seam, and its kinds by name |
+//! | `conformance` | what every kind promises, checked |
 //! | `per_shard` | a log for each shard, to compare |
 //!
 //! Left to others: when to sync, what to tell replicas, when to flush a shard's state so that entries can go. Segments, group sync and the tail
 //! after a crash are `nori-wal`'s.
 
 mod batch;
+pub mod conformance;
 mod error;
 mod first;
 mod node_log;

@@ -250,6 +250,9 @@ pub(crate) fn decode_entry(
 
 fn decode_id(body: &[u8]) -> Result<LogId, &'static str> {
     let [term, index] = decode_words(body)?;
+    if index == u64::MAX {
+        return Err("nothing can lie behind an index");
+    }
     Ok(LogId { term: Term(term), index: Index(index) })
 }
 

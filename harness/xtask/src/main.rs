@@ -3,6 +3,7 @@
 //! * `test` runs every test there is, some of them in every order of their threads, and says what it skipped;
 //! * `tidy` checks the rules of the house that no compiler knows;
 //! * `ci` runs formatting, lints, documentation and `tidy`, then `test`;
+//! * `fuzz` has libFuzzer drive decoders, from the kept corpus on;
 //! * `soak` puts the engine through trials, for as long as one likes.
 //!
 //! Exit code 0 means that everything asked for passed, 1 that something failed, 2 a wrong command.
@@ -11,6 +12,7 @@
 
 mod ci;
 mod command;
+mod fuzz;
 mod test;
 mod tidy;
 
@@ -22,6 +24,7 @@ commands:
   test              every test there is; says what it skipped for want of a tool
   tidy [--ratchet]  the rules of the house; --ratchet shrinks the list of long functions
   ci [--no-test]    formatting, lints, documentation, tidy, and then test
+  fuzz [TARGET] [--seconds N]   decoders under bytes that nobody wrote; each target for N seconds, 60 if not told
   soak [OPTION]...  trials of the engine with ever new combinations of parts: --minutes N; goes on where it was
 ";
 
@@ -32,6 +35,16 @@ fn soak(options: &[&str]) -> anyhow::Result<bool> {
     command::passes(bench.args(options))
 }
 
+/// How long each target is fuzzed unless it is told.
+const FUZZ_SECONDS: u64 = 60;
+
+fn for_seconds(target: Option<&str>, seconds: &str) -> anyhow::Result<bool> {
+    match seconds.parse() {
+        Ok(seconds @ 1..) => fuzz::run(target, seconds),
+        _ => anyhow::bail!("--seconds: `{seconds}` is not a number above 0"),
+    }
+}
+
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     let words: Vec<&str> = words.iter().map(String::as_str).collect();
@@ -40,6 +53,10 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(tidy::Ratchet::Check),
         ["tidy", "--ratchet"] => tidy::run(tidy::Ratchet::Shrink),
         ["soak", rest @ ..] => soak(rest),
+        ["fuzz"] => fuzz::run(None, FUZZ_SECONDS),
+        ["fuzz", "--seconds", seconds] => for_seconds(None, seconds),
+        ["fuzz", target] => fuzz::run(Some(target), FUZZ_SECONDS),
+        ["fuzz", target, "--seconds", seconds] => for_seconds(Some(target), seconds),
         ["ci"] => ci::run(ci::Tests::Run),
         ["ci", "--no-test"] => ci::run(ci::Tests::Skip),
         _ => {

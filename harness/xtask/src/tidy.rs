@@ -78,7 +78,7 @@ pub(crate) fn run(ratchet: Ratchet) -> Result<bool> {
     findings.extend(features::check(&rules.planted_features, &metadata));
     findings.extend(licences::check(&rules.licences, &metadata));
     findings.extend(headers::check(&tree));
-    findings.extend(dead_files::check(&rust, &metadata));
+    findings.extend(dead_files::check(&rust, &rules.built_apart, &metadata));
     findings.extend(banned_calls::check(&rust, &rules));
     findings.extend(words::check(&tree));
 

@@ -9,7 +9,6 @@ use nori_consensus::{
     Boot, Consensus, ConsensusFactory, Effect, Index, Input, Instant, LogView, Membership, NodeId,
     Role, Settings, ShardId, Standing, Ticket,
 };
-use nori_raft::NoriRaft;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,9 +26,9 @@ enum Event {
     End,
 }
 
-struct Node<C: ?Sized> {
+struct Node {
     me: NodeId,
-    replica: Box<C>,
+    replica: Box<dyn Consensus>,
     log: Arc<QuickLog>,
     inbox: Receiver<Event>,
     peers: BTreeMap<NodeId, Sender<Event>>,
@@ -45,7 +44,7 @@ struct Node<C: ?Sized> {
     ended: bool,
 }
 
-impl<C: Consensus + ?Sized> Node<C> {
+impl Node {
     fn now(&self) -> Instant {
         Instant { nanos: self.begun.elapsed().as_nanos() as u64 }
     }
@@ -166,7 +165,7 @@ impl<C: Consensus + ?Sized> Node<C> {
     }
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     Settings {
         election_min: Duration::from_millis(300),
         heartbeat: Duration::from_millis(50),
@@ -185,32 +184,7 @@ fn factory(protocol: &str) -> Result<Arc<dyn ConsensusFactory>> {
 /// If it is unknown, or does not come to a leader.
 pub(crate) fn run(protocol: &str, clients: usize, time: Duration) -> Result<f64> {
     let factory = factory(protocol)?;
-    let founders = Membership::founding((1..=NODES).map(NodeId));
-    let membership = factory.founding(&founders);
-    run_with(clients, time, &membership, move |boot| {
-        factory.boot(boot).map_err(|error| anyhow!("{error}"))
-    })
-}
-
-/// Entries a second of ours without the indirection of the seam.
-///
-/// # Errors
-///
-/// If it does not come to a leader.
-pub(crate) fn run_direct(clients: usize, time: Duration) -> Result<f64> {
-    let factory = NoriRaft::new(settings()).map_err(|fault| anyhow!(fault))?;
-    let founders = Membership::founding((1..=NODES).map(NodeId));
-    let membership = factory.founding(&founders);
-    run_with(clients, time, &membership, move |boot| {
-        factory.replica(&boot).map(Box::new).map_err(|error| anyhow!("{error}"))
-    })
-}
-
-fn run_with<C, B>(clients: usize, time: Duration, membership: &Bytes, boot: B) -> Result<f64>
-where
-    C: Consensus + ?Sized,
-    B: Fn(Boot) -> Result<Box<C>> + Clone + Send + 'static,
-{
+    let membership = factory.founding(&Membership::founding((1..=NODES).map(NodeId)));
     let (leader, begun) = (Arc::new(AtomicU64::new(0)), std::time::Instant::now());
     let (done, ended) = channel();
     let (outboxes, inboxes): (Vec<_>, Vec<_>) = (1..=NODES).map(|_| channel()).unzip();
@@ -221,11 +195,12 @@ where
         .zip(inboxes)
         .map(|(me, inbox)| {
             let (peers, done, leader) = (peers.clone(), done.clone(), Arc::clone(&leader));
-            let (membership, boot) = (membership.clone(), boot.clone());
+            let (membership, factory) = (membership.clone(), Arc::clone(&factory));
             // A replica lives and dies on its thread.
             std::thread::spawn(move || -> Result<()> {
                 let log = Arc::new(QuickLog::default());
-                let replica = boot(begin(me, membership, &log))?;
+                let booted = factory.boot(begin(me, membership, &log));
+                let replica = booted.map_err(|error| anyhow!("{error}"))?;
                 let node = Node {
                     me,
                     replica,
@@ -263,7 +238,7 @@ where
     rate
 }
 
-fn begin(me: NodeId, membership: Bytes, log: &Arc<QuickLog>) -> Boot {
+pub(super) fn begin(me: NodeId, membership: Bytes, log: &Arc<QuickLog>) -> Boot {
     Boot {
         me,
         shard: ShardId(1),

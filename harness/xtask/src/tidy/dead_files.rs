@@ -1,6 +1,6 @@
 //! Every Rust file is compiled by somebody: it is a target's root or a `mod` of a file that is reached.
 //!
-//! 1. Start from the roots that cargo names.
+//! 1. Start from the roots that cargo names, and those that are said to be built apart.
 //! 2. Follow each `mod name;` to `name.rs` in the file's own folder: beside a root, or in the folder
 //!    with a module's name. `name/mod.rs` is refused: the house form is `name.rs` beside `name/`.
 //! 3. Follow each `include!("path")` likewise.
@@ -11,9 +11,10 @@ use super::metadata::Metadata;
 use super::source::Source;
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(super) fn check(rust: &[&Source], metadata: &Metadata) -> Vec<Finding> {
+pub(super) fn check(rust: &[&Source], apart: &[String], metadata: &Metadata) -> Vec<Finding> {
     let targets = metadata.members().flat_map(|package| &package.targets);
-    let roots: Vec<String> = targets.map(|target| metadata.relative(&target.src_path)).collect();
+    let roots = targets.map(|target| metadata.relative(&target.src_path));
+    let roots: Vec<String> = roots.chain(apart.iter().cloned()).collect();
     unreached(rust, &roots)
 }
 

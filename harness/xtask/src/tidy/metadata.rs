@@ -1,11 +1,10 @@
 //! What cargo knows of the workspace: its crates, their targets, and everything they pull in.
 
-use crate::command::{cargo, output};
+use crate::command::{cargo, host, output};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// The part of cargo's own description that the checks read.
 #[derive(Debug, Default, Deserialize)]
@@ -64,13 +63,13 @@ pub(super) struct Node {
 impl Metadata {
     /// Asks cargo, for this machine's platform.
     pub(super) fn load() -> Result<Self> {
-        let version = output(Command::new("rustc").arg("-vV"))?;
-        let host = version
-            .lines()
-            .find_map(|line| line.strip_prefix("host: "))
-            .context("rustc names no host platform")?;
-        let text =
-            output(cargo().args(["metadata", "--format-version", "1", "--filter-platform", host]))?;
+        let text = output(cargo().args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--filter-platform",
+            &host()?,
+        ]))?;
         serde_json::from_str(&text).context("cargo metadata")
     }
 

@@ -6,6 +6,8 @@ use serde::Deserialize;
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Rules {
+    /// Roots of crates that are no members of the workspace.
+    pub(super) built_apart: Vec<String>,
     /// Features that plant bugs.
     pub(super) planted_features: Vec<String>,
     /// SPDX names of licences a dependency may come under.

@@ -1,35 +1,15 @@
 //! The logs of a few shards as they should be, and changes of them that are drawn.
 
+use crate::{Batch, NodeLog};
 use bytes::Bytes;
 use nori_consensus::chance::Chance;
 use nori_consensus::{Entry, EntryKind, Index, LogId, ShardId, Slice, Store, Term, WriteId};
-use nori_env::{Fs, ManualClock, SeededTasks, SegmentKind};
-use nori_observe::NullMeter;
-use nori_raft_log::{Batch, LogOptions, NodeLog, Result};
-use nori_wal::WalOptions;
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 
-pub(crate) const SHARDS: [ShardId; 3] = [ShardId(1), ShardId(2), ShardId(7)];
-
-pub(crate) fn options(kind: SegmentKind) -> LogOptions {
-    LogOptions { wal: WalOptions { kind, segment_bytes: 4096 }, cached_bytes_max: 500 }
-}
-
-pub(crate) fn open(
-    name: &str,
-    fs: &(impl Fs + Clone + 'static),
-    dir: &Path,
-    kind: SegmentKind,
-) -> Result<Arc<dyn NodeLog>> {
-    let tasks = Arc::new(SeededTasks::new(1, ManualClock::default()));
-    let fs = Arc::new(fs.clone());
-    nori_raft_log::open(name, dir, fs, tasks, Arc::new(NullMeter), options(kind)).unwrap()
-}
+pub(super) const SHARDS: [ShardId; 3] = [ShardId(1), ShardId(2), ShardId(7)];
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Model {
+pub(super) struct Model {
     shards: BTreeMap<ShardId, Shard>,
 }
 
@@ -80,7 +60,7 @@ fn store(truncate_from: Option<Index>, entries: Vec<Entry>, hard_state: Option<B
 
 impl Model {
     /// A batch of changes of some shards, and what they come to.
-    pub(crate) fn draw(&self, chance: &mut Chance) -> (Batch, Self) {
+    pub(super) fn draw(&self, chance: &mut Chance) -> (Batch, Self) {
         let (mut batch, mut next) = (Batch::default(), self.clone());
         for shard in SHARDS {
             if chance.hits(500_000) {
@@ -131,38 +111,16 @@ impl Model {
         }
     }
 
-    /// Entries and a promise of one shard.
-    pub(crate) fn grow(&self, shard: ShardId, chance: &mut Chance) -> (Batch, Self) {
-        let (mut batch, mut next) = (Batch::default(), self.clone());
-        let model = next.shards.entry(shard).or_default();
-        let hard_state = vec![chance.below(256) as u8; 24].into();
-        let store = store(None, draw_entries(model.last(), chance), Some(hard_state));
-        model.put(&store);
-        batch.store(shard, store);
-        (batch, next)
-    }
-
-    /// All of a shard's entries are released.
-    pub(crate) fn release_all(&self, shard: ShardId) -> (Batch, Self) {
-        let (mut batch, mut next) = (Batch::default(), self.clone());
-        let model = next.shards.entry(shard).or_default();
-        let last = model.last().index;
-        model.release(last);
-        batch.release(shard, last);
-        (batch, next)
-    }
-
-    pub(crate) fn entries(&self, shard: ShardId) -> Vec<Entry> {
-        self.shards.get(&shard).map(|model| model.entries.clone()).unwrap_or_default()
-    }
-
     /// What is in `log`.
-    pub(crate) fn of(log: &dyn NodeLog) -> Self {
+    pub(super) fn of(log: &dyn NodeLog) -> Self {
         let read = |shard: ShardId| {
-            let view = log.view(shard).unwrap();
+            let view = log.view(shard).expect("a view of a log that is there");
             let (first, last) = (view.first(), view.last());
             let before = Index(first.0 - 1);
-            let base = LogId { term: view.term(before).unwrap(), index: before };
+            let base = LogId {
+                term: view.term(before).expect("the term before the first entry"),
+                index: before,
+            };
             let (mut entries, mut from) = (Vec::new(), first);
             while from <= last.index {
                 match view.slice(from, last.index.next(), 1_000) {
@@ -170,7 +128,9 @@ impl Model {
                         from = Index(from.0 + more.len() as u64);
                         entries.extend(more);
                     }
-                    Slice::Pending => assert!(log.fetch(shard).unwrap(), "it was asked for"),
+                    Slice::Pending => {
+                        assert!(log.fetch(shard).expect("a fetch"), "it was asked for");
+                    }
                 }
             }
             Shard { hard_state: log.hard_state(shard), base, entries }
@@ -185,16 +145,16 @@ impl Model {
         Self { shards: known.map(|(id, shard)| (*id, shard.clone())).collect() }
     }
 
-    pub(crate) fn is(&self, other: &Self) -> bool {
+    pub(super) fn is(&self, other: &Self) -> bool {
         self.known() == other.known()
     }
 
     /// Whether a shard is the same in both.
-    pub(crate) fn has_same(&self, shard: ShardId, other: &Self) -> bool {
+    pub(super) fn has_same(&self, shard: ShardId, other: &Self) -> bool {
         self.known().shards.get(&shard) == other.known().shards.get(&shard)
     }
 
-    pub(crate) fn assert_is(&self, log: &dyn NodeLog) {
+    pub(super) fn assert_is(&self, log: &dyn NodeLog) {
         assert_eq!(self.known(), Self::of(log));
     }
 }
