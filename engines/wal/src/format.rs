@@ -28,6 +28,8 @@ pub const SEGMENT_HEADER_BYTES: usize = 64;
 pub const GROUP_HEADER_BYTES: usize = 32;
 /// Segments have a multiple of this many bytes.
 pub(crate) const SEGMENT_UNIT_BYTES: u64 = 4096;
+/// The header says a length in 32 bits.
+pub(crate) const SEGMENT_BYTES_MAX: u64 = u32::MAX as u64;
 /// Groups begin at multiples of this.
 pub(crate) const ALIGN: usize = 8;
 

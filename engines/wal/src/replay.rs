@@ -12,13 +12,13 @@
 //!    that the owner knows to have begun.
 
 use crate::format::{
-    ALIGN, GROUP_HEADER_BYTES, HeaderError, MARK_BYTES, Mark, Predecessor, SEGMENT_UNIT_BYTES,
-    SegmentHeader, decode_group, decode_group_header,
+    ALIGN, GROUP_HEADER_BYTES, HeaderError, MARK_BYTES, Mark, Predecessor, SEGMENT_BYTES_MAX,
+    SEGMENT_UNIT_BYTES, SegmentHeader, decode_group, decode_group_header,
 };
 use crate::segment::{Group, SegmentEnd, SegmentHead, SegmentReader};
 use crate::wal::{Resume, segment_number, segment_path};
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError, position};
-use nori_env::{Fs, Zeros};
+use nori_env::{Fs, OpenMode, Zeros};
 use std::ops::Range;
 use std::path::Path;
 
@@ -172,9 +172,19 @@ impl<'a> Chain<'a> {
     }
 }
 
+/// What is in a segment; of a file that is longer than the segment was made, as much as that.
 fn read(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Vec<u8>, WalError> {
     let path = segment_path(dir, number);
-    fs.read(&path).map_err(|e| WalError::io("reading", &path, e))
+    let failed = |e| WalError::io("reading", &path, e);
+    let head = SegmentReader::open(fs, dir, number)?.head().clone();
+    let made = head.header.map_or(SEGMENT_BYTES_MAX, |header| u64::from(header.bytes));
+    if head.bytes <= made {
+        return fs.read(&path).map_err(failed);
+    }
+    let file = fs.open(&path, OpenMode::Read).map_err(failed)?;
+    let mut content = Vec::new();
+    file.read_onto(&mut content, 0, usize::try_from(made).unwrap_or(usize::MAX)).map_err(failed)?;
+    Ok(content)
 }
 
 /// The newest mark of all segments in `dir`, however damaged they are: what a log that cannot be replayed still vouches for.
@@ -256,6 +266,9 @@ pub(crate) fn check_made(
     let damaged =
         |offset: u64, what: String| Err(WalError::Damaged { file: path.to_owned(), offset, what });
     match header {
+        Err(_) if len > SEGMENT_BYTES_MAX => {
+            damaged(0, format!("it has {len} bytes, more than a segment can have"))
+        }
         Ok(header) if u64::from(header.bytes) != len => {
             let made = u64::from(header.bytes);
             damaged(len.min(made), format!("it has {len} bytes and was made with {made}"))

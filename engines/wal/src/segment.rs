@@ -9,8 +9,8 @@
 //! been asked, what was read is a guess.
 
 use crate::format::{
-    ALIGN, GROUP_HEADER_BYTES, GroupHeader, HeaderError, Mark, SegmentHeader, decode_header_at,
-    decode_payload,
+    ALIGN, GROUP_HEADER_BYTES, GroupHeader, HeaderError, Mark, SEGMENT_BYTES_MAX, SegmentHeader,
+    decode_header_at, decode_payload,
 };
 use crate::wal::segment_path;
 use crate::{Position, SEGMENT_HEADER_BYTES, WalError};
@@ -163,10 +163,19 @@ impl SegmentReader {
         Ok(None)
     }
 
+    /// Whether the file is as long as the segment was made. If not it is damaged, however that ends ([`check_made`](crate::replay::check_made)): nothing of it
+    /// is read, for there may be very much.
+    fn is_as_made(&self) -> bool {
+        let SegmentHead { header, bytes, .. } = &self.found.head;
+        header.as_ref().map_or(*bytes <= SEGMENT_BYTES_MAX, |made| u64::from(made.bytes) == *bytes)
+    }
+
     /// The header of the next group and its checksum, if there is one; then all that the file has of the group is in the window.
     fn next_header(&mut self) -> Result<Option<(GroupHeader, u32)>, WalError> {
         let number = match &self.found.head.header {
-            Ok(header) if header.number == self.found.head.number => header.number,
+            Ok(header) if header.number == self.found.head.number && self.is_as_made() => {
+                header.number
+            }
             _ => return Ok(None),
         };
         let at = self.found.end;
@@ -205,7 +214,7 @@ impl SegmentReader {
     pub fn end(mut self) -> Result<SegmentEnd, WalError> {
         let failed = |e| WalError::io("reading", &self.path, e);
         let mut at = self.window_at + self.window.len() as u64;
-        let mut has_rest = !is_zero(self.behind());
+        let mut has_rest = !self.is_as_made() || !is_zero(self.behind());
         while !has_rest && at < self.found.head.bytes {
             let more = (self.found.head.bytes - at).min(PIECE_BYTES as u64);
             self.window.clear();

@@ -369,6 +369,31 @@ fn a_segment_that_somebody_cut_or_replaced_is_damage_though_nothing_promises_mor
     assert_eq!(replaced(0).unwrap().groups, 0, "one that never began may be anything");
 }
 
+/// A file with a hole of a tebibyte, which nobody could read to its end.
+#[test]
+fn a_segment_that_is_far_too_long_is_damage_without_being_read() {
+    for (unused, what) in [(false, "and was made with 4096"), (true, "more than a segment can")] {
+        let dir = tempfile::tempdir().unwrap();
+        let wal = open(OsFs, dir.path());
+        for n in 1..=100 {
+            wal.append(n, 1, &payload(n)).unwrap();
+        }
+        let last = wal.tail().0;
+        assert!(last > 3, "{last} segments");
+        drop(wal);
+        let number = if unused { last + 1 } else { 2 };
+        let path = dir.path().join(segment_name(number));
+        let file = std::fs::File::options().create(true).append(true).open(&path).unwrap();
+        file.set_len(1 << 40).unwrap();
+        let error = read_back(&OsFs, dir.path()).unwrap_err().to_string();
+        assert!(error.contains(&segment_name(number)) && error.contains(what), "{error}");
+        // What the log vouches for is told all the same.
+        if !unused {
+            nori_wal::last_mark(&OsFs, dir.path()).unwrap();
+        }
+    }
+}
+
 /// The bytes of the examples on a format page, one after the other: lines of an offset, two spaces and bytes in hex.
 fn examples(page: &str) -> String {
     let line = |line: &str| {
