@@ -172,12 +172,17 @@ impl<'a> Chain<'a> {
     }
 }
 
-/// What is in a segment; of a file that is longer than the segment was made, as much as that.
+/// What is in a segment; of a file that is longer than the segment was made, as much as that. One longer than any can be, and without
+/// a header that says how long it was made, is none.
 fn read(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Vec<u8>, WalError> {
     let path = segment_path(dir, number);
     let failed = |e| WalError::io("reading", &path, e);
     let head = SegmentReader::open(fs, dir, number)?.head().clone();
-    let made = head.header.map_or(SEGMENT_BYTES_MAX, |header| u64::from(header.bytes));
+    let made = match head.header {
+        Ok(header) => u64::from(header.bytes),
+        Err(_) if head.bytes > SEGMENT_BYTES_MAX => return Ok(Vec::new()),
+        Err(_) => head.bytes,
+    };
     if head.bytes <= made {
         return fs.read(&path).map_err(failed);
     }
