@@ -12,7 +12,8 @@
 //! Left to others: whether the segment continues the chain of the one before it, and what payloads mean.
 
 use crate::format::{ALIGN, GroupAt, HeaderError, Mark, SegmentHeader, decode_group};
-use crate::replay::{Break, check_made, check_promises};
+use crate::replay::{Break, check_made, check_promises, read};
+use crate::segment::SegmentReader;
 use crate::wal::{segment_number, segment_path};
 use crate::{GROUP_HEADER_BYTES, SEGMENT_HEADER_BYTES, WalError, position};
 use nori_env::Fs;
@@ -100,9 +101,10 @@ pub fn dump(
     sink: &mut dyn FnMut(Record<'_>),
 ) -> Result<SegmentDump, WalError> {
     let path = segment_path(dir, number);
-    let content = read(fs, &path)?;
+    let bytes = SegmentReader::open(fs, dir, number)?.head().bytes;
+    let content = read(fs, dir, number)?;
     let mut dump = SegmentDump {
-        bytes: content.len() as u64,
+        bytes,
         header: None,
         groups: 0,
         marks: 0,
@@ -135,15 +137,11 @@ pub fn dump(
         }
         Err(HeaderError::Unused | HeaderError::Damaged) => {}
     }
-    dump.damage.extend(check_made(&header, content.len() as u64, false, &path).err());
+    dump.damage.extend(check_made(&header, bytes, false, &path).err());
     let tail_checksum = dump.read_groups(&content, number, sink);
     dump.read_behind(&content, number, sink);
     dump.judge(fs, dir, (number, &content), tail_checksum)?;
     Ok(dump)
-}
-
-fn read(fs: &dyn Fs, path: &Path) -> Result<Vec<u8>, WalError> {
-    fs.read(path).map_err(|e| WalError::io("reading", path, e))
 }
 
 impl SegmentDump {
@@ -199,7 +197,7 @@ impl SegmentDump {
         later.retain(|known| *known > number);
         later.sort_unstable();
         if later.first() == Some(&(number + 1)) {
-            let next = SegmentHeader::decode(&read(fs, &segment_path(dir, number + 1))?);
+            let next = SegmentHeader::decode(&read(fs, dir, number + 1)?);
             let known = next.ok().map(|next| next.predecessor).filter(|of| of.number == number);
             self.sealed_at = known.map(|known| known.end);
             if known.is_some_and(|of| of.end == self.end && of.tail_checksum == tail_checksum) {
@@ -222,7 +220,7 @@ impl SegmentDump {
         let mut broken = check_promises(content, number, start, &place, dir).err();
         for next in later {
             if broken.is_none() {
-                let content = read(fs, &segment_path(dir, next))?;
+                let content = read(fs, dir, next)?;
                 broken = check_promises(&content, next, SEGMENT_HEADER_BYTES, &place, dir).err();
             }
         }

@@ -174,7 +174,7 @@ impl<'a> Chain<'a> {
 
 /// What is in a segment; of a file that is longer than the segment was made, as much as that. One longer than any can be, and without
 /// a header that says how long it was made, is none.
-fn read(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Vec<u8>, WalError> {
+pub(crate) fn read(fs: &dyn Fs, dir: &Path, number: u64) -> Result<Vec<u8>, WalError> {
     let path = segment_path(dir, number);
     let failed = |e| WalError::io("reading", &path, e);
     let head = SegmentReader::open(fs, dir, number)?.head().clone();

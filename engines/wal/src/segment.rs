@@ -182,6 +182,10 @@ impl SegmentReader {
         let bytes = self.fill(GROUP_HEADER_BYTES as u64)?;
         let Some((header, checksum)) = decode_header_at(bytes, number, at) else { return Ok(None) };
         let whole = GROUP_HEADER_BYTES as u64 + u64::from(header.payload_bytes);
+        if whole > self.found.head.bytes - at {
+            // No group: nothing is read of what it claims to have.
+            return Ok(None);
+        }
         self.fill(whole.next_multiple_of(ALIGN as u64))?;
         Ok(Some((header, checksum)))
     }

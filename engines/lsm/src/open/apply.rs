@@ -43,6 +43,7 @@ pub(super) struct Applying<'a> {
 }
 
 struct UnderWay {
+    number: u64,
     done: Signal,
     outcome: Outcome,
 }
@@ -63,7 +64,8 @@ impl<'a> Applying<'a> {
     /// Starts to read segment `number` into `mem`.
     pub(super) fn submit(&mut self, number: u64, mem: Arc<Mem>) {
         let (done, outcome) = (Signal::new(), Outcome::default());
-        self.under_way.push_back(UnderWay { done: done.clone(), outcome: Arc::clone(&outcome) });
+        let (waits, comes) = (done.clone(), Arc::clone(&outcome));
+        self.under_way.push_back(UnderWay { number, done: waits, outcome: comes });
         let (fs, dir) = (Arc::clone(self.fs), self.dir.to_owned());
         let work = Work { mem, first: None, last: SeqNo::ZERO, ops: 0 };
         let job = Apply { fs, dir, number, reader: None, work: Some(work), done, outcome };
@@ -76,12 +78,12 @@ impl<'a> Applying<'a> {
     ///
     /// That it cannot be read.
     pub(super) fn take_oldest(&mut self) -> Option<Result<Applied>> {
-        let UnderWay { done, outcome } = self.under_way.pop_front()?;
+        let UnderWay { number, done, outcome } = self.under_way.pop_front()?;
         if self.tasks.wait(&done) == Waited::Stuck {
             return Some(Err(from_wal(WalError::Stuck)));
         }
         let outcome = outcome.lock().take();
-        Some(outcome.unwrap_or_else(|| Err(given_up())))
+        Some(outcome.unwrap_or_else(|| Err(given_up(self.dir, number))))
     }
 }
 
@@ -94,8 +96,10 @@ impl Drop for Applying<'_> {
     }
 }
 
-fn given_up() -> Error {
-    Error::Invalid { what: "the replay of a segment was given up".to_owned() }
+/// Its job panicked, or the pool that had it stopped.
+fn given_up(dir: &Path, number: u64) -> Error {
+    let path = dir.join(segment_name(number));
+    Error::Invalid { what: format!("the replay of {} was given up", path.display()) }
 }
 
 /// What of a segment was applied.
@@ -108,8 +112,11 @@ struct Work {
 
 impl Work {
     fn apply(&mut self, group: &Group<'_>) -> std::result::Result<(), String> {
-        let first = SeqNo::new(group.first_seqno).filter(|first| *first > self.last);
-        let first = first.ok_or_else(|| goes_back(group.first_seqno, self.last))?;
+        let first = SeqNo::new(group.first_seqno);
+        let first = first.ok_or_else(|| format!("sequence number {}", group.first_seqno))?;
+        if first <= self.last {
+            return Err(goes_back(first.value(), self.last));
+        }
         // The number after the last is one, too: the next operation will have it.
         let next = SeqNo::new(group.first_seqno + u64::from(group.ops));
         if next.is_none() || group.ops == 0 {
@@ -154,7 +161,7 @@ impl Apply {
     /// Goes on for a slice; what the segment held, if that is all.
     fn go_on(&mut self, slice: &Slice) -> Result<Option<Applied>> {
         let (Some(mut reader), Some(mut work)) = (self.reader.take(), self.work.take()) else {
-            return Err(given_up());
+            return Err(self.given_up());
         };
         let (mut bytes, mut damage) = (0, None);
         while damage.is_none()
@@ -184,6 +191,10 @@ impl Apply {
         self.go_on(slice)
     }
 
+    fn given_up(&self) -> Error {
+        given_up(&self.dir, self.number)
+    }
+
     fn end(&self, outcome: Result<Applied>) -> Step {
         *self.outcome.lock() = Some(outcome);
         self.done.fire();
@@ -201,7 +212,7 @@ impl Job for Apply {
     }
 
     fn panicked(&mut self) {
-        self.end(Err(given_up()));
+        self.end(Err(self.given_up()));
     }
 }
 
@@ -209,7 +220,7 @@ impl Drop for Apply {
     fn drop(&mut self) {
         // A pool that stops drops its jobs: whoever waits must not wait for ever.
         if !self.done.is_fired() {
-            self.end(Err(given_up()));
+            self.end(Err(self.given_up()));
         }
     }
 }

@@ -387,6 +387,8 @@ fn a_segment_that_is_far_too_long_is_damage_without_being_read() {
         file.set_len(1 << 40).unwrap();
         let error = read_back(&OsFs, dir.path()).unwrap_err().to_string();
         assert!(error.contains(&segment_name(number)) && error.contains(what), "{error}");
+        let shown = nori_wal::dump(&OsFs, dir.path(), number, &mut |_| {}).unwrap();
+        assert!(shown.bytes == 1 << 40 && !shown.damage.is_empty(), "{:?}", shown.damage);
         // What the log vouches for is told all the same.
         nori_wal::last_mark(&OsFs, dir.path()).unwrap();
     }
