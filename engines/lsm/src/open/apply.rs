@@ -112,7 +112,7 @@ struct Work {
 
 impl Work {
     fn apply(&mut self, group: &Group<'_>) -> std::result::Result<(), String> {
-        let first = SeqNo::new(group.first_seqno);
+        let first = SeqNo::new(group.first_seqno).filter(|first| *first > SeqNo::ZERO);
         let first = first.ok_or_else(|| format!("sequence number {}", group.first_seqno))?;
         if first <= self.last {
             return Err(goes_back(first.value(), self.last));

@@ -1,7 +1,7 @@
 //! Any byte flipped, any file cut or missing: found and located, or a torn tail; never a panic, never a wrong answer.
 
 use crate::parts::factory;
-use nori_env::{Durability, Fs, MemFs};
+use nori_env::{Durability, Fs, MemFs, OpenMode};
 use nori_kv::{EngineFactory, Error, ErrorKind, KeyRange, ReadOptions, Result, WriteBatch};
 use nori_model::trial::{copy_of, seeded};
 use nori_observe::NullMeter;
@@ -171,7 +171,7 @@ fn an_older_manifest_is_not_taken_for_the_one_in_force() {
     for name in ["CURRENT".to_owned(), names(&old, ".manifest").remove(0)] {
         let path = dir.join(&name);
         let _ = fs.remove(&path);
-        let file = fs.open(&path, nori_env::OpenMode::CreateNew).unwrap();
+        let file = fs.open(&path, OpenMode::CreateNew).unwrap();
         file.write_at(&old.read(&path).unwrap(), 0).unwrap();
     }
     let (file, _) = blamed(&fs);
@@ -226,6 +226,34 @@ fn the_last_segments_of_the_log_are_missed_however_many_are_gone() {
     }
 }
 
+/// A group's first number is replaced, with a checksum that says so too.
+fn renumber(fs: &MemFs, name: &str, at: u64, seqno: u64) {
+    let path = Path::new(DIR).join(name);
+    let mut content = fs.read(&path).unwrap();
+    let place = [&content[16..24], &at.to_le_bytes()].concat();
+    let header = &mut content[at as usize..][..32];
+    header[16..24].copy_from_slice(&seqno.to_le_bytes());
+    let checksum = nori_env::crc32c_append(nori_env::crc32c(&place), &header[4..]);
+    header[..4].copy_from_slice(&checksum.to_le_bytes());
+    fs.remove(&path).unwrap();
+    fs.open(&path, OpenMode::CreateNew).unwrap().write_at(&content, 0).unwrap();
+}
+
+#[test]
+fn a_sequence_number_that_cannot_be_is_told_from_one_that_goes_back() {
+    let whole = store(1);
+    let name = names(&whole, ".wal").remove(0);
+    for seqno in [0, u64::MAX] {
+        let fs = copy(&whole);
+        // Behind the segment's header and a mark.
+        renumber(&fs, &name, 64 + 48, seqno);
+        assert_eq!(blamed(&fs), (name.clone(), 64 + 48));
+        let text = read_all(&fs).unwrap_err().to_string();
+        let told = format!("sequence number {seqno}");
+        assert!(text.contains(&told) && !text.contains(" after "), "{text}");
+    }
+}
+
 #[test]
 fn a_manifest_of_an_unknown_format_version_is_refused_by_name() {
     let fs = store(50);
@@ -242,7 +270,7 @@ fn files_of_others_are_left_alone() {
     let fs = store(50);
     let dir = Path::new(DIR);
     let theirs = dir.join("notes.txt");
-    fs.open(&theirs, nori_env::OpenMode::CreateNew).unwrap().write_at(b"mine", 0).unwrap();
+    fs.open(&theirs, OpenMode::CreateNew).unwrap().write_at(b"mine", 0).unwrap();
     read_all(&fs).unwrap();
     let (parts, _tasks) = seeded(6, fs.clone(), Arc::new(NullMeter));
     factory(&[]).destroy(dir, &parts).unwrap();

@@ -10,8 +10,8 @@ use nori_env::{
 };
 use nori_observe::{NullMeter, Registry};
 use nori_wal::{
-    Group, Mark, Resume, SEGMENT_HEADER_BYTES, Span, Wal, WalError, WalOptions, replay,
-    segment_name,
+    Group, Mark, Resume, SEGMENT_HEADER_BYTES, SegmentReader, Span, Wal, WalError, WalOptions,
+    replay, segment_name,
 };
 use proptest::prelude::*;
 use proptest::test_runner::Config;
@@ -391,6 +391,40 @@ fn a_segment_that_is_far_too_long_is_damage_without_being_read() {
         assert!(shown.bytes == 1 << 40 && !shown.damage.is_empty(), "{:?}", shown.damage);
         // What the log vouches for is told all the same.
         nori_wal::last_mark(&OsFs, dir.path()).unwrap();
+    }
+}
+
+/// The header of a segment's first group claims `payload_bytes`, with a checksum that says so too.
+fn claim(fs: &dyn Fs, path: &Path, number: u64, payload_bytes: u32) {
+    let at = SEGMENT_HEADER_BYTES as u64;
+    let mut content = fs.read(path).unwrap();
+    let header = &mut content[SEGMENT_HEADER_BYTES..][..32];
+    header[8..12].copy_from_slice(&payload_bytes.to_le_bytes());
+    let place = [number.to_le_bytes(), at.to_le_bytes()].concat();
+    let checksum = nori_env::crc32c_append(nori_env::crc32c(&place), &header[4..]);
+    header[..4].copy_from_slice(&checksum.to_le_bytes());
+    fs.remove(path).unwrap();
+    fs.open(path, OpenMode::CreateNew).unwrap().write_at(&content, 0).unwrap();
+}
+
+#[test]
+fn nothing_is_read_of_what_a_group_claims_beyond_its_segment() {
+    const SEGMENT_BYTES: u64 = 4 << 20;
+    let dir = Path::new("/store");
+    let fs = FaultFs::new(FaultPlan::default());
+    fs.create_dir(dir).unwrap();
+    let tasks = Arc::new(SeededTasks::new(1, ManualClock::default()));
+    let options = WalOptions { segment_bytes: SEGMENT_BYTES, ..OPTIONS };
+    let wal = Wal::create(dir, Arc::new(fs.clone()), tasks, &NullMeter, options, Resume::at(1));
+    wal.unwrap().append(1, 1, &[7; 1000]).unwrap();
+    let path = dir.join(segment_name(1));
+    let room = SEGMENT_BYTES as u32 - SEGMENT_HEADER_BYTES as u32 - 32;
+    for (payload_bytes, reads) in [(1000, 0), (room, 1), (room + 1, 0), (u32::MAX, 0)] {
+        claim(&fs, &path, 1, payload_bytes);
+        let mut reader = SegmentReader::open(&fs, dir, 1).unwrap();
+        let before = fs.reads();
+        assert_eq!(reader.next().unwrap().is_some(), payload_bytes == 1000);
+        assert_eq!(fs.reads() - before, reads, "{payload_bytes} bytes claimed");
     }
 }
 
