@@ -489,13 +489,8 @@ impl Host {
         self.replica.as_ref()?.deadline()
     }
 
-    /// What it is; `None` if it is dead.
-    pub fn status(&self) -> Option<Status> {
-        self.status.clone()
-    }
-
     /// What it was after its last step; `None` if it is dead.
-    pub fn told(&self) -> Option<&Status> {
+    pub fn status(&self) -> Option<&Status> {
         self.status.as_ref()
     }
 

@@ -12,15 +12,19 @@
 //!
 //! Nothing in it depends on anything but the seed and the calls. The chronicle's digest says whether two runs were the same.
 
+mod agenda;
 mod chronicle;
 mod clock;
 mod happening;
+mod occurrence;
 mod weather;
 
 pub use chronicle::{Chronicle, Outcome};
 pub use clock::NodeClock;
+pub use occurrence::{Counts, Occurrence};
 pub use weather::Weather;
 
+use agenda::Agenda;
 use crate::chance::Chance;
 use crate::host::{Host, State};
 use crate::{
@@ -28,8 +32,7 @@ use crate::{
     MessageClass, NodeId, Role, ShardId, Standing, Ticket,
 };
 use bytes::Bytes;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -56,7 +59,7 @@ enum Happening {
     Arrive {
         from: NodeId,
         message: Bytes,
-        state: State,
+        state: Box<State>,
     },
     Shipped {
         to: NodeId,
@@ -73,33 +76,6 @@ enum Happening {
     Look {
         peer: NodeId,
     },
-}
-
-/// A heap entry: its time, its number, the node and life it is for.
-struct Due {
-    at: Instant,
-    number: u64,
-    node: NodeId,
-    /// Zero for what outlives the process it is for.
-    life: u64,
-    what: Happening,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
 }
 
 /// A host and what the world knows of it.
@@ -120,7 +96,7 @@ struct Place {
     /// What it had committed after its last step.
     committed: Index,
     /// Its membership after its last step.
-    membership: Membership,
+    membership: Arc<Membership>,
 }
 
 /// The world.
@@ -128,8 +104,7 @@ pub struct World {
     factory: Arc<dyn ConsensusFactory>,
     now: Instant,
     chance: Chance,
-    heap: BinaryHeap<Reverse<Due>>,
-    made: u64,
+    agenda: Agenda,
     places: BTreeMap<NodeId, Place>,
     /// Messages from the first to the second are lost.
     cuts: BTreeSet<(NodeId, NodeId)>,
@@ -175,8 +150,7 @@ impl World {
             factory: Arc::clone(factory),
             now: Instant::default(),
             chance: Chance::new(seed),
-            heap: BinaryHeap::new(),
-            made: 0,
+            agenda: Agenda::default(),
             places: BTreeMap::new(),
             cuts: BTreeSet::new(),
             rations: BTreeMap::new(),
@@ -217,7 +191,7 @@ impl World {
             is_flushing: false,
             paused_until: Instant::default(),
             committed: Index::ZERO,
-            membership: Membership::default(),
+            membership: Arc::default(),
         };
         self.places.insert(node, place);
     }
@@ -267,7 +241,7 @@ impl World {
         (place.is_building, place.is_installing, place.is_flushing) = (false, false, false);
         place.timer = None;
         self.chronicle.lose(lost);
-        self.chronicle.count("crash");
+        self.chronicle.count(Occurrence::Crash);
         self.tell(node, &[2], || "crashes".to_owned());
         self.be_looked_at(node);
     }
@@ -276,7 +250,7 @@ impl World {
     pub fn forget(&mut self, node: NodeId, entries: u64) {
         let lost = self.place(node).host.forget(entries);
         if lost > 0 {
-            self.chronicle.count("entries forgotten");
+            self.chronicle.count(Occurrence::EntriesForgotten);
         }
         self.tell(node, &[8, lost], || format!("has forgotten {lost} entries"));
     }
@@ -286,7 +260,7 @@ impl World {
         let place = self.place(node);
         if place.host.is_installing() {
             place.host.install_state();
-            self.chronicle.count("torn install");
+            self.chronicle.count(Occurrence::TornInstall);
         }
     }
 
@@ -302,14 +276,14 @@ impl World {
     pub fn pause(&mut self, node: NodeId, by: Duration) {
         let until = self.now.after(by);
         self.place(node).paused_until = until;
-        self.chronicle.count("pause");
+        self.chronicle.count(Occurrence::Pause);
         self.tell(node, &[3, until.nanos], || format!("pauses until {until}"));
     }
 
     /// Loses every message from `from` to `to`, until [`heal`](Self::heal).
     pub fn cut(&mut self, from: NodeId, to: NodeId) {
         self.cuts.insert((from, to));
-        self.chronicle.count("cut");
+        self.chronicle.count(Occurrence::Cut);
         self.tell(from, &[4, to.0], || format!("is cut off from {to}"));
     }
 
@@ -328,7 +302,7 @@ impl World {
     /// Lets `messages` more messages with entries from `from` to `to` through, until [`mend`](Self::mend) or [`heal`](Self::heal).
     pub fn ration(&mut self, from: NodeId, to: NodeId, messages: u32) {
         self.rations.insert((from, to), messages);
-        self.chronicle.count("ration");
+        self.chronicle.count(Occurrence::Ration);
         self.tell(from, &[7, to.0, u64::from(messages)], || {
             format!("gets {messages} more messages with entries to {to}")
         });
@@ -337,7 +311,7 @@ impl World {
     /// Holds back the next `messages` messages of a class from `from` to `to`, until [`release`](Self::release).
     pub fn hold(&mut self, from: NodeId, to: NodeId, class: MessageClass, messages: u32) {
         self.holds.insert((from, to, class), messages);
-        self.chronicle.count("hold");
+        self.chronicle.count(Occurrence::Hold);
         self.tell(from, &[9, to.0, u64::from(messages)], || {
             format!("has {messages} messages to {to} held back")
         });
@@ -350,7 +324,7 @@ impl World {
             std::mem::take(&mut self.held).into_iter().partition(|of| of.1 == to);
         self.held = held;
         for (from, to, message) in released {
-            self.chronicle.count("message released");
+            self.chronicle.count(Occurrence::MessageReleased);
             let after = self.free_delay();
             self.put(after, to, 0, Happening::Deliver { from, message });
         }
@@ -359,7 +333,7 @@ impl World {
     /// From now on everything comes to `to` so much later than before, in order.
     pub fn lag(&mut self, to: NodeId, by: Duration) {
         self.lags.insert(to, by);
-        self.chronicle.count("lag");
+        self.chronicle.count(Occurrence::Lag);
         self.tell(to, &[21, by.as_nanos() as u64], || format!("hears all {by:?} later"));
     }
 
@@ -438,8 +412,8 @@ impl World {
     ) -> Result<bool, Violation> {
         let end = self.now.after(limit);
         while !done(self) {
-            let Some(Reverse(due)) = self.heap.peek() else { return Ok(false) };
-            if due.at > end {
+            let Some(next) = self.agenda.next_at() else { return Ok(false) };
+            if next > end {
                 self.now = end;
                 return Ok(done(self));
             }
@@ -500,7 +474,7 @@ impl World {
         set(&mut place.clock, now);
         // What is in the heap was reckoned by the clock as it was.
         place.timer = None;
-        self.chronicle.count("clock");
+        self.chronicle.count(Occurrence::Clock);
         self.schedule(node);
     }
 
@@ -514,7 +488,7 @@ impl World {
         let place = self.place(node);
         let local = place.clock.shows(now);
         let events = place.host.fail_write(local);
-        self.chronicle.count("disk failed");
+        self.chronicle.count(Occurrence::DiskFailed);
         self.after(node, local, events)
     }
 

@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc_fast::crc32_iscsi;
 use nori_consensus::{Entry, EntryKind, Index, LogId, Membership, NodeId, Term};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why bytes say nothing.
@@ -185,22 +186,29 @@ impl HardState {
 /// A membership as an entry says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
-    pub(crate) membership: Membership,
+    /// Shared with every status.
+    pub(crate) membership: Arc<Membership>,
     /// Outgoing voters of a joint membership that are learners once it has ended.
     pub(crate) demoted: BTreeSet<NodeId>,
 }
 
 impl Config {
+    /// The same as of the entry at `index`.
+    pub(crate) fn at(mut self, index: Index) -> Self {
+        Arc::make_mut(&mut self.membership).at = index;
+        self
+    }
+
     /// What a joint one ends in.
     pub(crate) fn ended(&self) -> Self {
-        let mut membership = self.membership.clone();
+        let mut membership = Membership::clone(&self.membership);
         membership.outgoing.clear();
         membership.learners.extend(&self.demoted);
-        Self { membership, demoted: BTreeSet::new() }
+        Self { membership: Arc::new(membership), demoted: BTreeSet::new() }
     }
 
     pub(crate) fn encode(&self) -> Bytes {
-        let Membership { at, voters, outgoing, learners } = &self.membership;
+        let Membership { at, voters, outgoing, learners } = &*self.membership;
         let mut bytes = BytesMut::with_capacity(64);
         bytes.put_u8(CONFIG_VERSION);
         bytes.put_u64_le(at.0);
@@ -229,6 +237,7 @@ impl Config {
         if !is_possible {
             return Err(Unreadable::Impossible("membership"));
         }
-        Ok(Self { membership: Membership { at, voters, outgoing, learners }, demoted })
+        let membership = Arc::new(Membership { at, voters, outgoing, learners });
+        Ok(Self { membership, demoted })
     }
 }

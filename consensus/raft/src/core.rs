@@ -225,16 +225,15 @@ impl Core {
     /// Hands out everything that came of the steps since the last drain.
     pub(crate) fn drain(&mut self, effects: &mut Vec<Effect>) {
         self.store(effects);
-        for (to, body, term, need) in std::mem::take(&mut self.outbox) {
-            if self.is_hard_dirty && need != Need::Nothing {
-                // A promise that cannot be kept before the snapshot is installed.
-                self.outbox.push((to, body, term, need));
-                continue;
-            }
+        let mut outbox = std::mem::take(&mut self.outbox);
+        // A promise that cannot be kept before the snapshot is installed waits.
+        let may_go = |(.., need): &mut (_, _, _, Need)| !self.is_hard_dirty || *need == Need::Nothing;
+        for (to, body, term, need) in outbox.extract_if(.., may_go) {
             let (class, after) = (body.class(), self.after(need));
             let message = Message { shard: self.shard, from: self.me, to, term, body };
             effects.push(Effect::Send { to, class, message: message.encode(), after });
         }
+        self.outbox = outbox;
         effects.append(&mut self.effects);
         self.is_install_out = self.is_installing;
         self.hand_out(effects);

@@ -148,10 +148,9 @@ fn take(core: &mut Core, entries: Vec<Entry>) {
             core.configs.truncate(entry.id.index);
         }
         if entry.kind == EntryKind::Config
-            && let Ok(mut config) = Config::decode(&entry.payload)
+            && let Ok(config) = Config::decode(&entry.payload)
         {
-            config.membership.at = entry.id.index;
-            core.configs.push(config);
+            core.configs.push(config.at(entry.id.index));
         }
         core.take(entry);
     }

@@ -21,6 +21,7 @@ use nori_consensus::{
     Rejection, Slice, Ticket,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 pub(crate) struct Leader {
     pub(crate) progress: BTreeMap<NodeId, Progress>,
@@ -173,14 +174,15 @@ impl Leader {
         let demoted = change.learners.intersection(&outgoing).copied().collect();
         let learners = change.learners.difference(&outgoing).copied().collect();
         let membership = Membership { at: now.at, voters: change.voters, outgoing, learners };
+        let membership = Arc::new(membership);
         let at = self.reform(core, Config { membership, demoted });
         core.effects.push(Effect::Accepted { ticket, at });
     }
 
     /// Appends a membership, which is in force at once.
-    fn reform(&mut self, core: &mut Core, mut config: Config) -> LogId {
+    fn reform(&mut self, core: &mut Core, config: Config) -> LogId {
         self.wake(core);
-        config.membership.at = core.log.last().index.next();
+        let config = config.at(core.log.last().index.next());
         let at = self.append(core, EntryKind::Config, config.encode());
         core.configs.push(config);
         self.follow_membership(core);

@@ -13,6 +13,7 @@ use nori_consensus::{
     Consensus, Effect, Index, Input, Instant, LogId, NodeId, Rejection, Snapshot, Status, Term,
     Ticket,
 };
+use std::sync::Arc;
 
 /// What a replica is. A follower has no lease and no progress of others to misread.
 pub(crate) enum Role {
@@ -279,8 +280,9 @@ impl Replica {
 
     fn installed(&mut self, through: LogId) {
         let Some((from, round, membership)) = self.installing.take() else { return };
-        let mut config = Config::decode(&membership).unwrap_or_default();
-        config.membership.at = config.membership.at.min(through.index);
+        let config = Config::decode(&membership).unwrap_or_default();
+        let at = config.membership.at.min(through.index);
+        let config = config.at(at);
         self.core.installed(through, config);
         if let Role::Follower(follower) = &mut self.role {
             follower.rest(&mut self.core);
@@ -479,7 +481,7 @@ impl Consensus for Replica {
             commit: self.core.commit,
             applied: self.core.applied,
             last: self.core.log.last(),
-            membership: self.core.configs.latest().clone(),
+            membership: Arc::clone(self.core.configs.latest()),
             lease_until,
             is_doubtful: self.core.doubt.is_some(),
         }

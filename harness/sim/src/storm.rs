@@ -26,6 +26,7 @@ use nori_consensus::world::{Violation, World};
 use nori_consensus::{Capabilities, Consistency, Membership, NodeId, Role, Term, Ticket};
 use plot::Act;
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The beat of clients.
@@ -58,6 +59,7 @@ pub(crate) struct Storm {
     quiet_until: Duration,
     /// Leaders are hunted until then.
     hunt_until: Duration,
+    hunts: u64,
     /// The last leader that was hunted.
     prey: Option<(NodeId, Term)>,
 }
@@ -81,6 +83,7 @@ impl Storm {
             elapsed: Duration::ZERO,
             hunt_until: Duration::ZERO,
             quiet_until: Duration::ZERO,
+            hunts: 0,
             prey: None,
         }
     }
@@ -95,6 +98,10 @@ impl Storm {
 
     pub(crate) fn proposals(&self) -> u64 {
         self.proposals
+    }
+
+    pub(crate) fn hunts(&self) -> u64 {
+        self.hunts
     }
 
     /// Rages for `time`, then grows calm.
@@ -170,7 +177,7 @@ impl Storm {
     /// All who think that they lead.
     fn leaders(&self) -> Vec<NodeId> {
         let leads = |node: &NodeId| {
-            self.world.host(*node).told().is_some_and(|status| status.role == Role::Leader)
+            self.world.host(*node).status().is_some_and(|status| status.role == Role::Leader)
         };
         self.world.nodes().filter(|node| self.world.is_awake(*node) && leads(node)).collect()
     }
@@ -201,9 +208,9 @@ impl Storm {
     }
 
     /// The newest membership, as a leader, or else anybody who has one, knows it.
-    fn membership(&self) -> Option<Membership> {
+    fn membership(&self) -> Option<Arc<Membership>> {
         let of = |node| self.world.host(node).status();
         let known = self.leader().into_iter().chain(self.alive());
-        known.filter_map(of).map(|status| status.membership).find(|known| !known.voters.is_empty())
+        known.filter_map(of).map(|status| Arc::clone(&status.membership)).find(|known| !known.voters.is_empty())
     }
 }

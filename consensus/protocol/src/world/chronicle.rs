@@ -1,5 +1,6 @@
 //! What happened in a world, and the laws that only all replicas together can break.
 
+use super::occurrence::{Counts, Occurrence};
 use crate::host::Event;
 use crate::{Entry, Index, Instant, LogId, NodeId, Rejection, Role, Term, Ticket};
 use std::collections::BTreeMap;
@@ -31,13 +32,14 @@ pub struct Chronicle {
     leaders: BTreeMap<Term, NodeId>,
     /// What was applied first at each place; `applied[n]` has the index `n + 1`.
     applied: Vec<Entry>,
-    outcomes: BTreeMap<Ticket, Outcome>,
+    /// By ticket, which the world numbers from one on.
+    outcomes: Vec<Option<Outcome>>,
     reads: BTreeMap<Ticket, Floor>,
     /// Over everything that happened, in order.
     digest: u64,
     /// In words, if it was asked for.
     lines: Option<Vec<String>>,
-    counts: BTreeMap<&'static str, u64>,
+    counts: Counts,
 }
 
 impl Chronicle {
@@ -57,7 +59,7 @@ impl Chronicle {
     }
 
     /// How often each kind of thing happened.
-    pub fn counts(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
@@ -68,7 +70,7 @@ impl Chronicle {
 
     /// How the ticket ended, if it did.
     pub fn outcome(&self, ticket: Ticket) -> Option<Outcome> {
-        self.outcomes.get(&ticket).copied()
+        self.outcomes.get(ticket.0 as usize).copied().flatten()
     }
 
     /// Whether the ticket's entry was applied; `None` if that is not decided yet, or it never had one.
@@ -83,8 +85,8 @@ impl Chronicle {
     }
 
     /// Counts something that happened.
-    pub fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
+    pub(super) fn count(&mut self, what: Occurrence) {
+        self.counts.add(what);
     }
 
     /// Takes note of something, in numbers, and in words if they are wanted.
@@ -105,6 +107,14 @@ impl Chronicle {
         }
     }
 
+    fn end(&mut self, ticket: Ticket, outcome: Outcome) {
+        let place = ticket.0 as usize;
+        if place >= self.outcomes.len() {
+            self.outcomes.resize(place + 1, None);
+        }
+        self.outcomes[place] = Some(outcome);
+    }
+
     pub(super) fn begin_read(&mut self, ticket: Ticket) {
         self.reads.insert(ticket, Index(self.applied.len() as u64));
     }
@@ -112,7 +122,7 @@ impl Chronicle {
     pub(super) fn lose(&mut self, tickets: Vec<Ticket>) {
         for ticket in tickets {
             self.reads.remove(&ticket);
-            self.outcomes.insert(ticket, Outcome::Lost);
+            self.end(ticket, Outcome::Lost);
         }
     }
 
@@ -125,11 +135,11 @@ impl Chronicle {
     ) -> Result<(), String> {
         match event {
             Event::Accepted { ticket, at } => {
-                self.outcomes.insert(*ticket, Outcome::Accepted(*at));
+                self.end(*ticket, Outcome::Accepted(*at));
             }
             Event::Rejected { ticket, why } => {
                 self.reads.remove(ticket);
-                self.outcomes.insert(*ticket, Outcome::Rejected(*why));
+                self.end(*ticket, Outcome::Rejected(*why));
             }
             Event::ReadReady { ticket, after_applying, valid_until } => {
                 let is_valid = valid_until.is_none_or(|until| local <= until);
@@ -140,7 +150,7 @@ impl Chronicle {
                     ));
                 }
                 let outcome = Outcome::Ready { after_applying: *after_applying, is_valid };
-                self.outcomes.insert(*ticket, outcome);
+                self.end(*ticket, outcome);
             }
             Event::RoleChanged { role: Role::Leader, term, .. } => {
                 let known = *self.leaders.entry(*term).or_insert(node);

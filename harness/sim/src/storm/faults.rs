@@ -132,8 +132,8 @@ impl Storm {
         let is_lost = |node: &NodeId| self.gone.contains(node) || self.doubtful.contains(node);
         let Some(host) = self.leader().map(|leader| self.world.host(leader)) else { return false };
         host.status().is_some_and(|Status { membership, commit, term, .. }| {
-            host.log().term(commit) == Some(term)
-                && membership.at <= commit
+            host.log().term(*commit) == Some(*term)
+                && membership.at <= *commit
                 && !membership.is_joint()
                 && membership.voters.len() > 2
                 && membership.is_quorum(|voter| voter != node && !is_lost(&voter))

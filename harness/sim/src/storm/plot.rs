@@ -8,6 +8,7 @@
 use super::Storm;
 use nori_consensus::world::Violation;
 use nori_consensus::{Feature, Input, NodeId};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What is to come.
@@ -145,10 +146,9 @@ impl Storm {
             self.ask_change(leader, now.to(voters, Default::default()))?;
             return Ok(());
         }
-        for learner in now.learners {
-            let Some(now) = self.world.host(leader).status().map(|status| status.membership) else {
-                break;
-            };
+        for learner in now.learners.iter().copied() {
+            let Some(status) = self.world.host(leader).status() else { break };
+            let now = Arc::clone(&status.membership);
             let (mut voters, mut learners) = (now.voters.clone(), now.learners.clone());
             learners.remove(&learner);
             voters.insert(learner);
