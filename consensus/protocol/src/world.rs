@@ -24,13 +24,13 @@ pub use clock::NodeClock;
 pub use occurrence::{Counts, Occurrence};
 pub use weather::Weather;
 
-use agenda::Agenda;
 use crate::chance::Chance;
 use crate::host::{Host, State};
 use crate::{
     Change, ConsensusFactory, Consistency, Feature, Index, Input, Instant, Membership,
     MessageClass, NodeId, Role, ShardId, Standing, Ticket,
 };
+use agenda::Agenda;
 use bytes::Bytes;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

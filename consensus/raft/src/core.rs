@@ -227,7 +227,8 @@ impl Core {
         self.store(effects);
         let mut outbox = std::mem::take(&mut self.outbox);
         // A promise that cannot be kept before the snapshot is installed waits.
-        let may_go = |(.., need): &mut (_, _, _, Need)| !self.is_hard_dirty || *need == Need::Nothing;
+        let may_go =
+            |(.., need): &mut (_, _, _, Need)| !self.is_hard_dirty || *need == Need::Nothing;
         for (to, body, term, need) in outbox.extract_if(.., may_go) {
             let (class, after) = (body.class(), self.after(need));
             let message = Message { shard: self.shard, from: self.me, to, term, body };

@@ -211,6 +211,9 @@ impl Storm {
     fn membership(&self) -> Option<Arc<Membership>> {
         let of = |node| self.world.host(node).status();
         let known = self.leader().into_iter().chain(self.alive());
-        known.filter_map(of).map(|status| Arc::clone(&status.membership)).find(|known| !known.voters.is_empty())
+        known
+            .filter_map(of)
+            .map(|status| Arc::clone(&status.membership))
+            .find(|known| !known.voters.is_empty())
     }
 }

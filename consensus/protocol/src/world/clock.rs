@@ -39,7 +39,9 @@ impl NodeClock {
         // Rounded up: one nanosecond less than it shows nothing yet.
         let nanos = scaled(wanted, MILLION as u64, self.rate());
         let is_early = scaled(nanos, self.rate(), MILLION as u64) < wanted;
-        Some(Instant { nanos: self.since.nanos.saturating_add(nanos.saturating_add(u64::from(is_early))) })
+        Some(Instant {
+            nanos: self.since.nanos.saturating_add(nanos.saturating_add(u64::from(is_early))),
+        })
     }
 
     /// Its nanoseconds in a millisecond of the world's.
@@ -64,8 +66,9 @@ const MILLION: i64 = 1_000_000;
 fn scaled(nanos: u64, by: u64, of: u64) -> u64 {
     match nanos.checked_mul(by) {
         Some(product) => product / of,
-        None => u64::try_from(u128::from(nanos) * u128::from(by) / u128::from(of))
-            .unwrap_or(u64::MAX),
+        None => {
+            u64::try_from(u128::from(nanos) * u128::from(by) / u128::from(of)).unwrap_or(u64::MAX)
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! How things happen: one entry of the heap after the other, and what comes of each.
 
-use super::weather::within;
 use super::agenda::Due;
+use super::weather::within;
 use super::{Happening, OVERHEARD_MAX, Occurrence, Place, UNDER_WAY_MAX, Violation, World};
 use crate::host::Event;
 use crate::monitor::Breach;
