@@ -82,6 +82,16 @@ mutants! {
     DoubtIgnored = "doubt-ignored",
     /// What an earlier life acknowledged still counts once a new one was heard.
     EarlierLifeCounted = "earlier-life-counted",
+    /// A proposal becomes two entries.
+    ProposalTwice = "proposal-twice",
+    /// A proposal is accepted with the name of the entry before its own.
+    AcceptedElsewhere = "accepted-elsewhere",
+    /// A proposal that is refused becomes an entry all the same.
+    RefusedButAppended = "refused-but-appended",
+    /// A change is taken though the membership has changed since it was thought out.
+    OutdatedChangeTaken = "outdated-change-taken",
+    /// A voter that is to learn from now on is let go.
+    DemotedForgotten = "demoted-forgotten",
 }
 
 #[cfg(feature = "mutants")]

@@ -16,7 +16,9 @@ mod agenda;
 mod chronicle;
 mod clock;
 mod happening;
+mod ledger;
 mod occurrence;
+mod reforms;
 mod weather;
 
 pub use chronicle::{Chronicle, Outcome};
@@ -225,6 +227,7 @@ impl World {
         booted.map_err(|error| self.violation(node, error.to_string()))?;
         let events = self.place(node).host.drain();
         self.after(node, local, events)?;
+        self.check_membership(node)?;
         self.be_looked_at(node);
         Ok(())
     }
@@ -360,6 +363,7 @@ impl World {
     /// A law that was broken.
     pub fn propose(&mut self, node: NodeId, payload: &[u8]) -> Result<Ticket, Violation> {
         let (ticket, payload) = (self.ticket(), Bytes::copy_from_slice(payload));
+        self.chronicle.propose(ticket, &payload);
         self.step(node, Input::Proposed { ticket, payload })?;
         Ok(ticket)
     }
@@ -383,6 +387,7 @@ impl World {
     /// A law that was broken.
     pub fn change(&mut self, node: NodeId, change: Change) -> Result<Ticket, Violation> {
         let ticket = self.ticket();
+        self.chronicle.reforms.ask(ticket, &change);
         self.step(node, Input::MembershipRequested { ticket, change })?;
         Ok(ticket)
     }

@@ -107,13 +107,22 @@ impl Leader {
         let is_full = self.uncommitted_bytes >= core.settings.uncommitted_bytes_max
             || core.apply_debt_bytes > core.settings.apply_debt_bytes_max;
         if is_full {
+            if mutant::is(Mutant::RefusedButAppended) {
+                self.append(core, EntryKind::Data, payload);
+            }
             return core.reject(ticket, Rejection::Overloaded);
         }
         self.wake(core);
         let bytes = payload.len() as u64 + nori_consensus::ENTRY_OVERHEAD_BYTES as u64;
-        let at = self.append(core, EntryKind::Data, payload);
+        if mutant::is(Mutant::ProposalTwice) {
+            self.append(core, EntryKind::Data, payload.clone());
+        }
+        let mut at = self.append(core, EntryKind::Data, payload);
         self.uncommitted.push_back((at.index, bytes));
         self.uncommitted_bytes += bytes;
+        if mutant::is(Mutant::AcceptedElsewhere) {
+            at.index = Index(at.index.0 - 1);
+        }
         core.effects.push(Effect::Accepted { ticket, at });
     }
 
@@ -161,7 +170,7 @@ impl Leader {
             && !mutant::is(Mutant::ChangeWhilePending)
         {
             Some(Rejection::ChangePending)
-        } else if change.from != now.at {
+        } else if change.from != now.at && !mutant::is(Mutant::OutdatedChangeTaken) {
             Some(Rejection::Outdated)
         } else {
             None
@@ -171,7 +180,8 @@ impl Leader {
         }
         let is_joint = now.voters.symmetric_difference(&change.voters).count() > 1;
         let outgoing = if is_joint { now.voters.clone() } else { BTreeSet::new() };
-        let demoted = change.learners.intersection(&outgoing).copied().collect();
+        let is_kept = |_: &&NodeId| !mutant::is(Mutant::DemotedForgotten);
+        let demoted = change.learners.intersection(&outgoing).filter(is_kept).copied().collect();
         let learners = change.learners.difference(&outgoing).copied().collect();
         let membership = Membership { at: now.at, voters: change.voters, outgoing, learners };
         let membership = Arc::new(membership);

@@ -52,6 +52,8 @@ pub(crate) struct Storm {
     /// Nodes that may have forgotten entries, and were not brought up since. The others are enough to elect a leader.
     doubtful: BTreeSet<NodeId>,
     next_node: u64,
+    /// The membership when a change was last thought out.
+    known: Option<Arc<Membership>>,
     reads: Vec<Ticket>,
     proposals: u64,
     elapsed: Duration,
@@ -78,6 +80,7 @@ impl Storm {
             gone: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             next_node: climate.nodes + 1,
+            known: None,
             reads: Vec::new(),
             proposals: 0,
             elapsed: Duration::ZERO,

@@ -1,8 +1,11 @@
 //! What happened in a world, and the laws that only all replicas together can break.
 
+use super::ledger::Ledger;
 use super::occurrence::{Counts, Occurrence};
+use super::reforms::Reforms;
 use crate::host::Event;
-use crate::{Entry, Index, Instant, LogId, NodeId, Rejection, Role, Term, Ticket};
+use crate::{Entry, Index, Instant, LogId, MemLog, NodeId, Rejection, Role, Term, Ticket};
+use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// How a ticket ended.
@@ -35,6 +38,8 @@ pub struct Chronicle {
     /// By ticket, which the world numbers from one on.
     outcomes: Vec<Option<Outcome>>,
     reads: BTreeMap<Ticket, Floor>,
+    ledger: Ledger,
+    pub(super) reforms: Reforms,
     /// Over everything that happened, in order.
     digest: u64,
     /// In words, if it was asked for.
@@ -115,6 +120,10 @@ impl Chronicle {
         self.outcomes[place] = Some(outcome);
     }
 
+    pub(super) fn propose(&mut self, ticket: Ticket, payload: &Bytes) {
+        self.ledger.propose(ticket, payload);
+    }
+
     pub(super) fn begin_read(&mut self, ticket: Ticket) {
         self.reads.insert(ticket, Index(self.applied.len() as u64));
     }
@@ -122,23 +131,32 @@ impl Chronicle {
     pub(super) fn lose(&mut self, tickets: Vec<Ticket>) {
         for ticket in tickets {
             self.reads.remove(&ticket);
+            self.ledger.lose(ticket);
+            self.reforms.lose(ticket);
             self.end(ticket, Outcome::Lost);
         }
     }
 
-    /// Takes note of an event on `node`, whose clock shows `local`.
+    /// Takes note of an event on `node`, whose clock shows `local` and whose log is `log`.
     pub(super) fn event(
         &mut self,
         node: NodeId,
         local: Instant,
         event: &Event,
+        log: &MemLog,
     ) -> Result<(), String> {
         match event {
             Event::Accepted { ticket, at } => {
+                self.reforms.accept(*ticket, *at, log)?;
+                let applied = || self.applied.get(at.index.0 as usize - 1).cloned();
+                let entry = log.entry(at.index).or_else(applied);
+                self.ledger.accept(*ticket, *at, entry.as_ref())?;
                 self.end(*ticket, Outcome::Accepted(*at));
             }
             Event::Rejected { ticket, why } => {
                 self.reads.remove(ticket);
+                self.ledger.reject(*ticket, *why);
+                self.reforms.lose(*ticket);
                 self.end(*ticket, Outcome::Rejected(*why));
             }
             Event::ReadReady { ticket, after_applying, valid_until } => {
@@ -168,6 +186,8 @@ impl Chronicle {
         for entry in entries {
             match self.applied.get(entry.id.index.0 as usize - 1) {
                 None if entry.id.index.0 == self.applied.len() as u64 + 1 => {
+                    self.ledger.apply(entry)?;
+                    self.reforms.apply(entry);
                     self.applied.push(entry.clone());
                 }
                 None => {

@@ -174,7 +174,8 @@ impl World {
             if let Event::RoleChanged { role: Role::Leader, .. } = &event {
                 self.check_leader(node)?;
             }
-            let told = self.chronicle.event(node, local, &event);
+            let log = self.places[&node].host.log();
+            let told = self.chronicle.event(node, local, &event, log);
             told.map_err(|what| self.violation(node, what))?;
             self.event(node, event);
         }
@@ -223,9 +224,33 @@ impl World {
             }
         }
         let membership = Arc::clone(&status.membership);
+        // Who joins knows of none.
+        if !Arc::ptr_eq(&membership, &place.membership)
+            && !membership.voters.is_empty()
+            && let Some(term) = place.host.log().term(membership.at)
+        {
+            let at = LogId { term, index: membership.at };
+            let known = self.chronicle.reforms.know(at, &membership, place.host.log());
+            known.map_err(|what| self.violation(node, what))?;
+        }
         let place = self.place(node);
         (place.committed, place.membership) = (commit, membership);
         Ok(())
+    }
+
+    /// Who begins a life knows the last membership that it has applied, or a later one.
+    pub(super) fn check_membership(&self, node: NodeId) -> Result<(), Violation> {
+        let host = &self.places[&node].host;
+        let Some(status) = host.status() else { return Ok(()) };
+        let (knows, applied) = (status.membership.at, host.state().applied.index);
+        match self.chronicle.reforms.applied_upto(applied).filter(|at| *at > knows) {
+            Some(at) => {
+                let what =
+                    format!("it begins with the membership of {knows}, and has applied {at}");
+                Err(self.violation(node, what))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Who begins to lead has everything that was ever applied, and nobody else holds a lease.
@@ -436,7 +461,7 @@ impl World {
 }
 
 /// A number that stands for `bytes`.
-fn fold(bytes: &[u8]) -> u64 {
+pub(super) fn fold(bytes: &[u8]) -> u64 {
     let mut words = bytes.chunks_exact(8);
     let head = words.by_ref().fold(bytes.len() as u64, |sum, word| {
         let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));

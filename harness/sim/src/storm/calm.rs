@@ -75,7 +75,7 @@ impl Storm {
             |node: NodeId, what: String| Violation { at: self.world.time(), node, what };
         for two in members.windows(2) {
             let (one, other) = (self.world.host(two[0]), self.world.host(two[1]));
-            if one.state().digest != other.state().digest {
+            if one.state() != other.state() {
                 return Err(violation(two[0], format!("its state is not that of {}", two[1])));
             }
             let from = one.log().first().max(other.log().first());
