@@ -249,13 +249,13 @@ impl World {
         self.be_looked_at(node);
     }
 
-    /// A dead node loses up to `entries` that it acknowledged.
-    pub fn forget(&mut self, node: NodeId, entries: u64) {
-        let lost = self.place(node).host.forget(entries);
+    /// A dead node loses up to `writes` of the last that it acknowledged; what they replaced is back.
+    pub fn forget(&mut self, node: NodeId, writes: u64) {
+        let lost = self.place(node).host.forget(writes);
         if lost > 0 {
             self.chronicle.count(Occurrence::EntriesForgotten);
         }
-        self.tell(node, &[8, lost], || format!("has forgotten {lost} entries"));
+        self.tell(node, &[8, lost], || format!("has forgotten {lost} writes"));
     }
 
     /// If `node` is installing a snapshot, its state is the new one already; its log is not.

@@ -217,8 +217,11 @@ impl Replica {
                 Body::Heartbeat { commit, round, settled, life, is_asleep },
                 Role::Follower(follower),
             ) => {
-                // What is settled for an earlier life may yet grow by what that one said.
-                let settled = if life == core.life { settled } else { Index::ZERO };
+                // What the leader knows of an earlier life is not true of this one: what that one had may be gone, and what it had replaced be back. And
+                // what is settled for an earlier life may yet grow by what that one said.
+                let is_of_this = life == core.life;
+                let known = |index| if is_of_this { index } else { Index::ZERO };
+                let (commit, settled) = (known(commit), known(settled));
                 follower.heartbeat(core, from, (commit, round), (settled, is_asleep));
             }
             (Body::TimeoutNow, Role::Follower(follower)) if follower.leader == Some(from) => {
