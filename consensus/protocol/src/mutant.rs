@@ -82,6 +82,14 @@ mutants! {
     DoubtIgnored = "doubt-ignored",
     /// What an earlier life acknowledged still counts once a new one was heard.
     EarlierLifeCounted = "earlier-life-counted",
+    /// What a leader knows to be committed of an earlier life counts in this one.
+    EarlierLifeCommitted = "earlier-life-committed",
+    /// While a membership is joint the outgoing voters are not asked who leads; they are for commits.
+    JointVoteNewOnly = "joint-vote-new-only",
+    /// A change of membership begins before an entry of the leader's term has committed.
+    ChangeBeforeNoop = "change-before-noop",
+    /// A replica campaigns when it is asked to, though its leader's lease rests on its faith.
+    CampaignDisloyal = "campaign-disloyal",
     /// A proposal becomes two entries.
     ProposalTwice = "proposal-twice",
     /// A proposal is accepted with the name of the entry before its own.

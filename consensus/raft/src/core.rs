@@ -64,6 +64,9 @@ pub(crate) struct Core {
     pub(crate) effects: Vec<Effect>,
 }
 
+/// Messages that wait while a snapshot is installed, for a promise that cannot be written before.
+const HELD_MAX: usize = 256;
+
 /// What a core begins with.
 pub(crate) struct Beginning {
     pub(crate) hard: HardState,
@@ -167,6 +170,10 @@ impl Core {
     /// Sends in a term that is not (yet) its own.
     pub(crate) fn send_in(&mut self, term: Term, to: NodeId, body: Body, need: Need) {
         debug_assert!(to != self.me);
+        if self.is_install_out && self.outbox.len() >= HELD_MAX {
+            // Like one that is lost on the way.
+            return;
+        }
         self.outbox.push((to, body, term, need));
     }
 

@@ -162,11 +162,14 @@ impl Leader {
         change: nori_consensus::Change,
     ) {
         let now = core.configs.latest();
+        // Or two leaders' changes, each from the same membership, could commit by majorities that do not meet (Ongaro, "bug in single-server membership
+        // changes", raft-dev, 2015).
+        let has_begun = self.is_settled(core) || mutant::is(Mutant::ChangeBeforeNoop);
         let why = if !change.is_possible() {
             Some(Rejection::Impossible)
         } else if self.transfer.is_some() {
             Some(Rejection::Transferring)
-        } else if (now.is_joint() || now.at > core.commit || !self.is_settled(core))
+        } else if (now.is_joint() || now.at > core.commit || !has_begun)
             && !mutant::is(Mutant::ChangeWhilePending)
         {
             Some(Rejection::ChangePending)

@@ -6,9 +6,10 @@
 //! 2. In the **storm**, time goes in steps of 20 ms: proposals and reads at each; at the time that was drawn for it, a fault.
 //! 3. Some faults begin a **hunt**: for a while every leader gets few messages through and soon dies, and whoever writes down a vote may die of it.
 //!    Entries that are on few logs, and elections that are decided by one promise, are what laws of replication break on.
-//! 4. Others are **plots** of several acts around an election's time: leaders that hear late, voters that restart, groups that move house.
-//! 5. Then comes the **calm**: everything is healed and started, and within a minute the group has to lead, take an entry, answer a read, and all members have
-//!    to agree.
+//! 4. Others are **plots** of several acts around an election's time: leaders that hear late, voters that restart, groups that move house. For a while
+//!    there may be no clients at all, and groups fall asleep.
+//! 5. Then comes the **calm**: everything is healed and started, and within two minutes the group has to lead, take an entry, answer a read, and all members
+//!    have to agree. Under some seeds it is left alone first: whoever lags has to be brought up by those that have nothing else to do.
 //!
 //! The laws are the world's; the storm only makes things happen. What it draws, it draws from the seed.
 
@@ -57,7 +58,7 @@ pub(crate) struct Storm {
     reads: Vec<Ticket>,
     proposals: u64,
     elapsed: Duration,
-    /// Nobody proposes until then.
+    /// Nobody proposes or reads until then.
     quiet_until: Duration,
     /// Leaders are hunted until then.
     hunt_until: Duration,
@@ -153,6 +154,9 @@ impl Storm {
                 let payload = [&self.proposals.to_le_bytes()[..], &[7; 24]].concat();
                 self.world.propose(node, &payload)?;
             }
+        }
+        if self.elapsed < self.quiet_until {
+            return Ok(());
         }
         if self.chance.hits(300_000)
             && let Some(node) = self.somebody(&leaders)

@@ -437,7 +437,11 @@ impl World {
             self.chronicle.count(Occurrence::LogCold);
             due.push((within(weather.write, &mut self.chance), Happening::Fetched));
         }
-        let wanted = place.host.deadline().and_then(|local| place.clock.when(local));
+        let deadline = place.host.deadline();
+        if deadline.is_none() && place.host.status().is_some_and(|is| is.role == Role::Leader) {
+            self.chronicle.count(Occurrence::Asleep);
+        }
+        let wanted = deadline.and_then(|local| place.clock.when(local));
         let timer = wanted.filter(|at| place.timer.is_none_or(|known| *at < known));
         if let Some(at) = timer {
             place.timer = Some(at.max(now));

@@ -5,6 +5,7 @@
 #[expect(missing_docs, reason = "each has a name in words, which says the same")]
 pub enum Occurrence {
     AppendMessage,
+    Asleep,
     Candidate,
     Clock,
     Crash,
@@ -42,8 +43,9 @@ pub enum Occurrence {
 
 impl Occurrence {
     /// All of them, in the order of their names; `ALL[n] as usize == n`.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::AppendMessage,
+        Self::Asleep,
         Self::Candidate,
         Self::Clock,
         Self::Crash,
@@ -83,6 +85,7 @@ impl Occurrence {
     pub fn name(self) -> &'static str {
         match self {
             Self::AppendMessage => "append message",
+            Self::Asleep => "asleep",
             Self::Candidate => "candidate",
             Self::Clock => "clock",
             Self::Crash => "crash",

@@ -131,9 +131,9 @@ fn lacking(protocol: &str) -> &'static [&'static str] {
     match protocol {
         // What goes with a snapshot is no message of its own.
         "nori" => &["snapshot built", "snapshot message"],
-        "raft-rs" => &["snapshot built", "snapshot message", "entries forgotten"],
+        "raft-rs" => &["asleep", "snapshot built", "snapshot message", "entries forgotten"],
         // It asks whether it would win, and says nothing of it.
-        "openraft" => &["snapshot built", "entries forgotten", "pre-candidate"],
+        "openraft" => &["asleep", "snapshot built", "entries forgotten", "pre-candidate"],
         _ => &[],
     }
 }

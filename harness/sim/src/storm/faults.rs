@@ -11,7 +11,7 @@ impl Storm {
         let alive = self.alive();
         let Some(one) = self.chance.pick(&alive).copied() else { return Ok(()) };
         let one = if self.chance.hits(500_000) { self.leader().unwrap_or(one) } else { one };
-        match self.chance.below(28) {
+        match self.chance.below(32) {
             0 | 1 => self.crash(one),
             2 => {
                 alive.iter().for_each(|node| self.crash(*node));
@@ -46,6 +46,12 @@ impl Storm {
             18 | 19 => self.lag_leader(),
             20 | 24 => self.restless_voter(),
             21 | 22 => return self.move_house(),
+            28 => {
+                let time = Duration::from_millis(self.chance.between(500, 8_000));
+                self.quiet_until = self.elapsed + time;
+            }
+            29 => self.impatient_driver(),
+            30 | 31 => return self.rivals(false),
             14 | 15 => {
                 let time = Duration::from_millis(self.chance.between(3_000, 15_000));
                 self.begin_hunt(time);
