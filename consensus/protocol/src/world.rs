@@ -249,6 +249,13 @@ impl World {
         self.be_looked_at(node);
     }
 
+    /// Ends a node for good, and takes it out of the world: what is sent to it is lost.
+    pub fn remove(&mut self, node: NodeId) {
+        self.crash(node);
+        self.places.remove(&node);
+        self.tell(node, &[22], || "is gone".to_owned());
+    }
+
     /// A dead node loses up to `writes` of the last that it acknowledged; what they replaced is back.
     pub fn forget(&mut self, node: NodeId, writes: u64) {
         let lost = self.place(node).host.forget(writes);
@@ -362,8 +369,9 @@ impl World {
     ///
     /// A law that was broken.
     pub fn propose(&mut self, node: NodeId, payload: &[u8]) -> Result<Ticket, Violation> {
-        let (ticket, payload) = (self.ticket(), Bytes::copy_from_slice(payload));
-        self.chronicle.propose(ticket, &payload);
+        let ticket = self.ticket();
+        self.chronicle.propose(ticket, payload);
+        let payload = Bytes::copy_from_slice(payload);
         self.step(node, Input::Proposed { ticket, payload })?;
         Ok(ticket)
     }

@@ -26,7 +26,7 @@ use nori_consensus::chance::Chance;
 use nori_consensus::world::{Violation, World};
 use nori_consensus::{Capabilities, Consistency, Membership, NodeId, Role, Term, Ticket};
 use plot::Act;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -63,6 +63,8 @@ pub(crate) struct Storm {
     /// Leaders are hunted until then.
     hunt_until: Duration,
     hunts: u64,
+    /// Nodes that are no members, and since when they were seen to be none.
+    outside: BTreeMap<NodeId, Duration>,
     /// The last leader that was hunted.
     prey: Option<(NodeId, Term)>,
 }
@@ -88,6 +90,7 @@ impl Storm {
             hunt_until: Duration::ZERO,
             quiet_until: Duration::ZERO,
             hunts: 0,
+            outside: BTreeMap::new(),
             prey: None,
         }
     }
@@ -128,6 +131,9 @@ impl Storm {
             self.act()?;
             self.tear_installs();
             self.find_dead();
+            if self.elapsed.subsec_millis() == 0 {
+                self.dismiss();
+            }
             self.world.run_for(STEP)?;
             self.elapsed += STEP;
         }

@@ -91,7 +91,7 @@ mod tests {
         first.at = Instant { nanos: 5 };
         agenda.put_off(number, first);
         agenda.put(due(5, 6));
-        assert_eq!(agenda.len(), 5);
+        assert_eq!(agenda.len(), 6);
         let order = std::iter::from_fn(|| agenda.pop()).map(|(_, due)| due.node.0);
         assert_eq!(order.collect::<Vec<_>>(), [2, 1, 3, 4, 5, 6]);
     }

@@ -5,7 +5,6 @@ use super::occurrence::{Counts, Occurrence};
 use super::reforms::Reforms;
 use crate::host::Event;
 use crate::{Entry, Index, Instant, LogId, MemLog, NodeId, Rejection, Role, Term, Ticket};
-use bytes::Bytes;
 use std::collections::BTreeMap;
 
 /// How a ticket ended.
@@ -120,7 +119,7 @@ impl Chronicle {
         self.outcomes[place] = Some(outcome);
     }
 
-    pub(super) fn propose(&mut self, ticket: Ticket, payload: &Bytes) {
+    pub(super) fn propose(&mut self, ticket: Ticket, payload: &[u8]) {
         self.ledger.propose(ticket, payload);
     }
 

@@ -8,21 +8,21 @@
 
 use super::happening::fold;
 use crate::{Entry, EntryKind, LogId, Rejection, Ticket};
-use bytes::Bytes;
 use std::collections::BTreeMap;
 
 #[derive(Debug, Default)]
 pub(super) struct Ledger {
-    /// Proposals whose tickets have not ended.
-    asked: BTreeMap<Ticket, Bytes>,
+    /// Proposals whose tickets have not ended, each with the number that stands for its payload.
+    asked: BTreeMap<Ticket, u64>,
     /// How often each payload is open, by the number that stands for it. Never zero.
     open: BTreeMap<u64, u32>,
 }
 
 impl Ledger {
-    pub(super) fn propose(&mut self, ticket: Ticket, payload: &Bytes) {
-        self.asked.insert(ticket, payload.clone());
-        *self.open.entry(fold(payload)).or_default() += 1;
+    pub(super) fn propose(&mut self, ticket: Ticket, payload: &[u8]) {
+        let payload = fold(payload);
+        self.asked.insert(ticket, payload);
+        *self.open.entry(payload).or_default() += 1;
     }
 
     /// The process died.
@@ -39,7 +39,7 @@ impl Ledger {
     ) -> Result<(), String> {
         let Some(payload) = self.asked.remove(&ticket) else { return Ok(()) };
         match entry {
-            Some(entry) if entry.id == at && entry.payload == payload => Ok(()),
+            Some(entry) if entry.id == at && fold(&entry.payload) == payload => Ok(()),
             Some(entry) if entry.id == at => {
                 Err(format!("{ticket} is accepted at {at}, which is another's entry"))
             }
@@ -50,7 +50,7 @@ impl Ledger {
     pub(super) fn reject(&mut self, ticket: Ticket, why: Rejection) {
         let asked = self.asked.remove(&ticket);
         if let Some(payload) = asked.filter(|_| why.is_certain()) {
-            self.close(fold(&payload));
+            self.close(payload);
         }
     }
 
@@ -79,6 +79,7 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bytes::Bytes;
 
     fn entry(index: u64, payload: &'static [u8]) -> Entry {
         let payload = Bytes::from_static(payload);
@@ -86,7 +87,7 @@ mod tests {
     }
 
     fn propose(ledger: &mut Ledger, ticket: u64, payload: &'static [u8]) {
-        ledger.propose(Ticket(ticket), &Bytes::from_static(payload));
+        ledger.propose(Ticket(ticket), payload);
     }
 
     #[test]

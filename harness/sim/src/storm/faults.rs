@@ -2,9 +2,20 @@
 
 use super::Storm;
 use super::plot::Act;
+use nori_consensus::host::Host;
 use nori_consensus::world::{Violation, Weather};
 use nori_consensus::{Feature, Input, LogView, NodeId, Standing, Status};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// How long somebody who is no member goes on.
+const OUTSIDE_MAX: Duration = Duration::from_secs(20);
+
+/// Whether the membership that this leader knows is one that nobody can take back.
+fn is_settled(leader: &Host, status: &Status) -> bool {
+    let Status { membership, commit, term, .. } = status;
+    leader.log().term(*commit) == Some(*term) && membership.at <= *commit && !membership.is_joint()
+}
 
 impl Storm {
     pub(super) fn fault(&mut self) -> Result<(), Violation> {
@@ -108,6 +119,24 @@ impl Storm {
         self.doubtful.retain(doubts);
     }
 
+    /// Whoever has been no member for a while, by a membership that nobody can take back, is taken down by its driver.
+    pub(super) fn dismiss(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let host = self.world.host(leader);
+        let Some(status) = host.status().filter(|status| is_settled(host, status)) else { return };
+        let now = Arc::clone(&status.membership);
+        self.outside.retain(|node, _| !now.has(*node));
+        for node in self.world.nodes().filter(|node| !now.has(*node)).collect::<Vec<_>>() {
+            let since = *self.outside.entry(node).or_insert(self.elapsed);
+            if self.elapsed - since >= OUTSIDE_MAX {
+                self.outside.remove(&node);
+                self.gone.insert(node);
+                self.doubtful.remove(&node);
+                self.world.remove(node);
+            }
+        }
+    }
+
     /// Starts a node, if it is dead and not for good.
     pub(super) fn bring_back(&mut self, node: NodeId) -> Result<(), Violation> {
         if self.gone.contains(&node) || self.world.is_alive(node) {
@@ -137,12 +166,10 @@ impl Storm {
     fn can_spare(&self, node: NodeId) -> bool {
         let is_lost = |node: &NodeId| self.gone.contains(node) || self.doubtful.contains(node);
         let Some(host) = self.leader().map(|leader| self.world.host(leader)) else { return false };
-        host.status().is_some_and(|Status { membership, commit, term, .. }| {
-            host.log().term(*commit) == Some(*term)
-                && membership.at <= *commit
-                && !membership.is_joint()
-                && membership.voters.len() > 2
-                && membership.is_quorum(|voter| voter != node && !is_lost(&voter))
+        host.status().is_some_and(|status| {
+            is_settled(host, status)
+                && status.membership.voters.len() > 2
+                && status.membership.is_quorum(|voter| voter != node && !is_lost(&voter))
         })
     }
 

@@ -62,6 +62,9 @@ impl Storm {
                     self.world.crash(node);
                     self.bring_back(node)?;
                 }
+                // Who was taken down meanwhile does nothing more.
+                Act::Pause(node, _) | Act::HandOver(node) | Act::Campaign(node)
+                    if !self.world.is_alive(node) => {}
                 Act::Pause(node, by) => self.world.pause(node, by),
                 Act::Mute(node) => {
                     for other in self.others(node) {
