@@ -44,8 +44,8 @@ pub enum Standing {
     /// Everything it ever acknowledged is there.
     #[default]
     Whole,
-    /// Its term and vote are there, but entries that it acknowledged may be lost: the machine stopped while it wrote them unsynced. It
-    /// neither votes nor campaigns until a leader has brought it to what was committed when it came back. A next life before that is doubtful too.
+    /// Its term and vote are there, but entries that it acknowledged may be lost, and others back that they had replaced: the machine stopped before
+    /// they were synced. It neither votes nor campaigns until a leader has brought it to what was committed when it came back. A next life before that is doubtful too.
     Doubtful,
 }
 

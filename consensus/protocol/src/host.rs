@@ -228,17 +228,13 @@ impl Host {
         self.monitor.open().collect()
     }
 
-    /// Loses up to `entries` of the end of the log, as a machine does that stops while it writes them unsynced; what the state has stays. Of a
-    /// dead replica.
-    pub fn forget(&mut self, entries: u64) -> u64 {
+    /// Loses up to `writes` of the last writes to the log, as a machine does that stops before they were synced; what the state has stays. How many.
+    /// Of a dead replica.
+    pub fn forget(&mut self, writes: u64) -> u64 {
         debug_assert!(self.replica.is_none());
-        let last = self.log.last().index.0;
-        let kept = last.saturating_sub(entries).max(self.safe_state.applied.index.0);
-        if kept < last && kept >= self.log.first().0 - 1 {
-            self.log.forget(Index(kept + 1));
-            self.has_forgotten = true;
-        }
-        last - self.log.last().index.0
+        let lost = self.log.forget(writes, self.safe_state.applied.index);
+        self.has_forgotten |= lost > 0;
+        lost
     }
 
     /// Steps the replica with `input`, and begins what comes of it.
@@ -489,13 +485,8 @@ impl Host {
         self.replica.as_ref()?.deadline()
     }
 
-    /// What it is; `None` if it is dead.
-    pub fn status(&self) -> Option<Status> {
-        self.status.clone()
-    }
-
     /// What it was after its last step; `None` if it is dead.
-    pub fn told(&self) -> Option<&Status> {
+    pub fn status(&self) -> Option<&Status> {
         self.status.as_ref()
     }
 

@@ -40,7 +40,7 @@ pub enum Input {
         /// Who is to lead.
         to: NodeId,
     },
-    /// This replica should try to lead now.
+    /// This replica should try to lead now. Ignored while a leader's lease may rest on what this replica has answered.
     CampaignRequested,
     /// A `Store` ended; they end in order.
     Stored {

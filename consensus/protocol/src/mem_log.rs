@@ -1,7 +1,8 @@
 //! A log in memory that can lose what was not safe: for tests and simulations.
 //!
-//! It keeps two contents: what is **visible** (everything that was stored) and what is **safe** (what survives a crash). Writes in between are
-//! kept in order.
+//! It keeps two contents: what is **visible** (everything that was stored) and what is **safe** (what survives a crash of the process). Writes in
+//! between are kept in order. The last safe writes that were not synced can be **undone**, as by a machine that loses its power: what they brought is
+//! gone, and what they had replaced is back.
 
 use crate::{Entry, Index, LogId, LogView, Slice, Store, Term, WriteId};
 use bytes::Bytes;
@@ -20,9 +21,23 @@ struct Inner {
     safe: Content,
     /// Begun and not safe, in order.
     pending: VecDeque<Store>,
+    /// What undoes the last safe writes, of those since the last that was synced; [`UNDONE_MAX`] at most.
+    undo: VecDeque<Undo>,
     /// A slice that begins below this has to be fetched.
     cold_below: Index,
 }
+
+/// What one write did to a content.
+#[derive(Debug)]
+struct Undo {
+    /// The first entry that is another by it.
+    from: Index,
+    /// What it truncated; the first of it was at `from`.
+    replaced: Vec<Entry>,
+}
+
+/// More writes than this are on the disk, synced or not.
+const UNDONE_MAX: usize = 64;
 
 #[derive(Clone, Debug, Default)]
 struct Content {
@@ -55,6 +70,15 @@ impl Content {
             assert_eq!(entry.id.index, self.last().index.next(), "entries adjoin");
             self.entries.push_back(entry.clone());
         }
+    }
+
+    /// The same, with what undoes it.
+    fn put_undoably(&mut self, store: &Store) -> Undo {
+        let from = store.truncate_from.unwrap_or_else(|| self.last().index.next());
+        let place = self.place(from).expect("what a snapshot covers is never replaced");
+        let replaced = self.entries.range(place..).cloned().collect();
+        self.put(store);
+        Undo { from, replaced }
     }
 
     fn truncate(&mut self, through: Index) {
@@ -98,7 +122,16 @@ impl MemLog {
     pub fn make_safe(&self) -> Option<WriteId> {
         let mut inner = self.lock();
         let store = inner.pending.pop_front()?;
-        inner.safe.put(&store);
+        let undo = inner.safe.put_undoably(&store);
+        if store.sync {
+            // Files are synced whole: what came before is there as well.
+            inner.undo.clear();
+        } else {
+            if inner.undo.len() == UNDONE_MAX {
+                inner.undo.pop_front();
+            }
+            inner.undo.push_back(undo);
+        }
         Some(store.write)
     }
 
@@ -110,15 +143,22 @@ impl MemLog {
         inner.visible = inner.safe.clone();
     }
 
-    /// Loses the entries from `from` on. No write is pending.
-    pub fn forget(&self, from: Index) {
+    /// Undoes up to `writes` of the last writes that were not synced; how many. What is up to `floor` stays. No write is pending.
+    pub fn forget(&self, writes: u64, floor: Index) -> u64 {
         let mut inner = self.lock();
         assert!(inner.pending.is_empty(), "a process that writes forgets nothing");
-        let Inner { visible, safe, .. } = &mut *inner;
-        for content in [visible, safe] {
-            let place = content.place(from).expect("what a snapshot covers is in the state");
-            content.entries.truncate(place);
+        let floor = floor.max(inner.safe.base.index);
+        let mut undone = 0;
+        while undone < writes
+            && let Some(Undo { from, replaced }) = inner.undo.pop_back_if(|undo| undo.from > floor)
+        {
+            let place = inner.safe.place(from).expect("it is above the floor");
+            inner.safe.entries.truncate(place);
+            inner.safe.entries.extend(replaced);
+            undone += 1;
         }
+        inner.visible = inner.safe.clone();
+        undone
     }
 
     /// The hard state that a next life would find.
@@ -140,6 +180,7 @@ impl MemLog {
         assert!(inner.pending.is_empty(), "a log is reset when its writes have ended");
         inner.visible.reset(to);
         inner.safe.reset(to);
+        inner.undo.clear();
     }
 
     /// From now on slices that begin below `index`, which is applied, have to be fetched, until [`fetch`](Self::fetch).
@@ -238,6 +279,26 @@ mod tests {
         assert_eq!(log.last(), LogId::new(2, 2));
         log.crash();
         assert_eq!((log.last(), log.next_pending()), (LogId::new(1, 3), None));
+    }
+
+    #[test]
+    fn what_was_not_synced_is_undone_with_all_that_it_replaced() {
+        let log = MemLog::default();
+        for (write, from, ids) in [
+            (1, None, &[(1, 1), (1, 2), (1, 3)][..]),
+            (2, Some(2), &[(2, 2)]),
+            (3, None, &[(2, 3)]),
+        ] {
+            log.begin(store(write, from, ids));
+            log.make_safe();
+        }
+        assert_eq!((log.forget(1, Index(1)), log.last()), (1, LogId::new(2, 2)));
+        assert_eq!((log.forget(9, Index(2)), log.last()), (0, LogId::new(2, 2)));
+        assert_eq!((log.forget(1, Index(1)), log.last()), (1, LogId::new(1, 3)));
+        assert_eq!(log.safe_entry(Index(2)).map(|entry| entry.id), Some(LogId::new(1, 2)));
+        log.begin(Store { sync: true, ..store(4, None, &[(3, 4)]) });
+        log.make_safe();
+        assert_eq!((log.forget(9, Index::ZERO), log.last()), (0, LogId::new(3, 4)));
     }
 
     #[test]

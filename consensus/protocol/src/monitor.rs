@@ -34,8 +34,8 @@ pub struct Monitor {
     last_write: WriteId,
     /// Writes under way, each with the last entry of it that no later one truncated.
     writes: VecDeque<(WriteId, Index)>,
-    /// Entries above what was handed out, as drained.
-    above: BTreeMap<Index, (Term, EntryKind)>,
+    /// Entries above what was handed out, as drained: `above[n]` has the index `handed_out + 1 + n`, and the last that of `last`.
+    above: VecDeque<(Term, EntryKind)>,
     last: LogId,
     /// The last entry that is safe here.
     safe: Index,
@@ -60,7 +60,7 @@ impl Monitor {
         Self {
             last_write: WriteId::ZERO,
             writes: VecDeque::new(),
-            above: BTreeMap::new(),
+            above: VecDeque::new(),
             last,
             safe: last.index,
             handed_out: applied,
@@ -75,7 +75,13 @@ impl Monitor {
 
     /// Takes note of `entries` that the log had when the life began, above what was applied.
     pub fn found(&mut self, entries: &[Entry]) {
-        self.above.extend(entries.iter().map(|e| (e.id.index, (e.id.term, e.kind))));
+        self.above.extend(entries.iter().map(|e| (e.id.term, e.kind)));
+    }
+
+    /// The entry at `index`, if it is above what was handed out.
+    fn above(&self, index: Index) -> Option<(Term, EntryKind)> {
+        let place = index.0.checked_sub(self.handed_out.0 + 1)?;
+        self.above.get(place as usize).copied()
     }
 
     /// The tickets that have not ended.
@@ -197,16 +203,16 @@ impl Monitor {
                 return breach(3, format!("entry {} follows {}", entry.id, self.last));
             }
             self.last = entry.id;
-            self.above.insert(entry.id.index, (entry.id.term, entry.kind));
+            self.above.push_back((entry.id.term, entry.kind));
         }
         self.writes.push_back((store.write, self.last.index));
         Ok(())
     }
 
     fn truncate(&mut self, from: Index) {
-        self.above.split_off(&from);
         let index = Index(from.0 - 1);
-        let term = self.above.get(&index).map_or(Term::ZERO, |(term, _)| *term);
+        let term = self.above(index).map_or(Term::ZERO, |(term, _)| term);
+        self.above.truncate((index.0 - self.handed_out.0) as usize);
         self.last = LogId { term, index };
         self.safe = self.safe.min(index);
         self.writes.iter_mut().for_each(|(_, last)| *last = index.min(*last));
@@ -222,9 +228,8 @@ impl Monitor {
         if self.is_installing {
             return breach(4, "entries are applied while a snapshot is installed");
         }
-        let later = self.above.split_off(&through.next());
-        let range = std::mem::replace(&mut self.above, later);
-        for (index, (_, kind)) in range {
+        for index in (from.0..=through.0).map(Index) {
+            let Some((_, kind)) = self.above.pop_front() else { break };
             if (kind == EntryKind::Config) != (has_members && index == through) {
                 return breach(4, format!("{kind:?} at {index} of {from}..={through}"));
             }
@@ -237,7 +242,7 @@ impl Monitor {
         if self.open.remove(&ticket) != Some(Asked::Entry) {
             return breach(5, format!("{ticket} is accepted and was not open"));
         }
-        if self.above.get(&at.index).map(|(term, _)| *term) != Some(at.term) {
+        if self.above(at.index).map(|(term, _)| term) != Some(at.term) {
             return breach(5, format!("{ticket} is accepted at {at}, which is not in the log"));
         }
         Ok(())

@@ -82,6 +82,24 @@ mutants! {
     DoubtIgnored = "doubt-ignored",
     /// What an earlier life acknowledged still counts once a new one was heard.
     EarlierLifeCounted = "earlier-life-counted",
+    /// What a leader knows to be committed of an earlier life counts in this one.
+    EarlierLifeCommitted = "earlier-life-committed",
+    /// While a membership is joint the outgoing voters are not asked who leads; they are for commits.
+    JointVoteNewOnly = "joint-vote-new-only",
+    /// A change of membership begins before an entry of the leader's term has committed.
+    ChangeBeforeNoop = "change-before-noop",
+    /// A replica campaigns when it is asked to, though its leader's lease rests on its faith.
+    CampaignDisloyal = "campaign-disloyal",
+    /// A proposal becomes two entries.
+    ProposalTwice = "proposal-twice",
+    /// A proposal is accepted with the name of the entry before its own.
+    AcceptedElsewhere = "accepted-elsewhere",
+    /// A proposal that is refused becomes an entry all the same.
+    RefusedButAppended = "refused-but-appended",
+    /// A change is taken though the membership has changed since it was thought out.
+    OutdatedChangeTaken = "outdated-change-taken",
+    /// A voter that is to learn from now on is let go.
+    DemotedForgotten = "demoted-forgotten",
 }
 
 #[cfg(feature = "mutants")]

@@ -75,6 +75,8 @@ struct Replica {
     commit: Index,
     handed_out: Index,
     applied: Index,
+    /// Itself alone.
+    membership: Arc<Membership>,
     /// Reads that wait for the no-op.
     reads: Vec<Ticket>,
     is_halted: bool,
@@ -95,6 +97,7 @@ impl Replica {
             commit: last.index,
             handed_out: boot.applied,
             applied: boot.applied,
+            membership: Arc::new(Membership::founding([boot.me])),
             reads: Vec::new(),
             is_halted: false,
             effects: Vec::new(),
@@ -215,7 +218,7 @@ impl Consensus for Replica {
             commit: self.commit,
             applied: self.applied,
             last: self.last,
-            membership: Membership::founding([self.me]),
+            membership: Arc::clone(&self.membership),
             lease_until: None,
             is_doubtful: false,
         }

@@ -1,6 +1,7 @@
 //! What a replica says of itself.
 
 use crate::{Index, Instant, LogId, Membership, NodeId, Term};
+use std::sync::Arc;
 
 /// What a replica is to its group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -35,7 +36,7 @@ pub struct Status {
     /// The last entry of its log.
     pub last: LogId,
     /// The newest membership in its log, committed or not.
-    pub membership: Membership,
+    pub membership: Arc<Membership>,
     /// A leader's lease, if it holds one.
     pub lease_until: Option<Instant>,
     /// It began [`Doubtful`](crate::Standing::Doubtful), and is not yet brought to what was committed then.

@@ -12,13 +12,18 @@
 //!
 //! Nothing in it depends on anything but the seed and the calls. The chronicle's digest says whether two runs were the same.
 
+mod agenda;
 mod chronicle;
 mod clock;
 mod happening;
+mod ledger;
+mod occurrence;
+mod reforms;
 mod weather;
 
 pub use chronicle::{Chronicle, Outcome};
 pub use clock::NodeClock;
+pub use occurrence::{Counts, Occurrence};
 pub use weather::Weather;
 
 use crate::chance::Chance;
@@ -27,9 +32,9 @@ use crate::{
     Change, ConsensusFactory, Consistency, Feature, Index, Input, Instant, Membership,
     MessageClass, NodeId, Role, ShardId, Standing, Ticket,
 };
+use agenda::Agenda;
 use bytes::Bytes;
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 use thiserror::Error;
@@ -56,7 +61,7 @@ enum Happening {
     Arrive {
         from: NodeId,
         message: Bytes,
-        state: State,
+        state: Box<State>,
     },
     Shipped {
         to: NodeId,
@@ -73,33 +78,6 @@ enum Happening {
     Look {
         peer: NodeId,
     },
-}
-
-/// A heap entry: its time, its number, the node and life it is for.
-struct Due {
-    at: Instant,
-    number: u64,
-    node: NodeId,
-    /// Zero for what outlives the process it is for.
-    life: u64,
-    what: Happening,
-}
-
-impl PartialEq for Due {
-    fn eq(&self, other: &Self) -> bool {
-        self.number == other.number
-    }
-}
-impl Eq for Due {}
-impl PartialOrd for Due {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Due {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.at, self.number).cmp(&(other.at, other.number))
-    }
 }
 
 /// A host and what the world knows of it.
@@ -120,7 +98,7 @@ struct Place {
     /// What it had committed after its last step.
     committed: Index,
     /// Its membership after its last step.
-    membership: Membership,
+    membership: Arc<Membership>,
 }
 
 /// The world.
@@ -128,8 +106,7 @@ pub struct World {
     factory: Arc<dyn ConsensusFactory>,
     now: Instant,
     chance: Chance,
-    heap: BinaryHeap<Reverse<Due>>,
-    made: u64,
+    agenda: Agenda,
     places: BTreeMap<NodeId, Place>,
     /// Messages from the first to the second are lost.
     cuts: BTreeSet<(NodeId, NodeId)>,
@@ -175,8 +152,7 @@ impl World {
             factory: Arc::clone(factory),
             now: Instant::default(),
             chance: Chance::new(seed),
-            heap: BinaryHeap::new(),
-            made: 0,
+            agenda: Agenda::default(),
             places: BTreeMap::new(),
             cuts: BTreeSet::new(),
             rations: BTreeMap::new(),
@@ -217,7 +193,7 @@ impl World {
             is_flushing: false,
             paused_until: Instant::default(),
             committed: Index::ZERO,
-            membership: Membership::default(),
+            membership: Arc::default(),
         };
         self.places.insert(node, place);
     }
@@ -251,6 +227,7 @@ impl World {
         booted.map_err(|error| self.violation(node, error.to_string()))?;
         let events = self.place(node).host.drain();
         self.after(node, local, events)?;
+        self.check_membership(node)?;
         self.be_looked_at(node);
         Ok(())
     }
@@ -267,18 +244,25 @@ impl World {
         (place.is_building, place.is_installing, place.is_flushing) = (false, false, false);
         place.timer = None;
         self.chronicle.lose(lost);
-        self.chronicle.count("crash");
+        self.chronicle.count(Occurrence::Crash);
         self.tell(node, &[2], || "crashes".to_owned());
         self.be_looked_at(node);
     }
 
-    /// A dead node loses up to `entries` that it acknowledged.
-    pub fn forget(&mut self, node: NodeId, entries: u64) {
-        let lost = self.place(node).host.forget(entries);
+    /// Ends a node for good, and takes it out of the world: what is sent to it is lost.
+    pub fn remove(&mut self, node: NodeId) {
+        self.crash(node);
+        self.places.remove(&node);
+        self.tell(node, &[22], || "is gone".to_owned());
+    }
+
+    /// A dead node loses up to `writes` of the last that it acknowledged; what they replaced is back.
+    pub fn forget(&mut self, node: NodeId, writes: u64) {
+        let lost = self.place(node).host.forget(writes);
         if lost > 0 {
-            self.chronicle.count("entries forgotten");
+            self.chronicle.count(Occurrence::EntriesForgotten);
         }
-        self.tell(node, &[8, lost], || format!("has forgotten {lost} entries"));
+        self.tell(node, &[8, lost], || format!("has forgotten {lost} writes"));
     }
 
     /// If `node` is installing a snapshot, its state is the new one already; its log is not.
@@ -286,7 +270,7 @@ impl World {
         let place = self.place(node);
         if place.host.is_installing() {
             place.host.install_state();
-            self.chronicle.count("torn install");
+            self.chronicle.count(Occurrence::TornInstall);
         }
     }
 
@@ -302,14 +286,14 @@ impl World {
     pub fn pause(&mut self, node: NodeId, by: Duration) {
         let until = self.now.after(by);
         self.place(node).paused_until = until;
-        self.chronicle.count("pause");
+        self.chronicle.count(Occurrence::Pause);
         self.tell(node, &[3, until.nanos], || format!("pauses until {until}"));
     }
 
     /// Loses every message from `from` to `to`, until [`heal`](Self::heal).
     pub fn cut(&mut self, from: NodeId, to: NodeId) {
         self.cuts.insert((from, to));
-        self.chronicle.count("cut");
+        self.chronicle.count(Occurrence::Cut);
         self.tell(from, &[4, to.0], || format!("is cut off from {to}"));
     }
 
@@ -328,7 +312,7 @@ impl World {
     /// Lets `messages` more messages with entries from `from` to `to` through, until [`mend`](Self::mend) or [`heal`](Self::heal).
     pub fn ration(&mut self, from: NodeId, to: NodeId, messages: u32) {
         self.rations.insert((from, to), messages);
-        self.chronicle.count("ration");
+        self.chronicle.count(Occurrence::Ration);
         self.tell(from, &[7, to.0, u64::from(messages)], || {
             format!("gets {messages} more messages with entries to {to}")
         });
@@ -337,7 +321,7 @@ impl World {
     /// Holds back the next `messages` messages of a class from `from` to `to`, until [`release`](Self::release).
     pub fn hold(&mut self, from: NodeId, to: NodeId, class: MessageClass, messages: u32) {
         self.holds.insert((from, to, class), messages);
-        self.chronicle.count("hold");
+        self.chronicle.count(Occurrence::Hold);
         self.tell(from, &[9, to.0, u64::from(messages)], || {
             format!("has {messages} messages to {to} held back")
         });
@@ -350,7 +334,7 @@ impl World {
             std::mem::take(&mut self.held).into_iter().partition(|of| of.1 == to);
         self.held = held;
         for (from, to, message) in released {
-            self.chronicle.count("message released");
+            self.chronicle.count(Occurrence::MessageReleased);
             let after = self.free_delay();
             self.put(after, to, 0, Happening::Deliver { from, message });
         }
@@ -359,7 +343,7 @@ impl World {
     /// From now on everything comes to `to` so much later than before, in order.
     pub fn lag(&mut self, to: NodeId, by: Duration) {
         self.lags.insert(to, by);
-        self.chronicle.count("lag");
+        self.chronicle.count(Occurrence::Lag);
         self.tell(to, &[21, by.as_nanos() as u64], || format!("hears all {by:?} later"));
     }
 
@@ -385,7 +369,9 @@ impl World {
     ///
     /// A law that was broken.
     pub fn propose(&mut self, node: NodeId, payload: &[u8]) -> Result<Ticket, Violation> {
-        let (ticket, payload) = (self.ticket(), Bytes::copy_from_slice(payload));
+        let ticket = self.ticket();
+        self.chronicle.propose(ticket, payload);
+        let payload = Bytes::copy_from_slice(payload);
         self.step(node, Input::Proposed { ticket, payload })?;
         Ok(ticket)
     }
@@ -409,6 +395,7 @@ impl World {
     /// A law that was broken.
     pub fn change(&mut self, node: NodeId, change: Change) -> Result<Ticket, Violation> {
         let ticket = self.ticket();
+        self.chronicle.reforms.ask(ticket, &change);
         self.step(node, Input::MembershipRequested { ticket, change })?;
         Ok(ticket)
     }
@@ -438,8 +425,8 @@ impl World {
     ) -> Result<bool, Violation> {
         let end = self.now.after(limit);
         while !done(self) {
-            let Some(Reverse(due)) = self.heap.peek() else { return Ok(false) };
-            if due.at > end {
+            let Some(next) = self.agenda.next_at() else { return Ok(false) };
+            if next > end {
                 self.now = end;
                 return Ok(done(self));
             }
@@ -500,7 +487,7 @@ impl World {
         set(&mut place.clock, now);
         // What is in the heap was reckoned by the clock as it was.
         place.timer = None;
-        self.chronicle.count("clock");
+        self.chronicle.count(Occurrence::Clock);
         self.schedule(node);
     }
 
@@ -514,7 +501,7 @@ impl World {
         let place = self.place(node);
         let local = place.clock.shows(now);
         let events = place.host.fail_write(local);
-        self.chronicle.count("disk failed");
+        self.chronicle.count(Occurrence::DiskFailed);
         self.after(node, local, events)
     }
 

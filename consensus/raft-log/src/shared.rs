@@ -118,6 +118,10 @@ impl SharedLog {
             fs,
         };
         log.write_all_anew(resume.number())?;
+        // Until something follows, damage to what was last written cannot be told from a write that was cut short. This says how much was safe.
+        if !log.shards.read().is_empty() {
+            log.wal.mark(nori_wal::Mark::default())?;
+        }
         Ok(log)
     }
 

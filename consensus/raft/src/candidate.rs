@@ -3,7 +3,8 @@
 use crate::core::{Core, Need};
 use crate::message::Body;
 use crate::quorum::{Tally, tally};
-use nori_consensus::{Instant, NodeId};
+use nori_consensus::mutant::{self, Mutant};
+use nori_consensus::{Instant, Membership, NodeId};
 use std::collections::BTreeMap;
 
 pub(crate) struct Candidate {
@@ -56,7 +57,12 @@ impl Candidate {
     }
 
     pub(crate) fn tally(&self, core: &Core) -> Tally {
-        tally(core.configs.latest(), |node| self.votes.get(&node).copied())
+        let membership = core.configs.latest();
+        let vote = |node| self.votes.get(&node).copied();
+        if mutant::is(Mutant::JointVoteNewOnly) {
+            return tally(&Membership::founding(membership.voters.clone()), vote);
+        }
+        tally(membership, vote)
     }
 }
 

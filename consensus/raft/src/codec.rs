@@ -7,6 +7,7 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use crc_fast::crc32_iscsi;
 use nori_consensus::{Entry, EntryKind, Index, LogId, Membership, NodeId, Term};
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use thiserror::Error;
 
 /// Why bytes say nothing.
@@ -69,8 +70,14 @@ impl Reader {
         self.bytes.try_get_u64_le().map_err(|_| Unreadable::Short)
     }
 
+    /// A number that counts something: one that no group comes to would end in an overflow where it is counted on.
+    pub(crate) fn counted(&mut self) -> Result<u64> {
+        let number = self.u64()?;
+        if number <= COUNT_MAX { Ok(number) } else { Err(Unreadable::Impossible("number")) }
+    }
+
     pub(crate) fn log_id(&mut self) -> Result<LogId> {
-        Ok(LogId { term: Term(self.u64()?), index: Index(self.u64()?) })
+        Ok(LogId { term: Term(self.counted()?), index: Index(self.counted()?) })
     }
 
     pub(crate) fn is(&mut self, what: &'static str) -> Result<bool> {
@@ -97,25 +104,28 @@ impl Reader {
         (0..self.count(8)?).map(|_| self.u64().map(NodeId)).collect()
     }
 
-    /// Entries that adjoin, the first behind `before`, of terms that do not fall.
-    pub(crate) fn entries(&mut self, before: LogId) -> Result<Vec<Entry>> {
+    /// Entries that adjoin, the first behind `before`, of terms that do not fall, the last of one no later than `most`.
+    pub(crate) fn entries(&mut self, before: LogId, most: Term) -> Result<Vec<Entry>> {
         let count = self.count(ENTRY_BYTES_MIN)?;
         let mut entries = Vec::with_capacity(count);
         let mut last = before;
         for _ in 0..count {
-            let term = Term(self.u64()?);
+            let term = Term(self.counted()?);
             let kind = match self.u8()? {
                 0 => EntryKind::Noop,
                 1 => EntryKind::Data,
                 2 => EntryKind::Config,
                 _ => return Err(Unreadable::Impossible("kind of entry")),
             };
-            let index = last.index.0.checked_add(1).ok_or(Unreadable::Impossible("index"))?;
+            let index = last.index.0 + 1;
             if term < last.term {
                 return Err(Unreadable::Impossible("falling term"));
             }
             last = LogId { term, index: Index(index) };
             entries.push(Entry { id: last, kind, payload: self.blob()? });
+        }
+        if last.term > most {
+            return Err(Unreadable::Impossible("term of an entry"));
         }
         Ok(entries)
     }
@@ -125,6 +135,9 @@ impl Reader {
         if self.bytes.is_empty() { Ok(()) } else { Err(Unreadable::Impossible("length")) }
     }
 }
+
+/// More than any term, index, round or life.
+pub(crate) const COUNT_MAX: u64 = 1 << 62;
 
 /// Term, kind, length.
 const ENTRY_BYTES_MIN: usize = 8 + 1 + 4;
@@ -175,7 +188,7 @@ impl HardState {
             return Ok(Self::default());
         }
         let mut reader = unseal(bytes, HARD_STATE_VERSION)?;
-        let (term, has_voted) = (Term(reader.u64()?), reader.is("vote")?);
+        let (term, has_voted) = (Term(reader.counted()?), reader.is("vote")?);
         let voted = NodeId(reader.u64()?);
         reader.end()?;
         Ok(Self { term, voted: has_voted.then_some(voted) })
@@ -185,22 +198,29 @@ impl HardState {
 /// A membership as an entry says it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Config {
-    pub(crate) membership: Membership,
+    /// Shared with every status.
+    pub(crate) membership: Arc<Membership>,
     /// Outgoing voters of a joint membership that are learners once it has ended.
     pub(crate) demoted: BTreeSet<NodeId>,
 }
 
 impl Config {
+    /// The same as of the entry at `index`.
+    pub(crate) fn at(mut self, index: Index) -> Self {
+        Arc::make_mut(&mut self.membership).at = index;
+        self
+    }
+
     /// What a joint one ends in.
     pub(crate) fn ended(&self) -> Self {
-        let mut membership = self.membership.clone();
+        let mut membership = Membership::clone(&self.membership);
         membership.outgoing.clear();
         membership.learners.extend(&self.demoted);
-        Self { membership, demoted: BTreeSet::new() }
+        Self { membership: Arc::new(membership), demoted: BTreeSet::new() }
     }
 
     pub(crate) fn encode(&self) -> Bytes {
-        let Membership { at, voters, outgoing, learners } = &self.membership;
+        let Membership { at, voters, outgoing, learners } = &*self.membership;
         let mut bytes = BytesMut::with_capacity(64);
         bytes.put_u8(CONFIG_VERSION);
         bytes.put_u64_le(at.0);
@@ -217,7 +237,7 @@ impl Config {
             return Ok(Self::default());
         }
         let mut reader = unseal(bytes, CONFIG_VERSION)?;
-        let at = Index(reader.u64()?);
+        let at = Index(reader.counted()?);
         let (voters, outgoing, learners) = (reader.nodes()?, reader.nodes()?, reader.nodes()?);
         let demoted = reader.nodes()?;
         reader.end()?;
@@ -229,6 +249,7 @@ impl Config {
         if !is_possible {
             return Err(Unreadable::Impossible("membership"));
         }
-        Ok(Self { membership: Membership { at, voters, outgoing, learners }, demoted })
+        let membership = Arc::new(Membership { at, voters, outgoing, learners });
+        Ok(Self { membership, demoted })
     }
 }

@@ -3,6 +3,7 @@
 use crate::codec::Config;
 use bytes::Bytes;
 use nori_consensus::{Index, Membership, NodeId};
+use std::sync::Arc;
 
 pub(crate) struct Configs {
     /// As of what was handed out to be applied.
@@ -22,7 +23,7 @@ impl Configs {
     }
 
     /// The newest.
-    pub(crate) fn latest(&self) -> &Membership {
+    pub(crate) fn latest(&self) -> &Arc<Membership> {
         &self.newest().membership
     }
 

@@ -64,6 +64,9 @@ pub(crate) struct Core {
     pub(crate) effects: Vec<Effect>,
 }
 
+/// Messages that wait while a snapshot is installed, for a promise that cannot be written before.
+const HELD_MAX: usize = 256;
+
 /// What a core begins with.
 pub(crate) struct Beginning {
     pub(crate) hard: HardState,
@@ -167,6 +170,10 @@ impl Core {
     /// Sends in a term that is not (yet) its own.
     pub(crate) fn send_in(&mut self, term: Term, to: NodeId, body: Body, need: Need) {
         debug_assert!(to != self.me);
+        if self.is_install_out && self.outbox.len() >= HELD_MAX {
+            // Like one that is lost on the way.
+            return;
+        }
         self.outbox.push((to, body, term, need));
     }
 
@@ -225,16 +232,16 @@ impl Core {
     /// Hands out everything that came of the steps since the last drain.
     pub(crate) fn drain(&mut self, effects: &mut Vec<Effect>) {
         self.store(effects);
-        for (to, body, term, need) in std::mem::take(&mut self.outbox) {
-            if self.is_hard_dirty && need != Need::Nothing {
-                // A promise that cannot be kept before the snapshot is installed.
-                self.outbox.push((to, body, term, need));
-                continue;
-            }
+        let mut outbox = std::mem::take(&mut self.outbox);
+        // A promise that cannot be kept before the snapshot is installed waits.
+        let may_go =
+            |(.., need): &mut (_, _, _, Need)| !self.is_hard_dirty || *need == Need::Nothing;
+        for (to, body, term, need) in outbox.extract_if(.., may_go) {
             let (class, after) = (body.class(), self.after(need));
             let message = Message { shard: self.shard, from: self.me, to, term, body };
             effects.push(Effect::Send { to, class, message: message.encode(), after });
         }
+        self.outbox = outbox;
         effects.append(&mut self.effects);
         self.is_install_out = self.is_installing;
         self.hand_out(effects);

@@ -62,8 +62,7 @@ impl Follower {
             core.send(from, body, Need::Promise);
             return;
         }
-        let matched = entries.last().map_or(before.index, |entry| entry.id.index);
-        take(core, entries);
+        let matched = take(core, before.index, entries);
         core.commit_to(commit.min(matched).max(core.commit));
         // It may be a voter, or none, by what it just took.
         self.rest(core);
@@ -109,8 +108,8 @@ impl Follower {
         if core.is_installing {
             return None;
         }
-        let (through, is_readable) =
-            (snapshot.through, Config::decode(&snapshot.membership).is_ok());
+        let (through, config) = (snapshot.through, Config::decode(&snapshot.membership));
+        let is_readable = config.is_ok_and(|config| !config.membership.voters.is_empty());
         if through.index <= core.commit || core.log.has(through) || !is_readable {
             if core.log.has(through) {
                 core.commit_to(through.index.max(core.commit));
@@ -135,24 +134,38 @@ impl Follower {
     }
 }
 
-/// Takes what the log does not have. Only entries that differ replace others.
-fn take(core: &mut Core, entries: Vec<Entry>) {
+/// Takes what the log does not have; the last entry, or `before`, up to which it agrees with the leader's now. Only entries that differ replace
+/// others. What no leader sends ends it: a term that falls behind what is committed here, a membership that says nothing.
+fn take(core: &mut Core, before: Index, entries: Vec<Entry>) -> Index {
+    let mut matched = before;
     for entry in entries {
         let is_known = core.log.has(entry.id) && !mutant::is(Mutant::TruncateMatching);
         if entry.id.index <= core.commit || is_known {
+            matched = entry.id.index;
             continue;
+        }
+        let config = match entry.kind {
+            EntryKind::Config => Some(Config::decode(&entry.payload)),
+            EntryKind::Data | EntryKind::Noop => None,
+        };
+        let adjoins = core.log.term(before_of(&entry)).is_some_and(|term| term <= entry.term());
+        if !adjoins || matches!(config, Some(Err(_))) {
+            break;
         }
         if entry.id.index <= core.log.last().index {
             assert!(entry.id.index > core.commit, "what is committed is never taken back");
             core.log.truncate(entry.id.index);
             core.configs.truncate(entry.id.index);
         }
-        if entry.kind == EntryKind::Config
-            && let Ok(mut config) = Config::decode(&entry.payload)
-        {
-            config.membership.at = entry.id.index;
-            core.configs.push(config);
+        if let Some(Ok(config)) = config {
+            core.configs.push(config.at(entry.id.index));
         }
+        matched = entry.id.index;
         core.take(entry);
     }
+    matched
+}
+
+fn before_of(entry: &Entry) -> Index {
+    Index(entry.id.index.0 - 1)
 }

@@ -21,6 +21,7 @@ use nori_consensus::{
     Rejection, Slice, Ticket,
 };
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
 
 pub(crate) struct Leader {
     pub(crate) progress: BTreeMap<NodeId, Progress>,
@@ -106,13 +107,22 @@ impl Leader {
         let is_full = self.uncommitted_bytes >= core.settings.uncommitted_bytes_max
             || core.apply_debt_bytes > core.settings.apply_debt_bytes_max;
         if is_full {
+            if mutant::is(Mutant::RefusedButAppended) {
+                self.append(core, EntryKind::Data, payload);
+            }
             return core.reject(ticket, Rejection::Overloaded);
         }
         self.wake(core);
         let bytes = payload.len() as u64 + nori_consensus::ENTRY_OVERHEAD_BYTES as u64;
-        let at = self.append(core, EntryKind::Data, payload);
+        if mutant::is(Mutant::ProposalTwice) {
+            self.append(core, EntryKind::Data, payload.clone());
+        }
+        let mut at = self.append(core, EntryKind::Data, payload);
         self.uncommitted.push_back((at.index, bytes));
         self.uncommitted_bytes += bytes;
+        if mutant::is(Mutant::AcceptedElsewhere) {
+            at.index = Index(at.index.0 - 1);
+        }
         core.effects.push(Effect::Accepted { ticket, at });
     }
 
@@ -152,15 +162,18 @@ impl Leader {
         change: nori_consensus::Change,
     ) {
         let now = core.configs.latest();
+        // Or two leaders' changes, each from the same membership, could commit by majorities that do not meet (Ongaro, "bug in single-server membership
+        // changes", raft-dev, 2015).
+        let has_begun = self.is_settled(core) || mutant::is(Mutant::ChangeBeforeNoop);
         let why = if !change.is_possible() {
             Some(Rejection::Impossible)
         } else if self.transfer.is_some() {
             Some(Rejection::Transferring)
-        } else if (now.is_joint() || now.at > core.commit || !self.is_settled(core))
+        } else if (now.is_joint() || now.at > core.commit || !has_begun)
             && !mutant::is(Mutant::ChangeWhilePending)
         {
             Some(Rejection::ChangePending)
-        } else if change.from != now.at {
+        } else if change.from != now.at && !mutant::is(Mutant::OutdatedChangeTaken) {
             Some(Rejection::Outdated)
         } else {
             None
@@ -170,17 +183,19 @@ impl Leader {
         }
         let is_joint = now.voters.symmetric_difference(&change.voters).count() > 1;
         let outgoing = if is_joint { now.voters.clone() } else { BTreeSet::new() };
-        let demoted = change.learners.intersection(&outgoing).copied().collect();
+        let is_kept = |_: &&NodeId| !mutant::is(Mutant::DemotedForgotten);
+        let demoted = change.learners.intersection(&outgoing).filter(is_kept).copied().collect();
         let learners = change.learners.difference(&outgoing).copied().collect();
         let membership = Membership { at: now.at, voters: change.voters, outgoing, learners };
+        let membership = Arc::new(membership);
         let at = self.reform(core, Config { membership, demoted });
         core.effects.push(Effect::Accepted { ticket, at });
     }
 
     /// Appends a membership, which is in force at once.
-    fn reform(&mut self, core: &mut Core, mut config: Config) -> LogId {
+    fn reform(&mut self, core: &mut Core, config: Config) -> LogId {
         self.wake(core);
-        config.membership.at = core.log.last().index.next();
+        let config = config.at(core.log.last().index.next());
         let at = self.append(core, EntryKind::Config, config.encode());
         core.configs.push(config);
         self.follow_membership(core);

@@ -102,7 +102,7 @@ impl ConsensusFactory for NoriRaft {
     }
 
     fn founding(&self, membership: &Membership) -> Bytes {
-        Config { membership: membership.clone(), ..Config::default() }.encode()
+        Config { membership: Arc::new(membership.clone()), ..Config::default() }.encode()
     }
 
     fn describe(&self, message: &Bytes) -> String {
@@ -129,9 +129,8 @@ fn memberships(log: &Log, applied: Index) -> Result<Vec<Config>, String> {
             from = entry.id.index.next();
             if entry.kind == EntryKind::Config {
                 let config = Config::decode(&entry.payload);
-                let mut config = config.map_err(|e| format!("entry {}: {e}", entry.id))?;
-                config.membership.at = entry.id.index;
-                found.push(config);
+                let config = config.map_err(|e| format!("entry {}: {e}", entry.id))?;
+                found.push(config.at(entry.id.index));
             }
         }
     }

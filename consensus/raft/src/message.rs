@@ -113,7 +113,7 @@ impl Answer {
     }
 
     fn take(reader: &mut Reader) -> Result<Self, Unreadable> {
-        let (round, life) = (Round(reader.u64()?), Life(reader.u64()?));
+        let (round, life) = (Round(reader.counted()?), Life(reader.counted()?));
         Ok(Self { round, life, priority: reader.u8()? })
     }
 }
@@ -258,7 +258,7 @@ impl Message {
         let mut reader = unseal(bytes, VERSION)?;
         let kind = reader.u8()?;
         let (shard, from) = (ShardId(reader.u64()?), NodeId(reader.u64()?));
-        let (to, term) = (NodeId(reader.u64()?), Term(reader.u64()?));
+        let (to, term) = (NodeId(reader.u64()?), Term(reader.counted()?));
         let body = match kind {
             1 => Body::PreVote { last: reader.log_id()? },
             2 => Body::PreVoteReply { is_granted: reader.is("vote")? },
@@ -266,26 +266,27 @@ impl Message {
             4 => Body::VoteReply { is_granted: reader.is("vote")? },
             5 => {
                 let before = reader.log_id()?;
-                let (commit, round) = (Index(reader.u64()?), Round(reader.u64()?));
-                let (attempt, entries) = (Attempt(reader.u64()?), reader.entries(before)?);
+                let (commit, round) = (Index(reader.counted()?), Round(reader.counted()?));
+                let (attempt, entries) =
+                    (Attempt(reader.counted()?), reader.entries(before, term)?);
                 Body::Append { before, commit, round, attempt, entries }
             }
             6 => {
-                let (matched, attempt) = (Index(reader.u64()?), Attempt(reader.u64()?));
+                let (matched, attempt) = (Index(reader.counted()?), Attempt(reader.counted()?));
                 Body::Appended { matched, attempt, answer: Answer::take(&mut reader)? }
             }
             7 => {
-                let (refused, hint) = (Index(reader.u64()?), reader.log_id()?);
-                let (attempt, answer) = (Attempt(reader.u64()?), Answer::take(&mut reader)?);
+                let (refused, hint) = (Index(reader.counted()?), reader.log_id()?);
+                let (attempt, answer) = (Attempt(reader.counted()?), Answer::take(&mut reader)?);
                 Body::Refused { refused, hint, attempt, answer }
             }
             8 => {
-                let (commit, round) = (Index(reader.u64()?), Round(reader.u64()?));
-                let (settled, life) = (Index(reader.u64()?), Life(reader.u64()?));
+                let (commit, round) = (Index(reader.counted()?), Round(reader.counted()?));
+                let (settled, life) = (Index(reader.counted()?), Life(reader.counted()?));
                 Body::Heartbeat { commit, round, settled, life, is_asleep: reader.is("sleep")? }
             }
             9 => Body::HeartbeatReply { answer: Answer::take(&mut reader)? },
-            10 => Body::Snapshot { round: Round(reader.u64()?) },
+            10 => Body::Snapshot { round: Round(reader.counted()?) },
             11 => Body::TimeoutNow,
             _ => return Err(Unreadable::Impossible("kind of message")),
         };

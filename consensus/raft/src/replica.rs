@@ -1,7 +1,7 @@
 //! One replica: the core, the role it has, and how one role becomes another.
 
 use crate::candidate::Candidate;
-use crate::codec::Config;
+use crate::codec::{COUNT_MAX, Config};
 use crate::core::{Core, Need};
 use crate::follower::{Append, Follower};
 use crate::leader::Leader;
@@ -10,9 +10,10 @@ use crate::quorum::Tally;
 use bytes::Bytes;
 use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{
-    Consensus, Effect, Index, Input, Instant, LogId, NodeId, Rejection, Snapshot, Status, Term,
-    Ticket,
+    Consensus, Effect, Index, Input, Instant, LeaseKind, LogId, NodeId, Rejection, Snapshot,
+    Status, Term, Ticket,
 };
+use std::sync::Arc;
 
 /// What a replica is. A follower has no lease and no progress of others to misread.
 pub(crate) enum Role {
@@ -191,8 +192,17 @@ impl Replica {
         }
     }
 
+    /// Whether another leads in this term: then nobody else does.
+    fn is_rival(&self, node: NodeId, term: Term) -> bool {
+        term == self.core.term() && self.leader().is_some_and(|leader| leader != node)
+    }
+
     /// A message of the present term.
     fn heed(&mut self, from: NodeId, body: Body) {
+        let leads = matches!(body, Body::Append { .. } | Body::Heartbeat { .. });
+        if leads && self.is_rival(from, self.core.term()) {
+            return;
+        }
         let core = &mut self.core;
         match (body, &mut self.role) {
             (Body::Vote { last, .. }, Role::Follower(_) | Role::Candidate(_)) => {
@@ -216,8 +226,11 @@ impl Replica {
                 Body::Heartbeat { commit, round, settled, life, is_asleep },
                 Role::Follower(follower),
             ) => {
-                // What is settled for an earlier life may yet grow by what that one said.
-                let settled = if life == core.life { settled } else { Index::ZERO };
+                // What the leader knows of an earlier life is not true of this one: what that one had may be gone, and what it had replaced be back. And
+                // what is settled for an earlier life may yet grow by what that one said.
+                let is_of_this = life == core.life || mutant::is(Mutant::EarlierLifeCommitted);
+                let known = |index| if is_of_this { index } else { Index::ZERO };
+                let (commit, settled) = (known(commit), known(settled));
                 follower.heartbeat(core, from, (commit, round), (settled, is_asleep));
             }
             (Body::TimeoutNow, Role::Follower(follower)) if follower.leader == Some(from) => {
@@ -259,7 +272,10 @@ impl Replica {
         let is_meant = message.shard == self.core.shard
             && message.to == self.core.me
             && message.from == from
-            && message.term >= self.core.term();
+            && message.term >= self.core.term()
+            && snapshot.through.term <= message.term
+            && snapshot.through.index.0 <= COUNT_MAX
+            && !self.is_rival(from, message.term);
         if !is_meant || matches!(self.role, Role::Leader(_)) && message.term == self.core.term() {
             return;
         }
@@ -279,8 +295,9 @@ impl Replica {
 
     fn installed(&mut self, through: LogId) {
         let Some((from, round, membership)) = self.installing.take() else { return };
-        let mut config = Config::decode(&membership).unwrap_or_default();
-        config.membership.at = config.membership.at.min(through.index);
+        let config = Config::decode(&membership).unwrap_or_default();
+        let at = config.membership.at.min(through.index);
+        let config = config.at(at);
         self.core.installed(through, config);
         if let Role::Follower(follower) = &mut self.role {
             follower.rest(&mut self.core);
@@ -401,7 +418,13 @@ impl Replica {
                 _,
             ) => self.refuse(ticket),
             (Input::TransferRequested { to }, Role::Leader(leader)) => leader.hand_over(core, to),
-            (Input::CampaignRequested, Role::Follower(_)) => self.campaign(false),
+            (Input::CampaignRequested, Role::Follower(_)) => {
+                // A lease may rest on its faith, whatever its driver thinks of the leader.
+                let is_bound = core.settings.lease == LeaseKind::Quorum && core.is_loyal();
+                if !is_bound || mutant::is(Mutant::CampaignDisloyal) {
+                    self.campaign(false);
+                }
+            }
             (Input::Stored { write, result: Ok(()) }, _) => self.stored(write),
             (Input::Stored { write, result: Err(_) }, _)
                 if mutant::is(Mutant::StorageFaultIgnored) =>
@@ -479,9 +502,12 @@ impl Consensus for Replica {
             commit: self.core.commit,
             applied: self.core.applied,
             last: self.core.log.last(),
-            membership: self.core.configs.latest().clone(),
+            membership: Arc::clone(self.core.configs.latest()),
             lease_until,
             is_doubtful: self.core.doubt.is_some(),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,120 +1,20 @@
 //! Many seeds, on all processors: each played twice, what they covered added up, and the first that breaks a law told.
 
+mod state;
+
 use crate::out;
-use crate::seed::{Shown, play};
-use anyhow::{Context, Result};
+use crate::seed::play;
+use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use state::Campaign;
 use std::ops::Range;
-use std::path::Path;
-use std::sync::Mutex;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// What must have happened, or the campaign shows nothing.
-const EXPECTED: [&str; 28] = [
-    "append message",
-    "candidate",
-    "clock",
-    "crash",
-    "cut",
-    "death at a write",
-    "disk failed",
-    "entries forgotten",
-    "follower",
-    "halted",
-    "heartbeat",
-    "hunt",
-    "leader",
-    "learner",
-    "log cold",
-    "message damaged",
-    "message lost",
-    "message overtook",
-    "message repeated",
-    "other message",
-    "pause",
-    "pre-candidate",
-    "snapshot installed",
-    "snapshot shipped",
-    "torn install",
-    "vote message",
-    "peer down",
-    "peer up",
-];
-
-/// What a protocol cannot show: it has no such thing.
-fn lacking(protocol: &str) -> &'static [&'static str] {
-    match protocol {
-        "raft-rs" => &["entries forgotten"],
-        // It asks whether it would win, and says nothing of it.
-        "openraft" => &["entries forgotten", "pre-candidate"],
-        _ => &[],
-    }
-}
-
-/// The state of a campaign.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-struct Campaign {
-    protocol: String,
-    minutes_per_seed: f64,
-    /// Seeds that kept every law, as ranges without their end.
-    kept: Vec<(u64, u64)>,
-    seeds: u64,
-    simulated_hours: f64,
-    proposals: u64,
-    /// Processor time of the first of both runs.
-    core_seconds: f64,
-    counts: BTreeMap<String, u64>,
-    broken: BTreeMap<u64, String>,
-}
-
-impl Campaign {
-    fn has(&self, seed: u64) -> bool {
-        self.kept.iter().any(|(from, upto)| (*from..*upto).contains(&seed))
-    }
-
-    fn add(&mut self, seed: u64, shown: &Shown, took: Duration) {
-        self.seeds += 1;
-        self.simulated_hours += shown.simulated_ms as f64 / 3_600_000.0;
-        self.proposals += shown.proposals;
-        self.core_seconds += took.as_secs_f64();
-        for (what, count) in &shown.counts {
-            *self.counts.entry(what.clone()).or_default() += count;
-        }
-        match &shown.violation {
-            Some(violation) => {
-                self.broken.insert(seed, violation.clone());
-            }
-            None => self.keep(seed),
-        }
-    }
-
-    fn keep(&mut self, seed: u64) {
-        self.kept.push((seed, seed + 1));
-        self.kept.sort_unstable();
-        let mut joined: Vec<(u64, u64)> = Vec::new();
-        for (from, upto) in self.kept.drain(..) {
-            match joined.last_mut().filter(|last| last.1 >= from) {
-                Some(last) => last.1 = last.1.max(upto),
-                None => joined.push((from, upto)),
-            }
-        }
-        self.kept = joined;
-    }
-
-    /// How much faster than real time a core was.
-    fn multiple(&self) -> f64 {
-        self.simulated_hours * 3_600.0 / self.core_seconds.max(1e-9)
-    }
-
-    fn zeros(&self) -> Vec<&'static str> {
-        let lacking = lacking(&self.protocol);
-        let is_missing = |what: &&str| !self.counts.contains_key(*what) && !lacking.contains(what);
-        EXPECTED.into_iter().filter(is_missing).collect()
-    }
-}
+/// The most of a campaign that is lost when it is killed.
+const SAVED_EVERY: Duration = Duration::from_secs(5);
 
 /// Plays all `seeds` that the campaign in `out` has not; whether every law held.
 ///
@@ -128,48 +28,37 @@ pub(crate) fn run(
     out: Option<&Path>,
     (is_json, has_to_cover): (bool, bool),
 ) -> Result<bool> {
-    let file = out.map(|out| out.join(format!("sim-{protocol}.json")));
     let minutes = time.as_secs_f64() / 60.0;
-    let fresh = Campaign {
-        protocol: protocol.to_owned(),
-        minutes_per_seed: minutes,
-        ..Campaign::default()
-    };
-    let campaign = match &file {
-        Some(file) if file.exists() => {
-            let text = std::fs::read_to_string(file)
-                .with_context(|| format!("reading {}", file.display()))?;
-            let known: Campaign = serde_json::from_str(&text)
-                .with_context(|| format!("{} is no campaign", file.display()))?;
-            if known.minutes_per_seed == minutes { known } else { fresh }
-        }
-        _ => fresh,
-    };
-    // An unknown name is told before anything begins.
+    // An unknown name is told before anything begins, and a folder in which nothing can be kept.
     play(protocol, seeds.start, Duration::from_millis(1), false)?;
+    let file = out.map(|out| out.join(format!("sim-{protocol}.json")));
+    let mut campaign = Campaign::new(protocol, minutes);
+    if let Some(file) = &file {
+        campaign = campaign.go_on(file)?;
+        campaign.save(file)?;
+    }
     let bar = ProgressBar::new(seeds.end - seeds.start);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} seeds {msg} {eta}")?);
-    let (next, campaign) = (AtomicU64::new(seeds.start), Mutex::new(campaign));
+    let run = Run { protocol, time, file, bar, state: Mutex::new((campaign, Instant::now())) };
+    let next = AtomicU64::new(seeds.start);
+    let take = |seed| (seed < seeds.end).then_some(seed + 1);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
-        for _ in 0..workers {
-            scope.spawn(|| {
-                loop {
-                    let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= seeds.end {
-                        break;
-                    }
-                    one(protocol, seed, time, &campaign, &bar);
-                }
-            });
-        }
-    });
-    bar.finish_and_clear();
-    let campaign = campaign.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(file) = &file {
-        std::fs::create_dir_all(file.parent().unwrap_or(Path::new(".")))?;
-        std::fs::write(file, serde_json::to_string_pretty(&campaign)?)
-            .with_context(|| format!("writing {}", file.display()))?;
+        let work = || {
+            while let Ok(seed) = next.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
+                run.one(seed)?;
+            }
+            Ok(())
+        };
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().try_for_each(|worker| {
+            worker.join().unwrap_or_else(|_| bail!("a campaign's thread panicked"))
+        })
+    })?;
+    run.bar.finish_and_clear();
+    let campaign = run.state.into_inner().unwrap_or_else(PoisonError::into_inner).0;
+    if let Some(file) = &run.file {
+        campaign.save(file)?;
     }
     tell(&campaign, minutes, is_json)?;
     let is_covered = campaign.zeros().is_empty();
@@ -179,28 +68,56 @@ pub(crate) fn run(
     Ok(campaign.broken.is_empty() && (is_covered || !has_to_cover))
 }
 
-/// Plays a seed twice.
-fn one(protocol: &str, seed: u64, time: Duration, campaign: &Mutex<Campaign>, bar: &ProgressBar) {
-    let lock = || campaign.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if !lock().has(seed) {
-        let begun = Instant::now();
-        let first = play(protocol, seed, time, false);
-        let took = begun.elapsed();
-        let second = play(protocol, seed, time, false);
-        if let (Ok((mut shown, _)), Ok((again, _))) = (first, second) {
-            if shown.digest != again.digest {
-                shown.violation = Some("two runs of the seed differ".to_owned());
-            }
-            if let Some(violation) = &shown.violation {
-                let minutes = time.as_secs_f64() / 60.0;
-                bar.suspend(|| out::line(&format!(
-                    "seed {seed}: {violation}\n  cargo run --release -p norikv-sim -- --protocol {protocol} --minutes {minutes} --seed {seed} --explain"
-                )));
-            }
-            lock().add(seed, &shown, took);
+/// A campaign under way.
+struct Run<'a> {
+    protocol: &'a str,
+    time: Duration,
+    file: Option<PathBuf>,
+    bar: ProgressBar,
+    /// With when it was last saved.
+    state: Mutex<(Campaign, Instant)>,
+}
+
+impl Run<'_> {
+    /// Plays a seed twice, if it was not.
+    fn one(&self, seed: u64) -> Result<()> {
+        let Self { protocol, time, .. } = *self;
+        let lock = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if lock().0.has(seed) {
+            self.bar.inc(1);
+            return Ok(());
         }
+        let begun = processor_time();
+        let (mut shown, _) = play(protocol, seed, time, false)?;
+        let took = processor_time().saturating_sub(begun);
+        let (again, _) = play(protocol, seed, time, false)?;
+        if shown.digest != again.digest {
+            shown.violation = Some("two runs of the seed differ".to_owned());
+        }
+        if let Some(violation) = &shown.violation {
+            let minutes = time.as_secs_f64() / 60.0;
+            self.bar.suspend(|| out::line(&format!(
+                "seed {seed}: {violation}\n  cargo run --release -p norikv-sim -- --protocol {protocol} --minutes {minutes} --seed {seed} --explain"
+            )));
+        }
+        let mut state = lock();
+        let (campaign, saved) = &mut *state;
+        campaign.add(seed, &shown, took);
+        if let Some(file) = &self.file
+            && saved.elapsed() >= SAVED_EVERY
+        {
+            campaign.save(file)?;
+            *saved = Instant::now();
+        }
+        self.bar.inc(1);
+        Ok(())
     }
-    bar.inc(1);
+}
+
+/// What this thread has had of a processor: others on the machine do not make a world slower.
+fn processor_time() -> Duration {
+    let of = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    Duration::new(of.tv_sec as u64, of.tv_nsec as u32)
 }
 
 fn tell(campaign: &Campaign, minutes: f64, is_json: bool) -> Result<()> {
@@ -211,7 +128,7 @@ fn tell(campaign: &Campaign, minutes: f64, is_json: bool) -> Result<()> {
     out::line(&format!(
         "{}: {} seeds of {minutes} simulated minutes, {} broken; {:.1} simulated hours, {} proposals, {:.0}x real time per core",
         campaign.protocol,
-        campaign.seeds,
+        campaign.seeds(),
         campaign.broken.len(),
         campaign.simulated_hours,
         campaign.proposals,
@@ -219,9 +136,6 @@ fn tell(campaign: &Campaign, minutes: f64, is_json: bool) -> Result<()> {
     ));
     for (what, count) in &campaign.counts {
         out::line(&format!("  {what:20} {count:>12}"));
-    }
-    for what in campaign.zeros() {
-        out::line(&format!("  {what:20} {:>12}", 0));
     }
     Ok(())
 }

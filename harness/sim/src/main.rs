@@ -201,8 +201,26 @@ fn run(args: &Args) -> Result<bool> {
     Ok(shown.violation.is_none())
 }
 
+/// What is wrong, and what may have been meant, without how everything is used.
+fn one_line(complaint: &str) -> String {
+    let told = complaint
+        .lines()
+        .take_while(|line| !line.starts_with("Usage:") && !line.starts_with("For more"));
+    told.map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join("; ")
+}
+
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(told) if !told.use_stderr() => {
+            out::line(told.to_string().trim_end());
+            return ExitCode::SUCCESS;
+        }
+        Err(wrong) => {
+            out::error(&one_line(&wrong.to_string()));
+            return ExitCode::from(2);
+        }
+    };
     seed::keep_panics_quiet();
     match run(&args) {
         Ok(true) => ExitCode::SUCCESS,

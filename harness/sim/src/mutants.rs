@@ -6,6 +6,8 @@
 #[cfg(feature = "mutants")]
 use crate::out;
 use anyhow::{Result, bail};
+use nori_consensus::mutant::Mutant;
+use nori_workloads::nearest;
 use std::process::Command;
 
 /// Seeds within which a bug has to be caught.
@@ -18,6 +20,7 @@ const SEEDS: u64 = 500;
 ///
 /// If it cannot be built.
 pub(crate) fn build_and_hunt(names: &[String], minutes: f64, seed: Option<u64>) -> Result<bool> {
+    named(names)?;
     let target = "target/mutants";
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
@@ -84,13 +87,13 @@ pub(crate) fn explain(names: &[String], seed: u64, minutes: f64) -> Result<bool>
 }
 
 /// Those of these names, or all.
-#[cfg(feature = "mutants")]
-fn named(names: &[String]) -> Result<Vec<nori_consensus::mutant::Mutant>> {
-    use nori_consensus::mutant::Mutant;
+fn named(names: &[String]) -> Result<Vec<Mutant>> {
     let of = |name: &String| Mutant::ALL.iter().copied().find(|mutant| mutant.name() == name);
     if let Some(unknown) = names.iter().find(|name| of(name).is_none()) {
         let all: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
-        bail!("no planted bug is called `{unknown}`, only {}", all.join(", "));
+        let meant = nearest(unknown, all.iter().copied())
+            .map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+        bail!("no planted bug is called `{unknown}`, only {}{meant}", all.join(", "));
     }
     let chosen: Vec<Mutant> = names.iter().filter_map(of).collect();
     Ok(if chosen.is_empty() { Mutant::ALL.to_vec() } else { chosen })

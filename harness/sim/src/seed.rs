@@ -2,10 +2,11 @@
 
 use crate::storm::{Climate, Storm};
 use anyhow::{Result, anyhow, bail};
-use nori_consensus::world::{Violation, World};
+use nori_consensus::world::{Occurrence, Violation, World};
 use nori_consensus::{ConsensusFactory, Settings, Solo};
 use nori_consensus_adapters::{OpenRaft, RaftRs};
 use nori_raft::NoriRaft;
+use nori_workloads::nearest;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -25,7 +26,7 @@ pub(crate) struct Shown {
     /// World time, in milliseconds.
     pub(crate) simulated_ms: u64,
     pub(crate) proposals: u64,
-    /// How often each kind of thing happened.
+    /// How often each kind of thing happened; zero of what never did.
     pub(crate) counts: BTreeMap<String, u64>,
     /// The law that was broken, if one was.
     pub(crate) violation: Option<String>,
@@ -38,7 +39,11 @@ pub(crate) fn factory(protocol: &str, settings: Settings) -> Result<Arc<dyn Cons
         "raft-rs" => Arc::new(RaftRs::new(settings).map_err(|fault| anyhow!(fault))?),
         "openraft" => Arc::new(OpenRaft::new(settings).map_err(|fault| anyhow!(fault))?),
         "solo" => Arc::new(Solo),
-        other => bail!("no protocol is called `{other}`, only {}", PROTOCOLS.join(", ")),
+        other => {
+            let meant = nearest(other, PROTOCOLS)
+                .map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
+            bail!("no protocol is called `{other}`, only {}{meant}", PROTOCOLS.join(", "))
+        }
     })
 }
 
@@ -85,12 +90,13 @@ pub(crate) fn play(
         Err(_) => Some(PANIC.take()),
     };
     let world = storm.world();
-    let counts = world.chronicle.counts().iter();
+    let known = Occurrence::ALL.map(|what| (what.name(), world.chronicle.counts().of(what)));
+    let counts = known.into_iter().chain([("hunt", storm.hunts())]);
     let shown = Shown {
         digest: world.chronicle.digest(),
         simulated_ms: world.time().nanos / 1_000_000,
         proposals: storm.proposals(),
-        counts: counts.map(|(what, count)| ((*what).to_owned(), *count)).collect(),
+        counts: counts.map(|(what, count)| (what.to_owned(), count)).collect(),
         violation,
     };
     Ok((shown, world.chronicle.lines().to_vec()))

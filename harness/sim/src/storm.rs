@@ -6,9 +6,10 @@
 //! 2. In the **storm**, time goes in steps of 20 ms: proposals and reads at each; at the time that was drawn for it, a fault.
 //! 3. Some faults begin a **hunt**: for a while every leader gets few messages through and soon dies, and whoever writes down a vote may die of it.
 //!    Entries that are on few logs, and elections that are decided by one promise, are what laws of replication break on.
-//! 4. Others are **plots** of several acts around an election's time: leaders that hear late, voters that restart, groups that move house.
-//! 5. Then comes the **calm**: everything is healed and started, and within a minute the group has to lead, take an entry, answer a read, and all members have
-//!    to agree.
+//! 4. Others are **plots** of several acts around an election's time: leaders that hear late, voters that restart, groups that move house. For a while
+//!    there may be no clients at all, and groups fall asleep.
+//! 5. Then comes the **calm**: everything is healed and started, and within two minutes the group has to lead, take an entry, answer a read, and all members
+//!    have to agree. Under some seeds it is left alone first: whoever lags has to be brought up by those that have nothing else to do.
 //!
 //! The laws are the world's; the storm only makes things happen. What it draws, it draws from the seed.
 
@@ -25,7 +26,8 @@ use nori_consensus::chance::Chance;
 use nori_consensus::world::{Violation, World};
 use nori_consensus::{Capabilities, Consistency, Membership, NodeId, Role, Term, Ticket};
 use plot::Act;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The beat of clients.
@@ -51,13 +53,18 @@ pub(crate) struct Storm {
     /// Nodes that may have forgotten entries, and were not brought up since. The others are enough to elect a leader.
     doubtful: BTreeSet<NodeId>,
     next_node: u64,
+    /// The membership when a change was last thought out.
+    known: Option<Arc<Membership>>,
     reads: Vec<Ticket>,
     proposals: u64,
     elapsed: Duration,
-    /// Nobody proposes until then.
+    /// Nobody proposes or reads until then.
     quiet_until: Duration,
     /// Leaders are hunted until then.
     hunt_until: Duration,
+    hunts: u64,
+    /// Nodes that are no members, and since when they were seen to be none.
+    outside: BTreeMap<NodeId, Duration>,
     /// The last leader that was hunted.
     prey: Option<(NodeId, Term)>,
 }
@@ -76,11 +83,14 @@ impl Storm {
             gone: BTreeSet::new(),
             doubtful: BTreeSet::new(),
             next_node: climate.nodes + 1,
+            known: None,
             reads: Vec::new(),
             proposals: 0,
             elapsed: Duration::ZERO,
             hunt_until: Duration::ZERO,
             quiet_until: Duration::ZERO,
+            hunts: 0,
+            outside: BTreeMap::new(),
             prey: None,
         }
     }
@@ -95,6 +105,10 @@ impl Storm {
 
     pub(crate) fn proposals(&self) -> u64 {
         self.proposals
+    }
+
+    pub(crate) fn hunts(&self) -> u64 {
+        self.hunts
     }
 
     /// Rages for `time`, then grows calm.
@@ -117,6 +131,9 @@ impl Storm {
             self.act()?;
             self.tear_installs();
             self.find_dead();
+            if self.elapsed.subsec_millis() == 0 {
+                self.dismiss();
+            }
             self.world.run_for(STEP)?;
             self.elapsed += STEP;
         }
@@ -144,6 +161,9 @@ impl Storm {
                 self.world.propose(node, &payload)?;
             }
         }
+        if self.elapsed < self.quiet_until {
+            return Ok(());
+        }
         if self.chance.hits(300_000)
             && let Some(node) = self.somebody(&leaders)
         {
@@ -170,7 +190,7 @@ impl Storm {
     /// All who think that they lead.
     fn leaders(&self) -> Vec<NodeId> {
         let leads = |node: &NodeId| {
-            self.world.host(*node).told().is_some_and(|status| status.role == Role::Leader)
+            self.world.host(*node).status().is_some_and(|status| status.role == Role::Leader)
         };
         self.world.nodes().filter(|node| self.world.is_awake(*node) && leads(node)).collect()
     }
@@ -201,9 +221,12 @@ impl Storm {
     }
 
     /// The newest membership, as a leader, or else anybody who has one, knows it.
-    fn membership(&self) -> Option<Membership> {
+    fn membership(&self) -> Option<Arc<Membership>> {
         let of = |node| self.world.host(node).status();
         let known = self.leader().into_iter().chain(self.alive());
-        known.filter_map(of).map(|status| status.membership).find(|known| !known.voters.is_empty())
+        known
+            .filter_map(of)
+            .map(|status| Arc::clone(&status.membership))
+            .find(|known| !known.voters.is_empty())
     }
 }

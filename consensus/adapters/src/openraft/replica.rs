@@ -436,7 +436,7 @@ impl Consensus for Replica {
             commit: commit.max(applied).min(last.index),
             applied,
             last,
-            membership: our_membership(&metrics.membership_config),
+            membership: our_membership(&metrics.membership_config).into(),
             lease_until: None,
             is_doubtful: false,
         }

@@ -456,7 +456,7 @@ impl Consensus for Replica {
             commit: Index(log.committed),
             applied: self.applied,
             last: LogId { term: Term(log.last_term()), index: Index(log.last_index()) },
-            membership: self.raw.store().config.borrow().membership(),
+            membership: self.raw.store().config.borrow().membership().into(),
             lease_until: None,
             is_doubtful: false,
         }

@@ -1,7 +1,7 @@
 //! Laws of groups that change: members, leaders by wish, snapshots, sleep.
 
 use super::{LONG, Law, Stage, await_agreement, await_effect, await_end, await_leader, leads};
-use crate::world::{Outcome, Violation, World};
+use crate::world::{Occurrence, Outcome, Violation, World};
 use crate::{Change, Feature, Index, Input, LogView, NodeId, Rejection, Role, Standing};
 use bytes::Bytes;
 use std::collections::BTreeSet;
@@ -90,7 +90,7 @@ fn refuses(stage: &Stage) -> Result<(), Violation> {
     let capabilities = stage.capabilities();
     let (mut world, leader) = stage.led(1, 1)?;
     if !capabilities.has(Feature::MembershipChange) {
-        let membership = world.host(leader).status().expect("it lives").membership;
+        let membership = world.host(leader).status().expect("it lives").membership.clone();
         let ticket = world.change(leader, membership.with_learner(NodeId(9)))?;
         let refused = Outcome::Rejected(Rejection::Unsupported);
         assert_eq!(await_end(&mut world, ticket)?, refused);
@@ -150,11 +150,11 @@ fn moves(stage: &Stage) -> Result<(), Violation> {
 
 fn outdated(stage: &Stage) -> Result<(), Violation> {
     let (mut world, leader) = stage.led(1, 3)?;
-    let membership = world.host(leader).status().expect("it leads").membership;
+    let membership = world.host(leader).status().expect("it leads").membership.clone();
     change(&mut world, |now| now.without(NodeId(1 + leader.0 % 3)))?;
     let ticket = world.change(leader, membership.without(NodeId(1 + (leader.0 + 1) % 3)))?;
     assert_eq!(await_end(&mut world, ticket)?, Outcome::Rejected(Rejection::Outdated));
-    let now = world.host(leader).status().expect("it leads").membership;
+    let now = world.host(leader).status().expect("it leads").membership.clone();
     let ticket = world.change(leader, now.to(nodes([]), nodes([])))?;
     assert_eq!(await_end(&mut world, ticket)?, Outcome::Rejected(Rejection::Impossible));
     Ok(())
@@ -235,7 +235,7 @@ fn snapshot(stage: &Stage) -> Result<(), Violation> {
         world.start(lagging)?;
         await_agreement(&mut world)?;
         assert!(
-            world.chronicle.counts().contains_key("snapshot installed"),
+            world.chronicle.counts().of(Occurrence::SnapshotInstalled) > 0,
             "by a log that was gone"
         );
         let ticket = world.propose(leader, b"after")?;

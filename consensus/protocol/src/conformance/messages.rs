@@ -2,7 +2,7 @@
 
 use super::{LONG, Law, Stage, await_agreement, await_effect, await_leader};
 use crate::chance::Chance;
-use crate::world::{Violation, Weather};
+use crate::world::{Occurrence, Violation, Weather};
 use crate::{Feature, Input, NodeId};
 use bytes::Bytes;
 use std::time::Duration;
@@ -74,7 +74,7 @@ fn strangers(stage: &Stage) -> Result<(), Violation> {
         other.start(leader)?;
     }
     let heard =
-        other.run_until(LONG, |world| world.chronicle.counts().contains_key("heartbeat"))?;
+        other.run_until(LONG, |world| world.chronicle.counts().of(Occurrence::Heartbeat) > 0)?;
     assert!(heard, "a leader gives no sign of life");
     let (mut world, leader) = stage.led(1, 3)?;
     for message in other.overheard() {

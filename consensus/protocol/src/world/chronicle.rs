@@ -1,7 +1,10 @@
 //! What happened in a world, and the laws that only all replicas together can break.
 
+use super::ledger::Ledger;
+use super::occurrence::{Counts, Occurrence};
+use super::reforms::Reforms;
 use crate::host::Event;
-use crate::{Entry, Index, Instant, LogId, NodeId, Rejection, Role, Term, Ticket};
+use crate::{Entry, Index, Instant, LogId, MemLog, NodeId, Rejection, Role, Term, Ticket};
 use std::collections::BTreeMap;
 
 /// How a ticket ended.
@@ -31,13 +34,16 @@ pub struct Chronicle {
     leaders: BTreeMap<Term, NodeId>,
     /// What was applied first at each place; `applied[n]` has the index `n + 1`.
     applied: Vec<Entry>,
-    outcomes: BTreeMap<Ticket, Outcome>,
+    /// By ticket, which the world numbers from one on.
+    outcomes: Vec<Option<Outcome>>,
     reads: BTreeMap<Ticket, Floor>,
+    ledger: Ledger,
+    pub(super) reforms: Reforms,
     /// Over everything that happened, in order.
     digest: u64,
     /// In words, if it was asked for.
     lines: Option<Vec<String>>,
-    counts: BTreeMap<&'static str, u64>,
+    counts: Counts,
 }
 
 impl Chronicle {
@@ -57,7 +63,7 @@ impl Chronicle {
     }
 
     /// How often each kind of thing happened.
-    pub fn counts(&self) -> &BTreeMap<&'static str, u64> {
+    pub fn counts(&self) -> &Counts {
         &self.counts
     }
 
@@ -68,7 +74,7 @@ impl Chronicle {
 
     /// How the ticket ended, if it did.
     pub fn outcome(&self, ticket: Ticket) -> Option<Outcome> {
-        self.outcomes.get(&ticket).copied()
+        self.outcomes.get(ticket.0 as usize).copied().flatten()
     }
 
     /// Whether the ticket's entry was applied; `None` if that is not decided yet, or it never had one.
@@ -83,8 +89,8 @@ impl Chronicle {
     }
 
     /// Counts something that happened.
-    pub fn count(&mut self, what: &'static str) {
-        *self.counts.entry(what).or_default() += 1;
+    pub(super) fn count(&mut self, what: Occurrence) {
+        self.counts.add(what);
     }
 
     /// Takes note of something, in numbers, and in words if they are wanted.
@@ -105,6 +111,18 @@ impl Chronicle {
         }
     }
 
+    fn end(&mut self, ticket: Ticket, outcome: Outcome) {
+        let place = ticket.0 as usize;
+        if place >= self.outcomes.len() {
+            self.outcomes.resize(place + 1, None);
+        }
+        self.outcomes[place] = Some(outcome);
+    }
+
+    pub(super) fn propose(&mut self, ticket: Ticket, payload: &[u8]) {
+        self.ledger.propose(ticket, payload);
+    }
+
     pub(super) fn begin_read(&mut self, ticket: Ticket) {
         self.reads.insert(ticket, Index(self.applied.len() as u64));
     }
@@ -112,24 +130,33 @@ impl Chronicle {
     pub(super) fn lose(&mut self, tickets: Vec<Ticket>) {
         for ticket in tickets {
             self.reads.remove(&ticket);
-            self.outcomes.insert(ticket, Outcome::Lost);
+            self.ledger.lose(ticket);
+            self.reforms.lose(ticket);
+            self.end(ticket, Outcome::Lost);
         }
     }
 
-    /// Takes note of an event on `node`, whose clock shows `local`.
+    /// Takes note of an event on `node`, whose clock shows `local` and whose log is `log`.
     pub(super) fn event(
         &mut self,
         node: NodeId,
         local: Instant,
         event: &Event,
+        log: &MemLog,
     ) -> Result<(), String> {
         match event {
             Event::Accepted { ticket, at } => {
-                self.outcomes.insert(*ticket, Outcome::Accepted(*at));
+                self.reforms.accept(*ticket, *at, log)?;
+                let applied = || self.applied.get(at.index.0 as usize - 1).cloned();
+                let entry = log.entry(at.index).or_else(applied);
+                self.ledger.accept(*ticket, *at, entry.as_ref())?;
+                self.end(*ticket, Outcome::Accepted(*at));
             }
             Event::Rejected { ticket, why } => {
                 self.reads.remove(ticket);
-                self.outcomes.insert(*ticket, Outcome::Rejected(*why));
+                self.ledger.reject(*ticket, *why);
+                self.reforms.lose(*ticket);
+                self.end(*ticket, Outcome::Rejected(*why));
             }
             Event::ReadReady { ticket, after_applying, valid_until } => {
                 let is_valid = valid_until.is_none_or(|until| local <= until);
@@ -140,7 +167,7 @@ impl Chronicle {
                     ));
                 }
                 let outcome = Outcome::Ready { after_applying: *after_applying, is_valid };
-                self.outcomes.insert(*ticket, outcome);
+                self.end(*ticket, outcome);
             }
             Event::RoleChanged { role: Role::Leader, term, .. } => {
                 let known = *self.leaders.entry(*term).or_insert(node);
@@ -158,6 +185,8 @@ impl Chronicle {
         for entry in entries {
             match self.applied.get(entry.id.index.0 as usize - 1) {
                 None if entry.id.index.0 == self.applied.len() as u64 + 1 => {
+                    self.ledger.apply(entry)?;
+                    self.reforms.apply(entry);
                     self.applied.push(entry.clone());
                 }
                 None => {

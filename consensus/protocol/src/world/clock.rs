@@ -22,26 +22,31 @@ impl NodeClock {
 
     /// What it shows at the world's `now`, which is not before it was last set.
     pub fn shows(&self, now: Instant) -> Instant {
-        let passed = i128::from(now.nanos.saturating_sub(self.since.nanos));
-        let passed = passed * i128::from(MILLION + self.rate_ppm) / i128::from(MILLION);
-        Instant {
-            nanos: self.shown.nanos.saturating_add(u64::try_from(passed).unwrap_or(u64::MAX)),
-        }
+        let passed = now.nanos.saturating_sub(self.since.nanos);
+        let passed = scaled(passed, self.rate(), MILLION as u64);
+        Instant { nanos: self.shown.nanos.saturating_add(passed) }
     }
 
     /// The first moment of the world's at which it shows `local`; `None` if it stands still before it.
     pub fn when(&self, local: Instant) -> Option<Instant> {
-        let wanted = i128::from(local.nanos.saturating_sub(self.shown.nanos));
-        let rate = i128::from(MILLION + self.rate_ppm);
+        let wanted = local.nanos.saturating_sub(self.shown.nanos);
         if wanted == 0 {
             return Some(self.since);
         }
-        if rate == 0 {
+        if self.rate() == 0 {
             return None;
         }
-        let nanos = (wanted * i128::from(MILLION) + rate - 1) / rate;
-        let nanos = u64::try_from(nanos).unwrap_or(u64::MAX);
-        Some(Instant { nanos: self.since.nanos.saturating_add(nanos) })
+        // Rounded up: one nanosecond less than it shows nothing yet.
+        let nanos = scaled(wanted, MILLION as u64, self.rate());
+        let is_early = scaled(nanos, self.rate(), MILLION as u64) < wanted;
+        Some(Instant {
+            nanos: self.since.nanos.saturating_add(nanos.saturating_add(u64::from(is_early))),
+        })
+    }
+
+    /// Its nanoseconds in a millisecond of the world's.
+    fn rate(&self) -> u64 {
+        (MILLION + self.rate_ppm) as u64
     }
 
     /// Runs at another rate from `now` on.
@@ -56,6 +61,16 @@ impl NodeClock {
 }
 
 const MILLION: i64 = 1_000_000;
+
+/// `nanos * by / of`, rounded down. In 64 bits if that is enough: it is asked at every step of a world.
+fn scaled(nanos: u64, by: u64, of: u64) -> u64 {
+    match nanos.checked_mul(by) {
+        Some(product) => product / of,
+        None => {
+            u64::try_from(u128::from(nanos) * u128::from(by) / u128::from(of)).unwrap_or(u64::MAX)
+        }
+    }
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,12 +1,12 @@
 //! How things happen: one entry of the heap after the other, and what comes of each.
 
+use super::agenda::Due;
 use super::weather::within;
-use super::{Due, Happening, OVERHEARD_MAX, Place, UNDER_WAY_MAX, Violation, World};
+use super::{Happening, OVERHEARD_MAX, Occurrence, Place, UNDER_WAY_MAX, Violation, World};
 use crate::host::Event;
 use crate::monitor::Breach;
 use crate::{Entry, Input, Instant, LogId, LogView, MessageClass, NodeId, Role, Term};
 use bytes::Bytes;
-use std::cmp::Reverse;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,9 +15,9 @@ type Events = Result<Vec<Event>, Breach>;
 impl World {
     /// Takes the next entry of the heap.
     pub(super) fn happen(&mut self) -> Result<(), Violation> {
-        let Some(Reverse(due)) = self.heap.pop() else { return Ok(()) };
+        let Some((number, due)) = self.agenda.pop() else { return Ok(()) };
         self.now = self.now.max(due.at);
-        if self.heap.len() > UNDER_WAY_MAX {
+        if self.agenda.len() > UNDER_WAY_MAX {
             let what = "livelock: messages are answered with ever more messages";
             return Err(self.violation(due.node, what));
         }
@@ -26,8 +26,7 @@ impl World {
             return Ok(());
         }
         if self.now < place.paused_until {
-            let due = Due { at: place.paused_until, ..due };
-            self.heap.push(Reverse(due));
+            self.agenda.put_off(number, Due { at: place.paused_until, ..due });
             return Ok(());
         }
         let node = due.node;
@@ -45,7 +44,7 @@ impl World {
                 let is_through = |from, to| !self.cuts.contains(&(from, to));
                 let is_up =
                     self.is_alive(peer) && (is_through(peer, node) || is_through(node, peer));
-                self.chronicle.count(if is_up { "peer up" } else { "peer down" });
+                self.chronicle.count(if is_up { Occurrence::PeerUp } else { Occurrence::PeerDown });
                 let input = if is_up { Input::PeerUp { peer } } else { Input::PeerDown { peer } };
                 self.step(node, input)
             }
@@ -73,7 +72,7 @@ impl World {
             }
             // The deadline has moved on since this was put into the heap.
             Some(_) if self.chance.hits(self.weather.early_timer_ppm) => {
-                self.chronicle.count("early timer");
+                self.chronicle.count(Occurrence::EarlyTimer);
                 self.place(node).host.step(local, Input::TimerFired)
             }
             _ => Ok(Vec::new()),
@@ -109,12 +108,12 @@ impl World {
             }
             Happening::Built => {
                 place.is_building = false;
-                self.chronicle.count("snapshot built");
+                self.chronicle.count(Occurrence::SnapshotBuilt);
                 self.place(node).host.finish_build(local)
             }
             Happening::Installed => {
                 place.is_installing = false;
-                self.chronicle.count("snapshot installed");
+                self.chronicle.count(Occurrence::SnapshotInstalled);
                 self.tell(node, &[13], || "has installed a snapshot".to_owned());
                 self.place(node).host.finish_install(local)
             }
@@ -130,7 +129,7 @@ impl World {
                 self.tell(node, &[14, from.0, length, through.index.0], || {
                     format!("gets the snapshot at {through} from {from}")
                 });
-                self.place(node).host.arrive(local, from, message, state)
+                self.place(node).host.arrive(local, from, message, *state)
             }
             Happening::Shipped { to, is_delivered } => {
                 place.host.step(local, Input::SnapshotShipped { to, is_delivered })
@@ -175,12 +174,13 @@ impl World {
             if let Event::RoleChanged { role: Role::Leader, .. } = &event {
                 self.check_leader(node)?;
             }
-            let told = self.chronicle.event(node, local, &event);
+            let log = self.places[&node].host.log();
+            let told = self.chronicle.event(node, local, &event, log);
             told.map_err(|what| self.violation(node, what))?;
             self.event(node, event);
         }
         if is_last {
-            self.chronicle.count("death at a write");
+            self.chronicle.count(Occurrence::DeathAtWrite);
             self.crash(node);
         } else {
             self.schedule(node);
@@ -205,7 +205,7 @@ impl World {
     /// What a leader takes for committed is safe on a quorum, by the membership before the step or after it.
     fn check_commit(&mut self, node: NodeId) -> Result<(), Violation> {
         let place = &self.places[&node];
-        let Some(status) = place.host.told() else { return Ok(()) };
+        let Some(status) = place.host.status() else { return Ok(()) };
         let (commit, is_leader) = (status.commit, status.role == Role::Leader);
         // What it heard of as a follower was counted by another membership, perhaps.
         if is_leader
@@ -223,13 +223,34 @@ impl World {
                 return Err(self.violation(node, what));
             }
         }
-        let membership = (status.membership != place.membership).then(|| status.membership.clone());
-        let place = self.place(node);
-        place.committed = commit;
-        if let Some(membership) = membership {
-            place.membership = membership;
+        let membership = Arc::clone(&status.membership);
+        // Who joins knows of none.
+        if !Arc::ptr_eq(&membership, &place.membership)
+            && !membership.voters.is_empty()
+            && let Some(term) = place.host.log().term(membership.at)
+        {
+            let at = LogId { term, index: membership.at };
+            let known = self.chronicle.reforms.know(at, &membership, place.host.log());
+            known.map_err(|what| self.violation(node, what))?;
         }
+        let place = self.place(node);
+        (place.committed, place.membership) = (commit, membership);
         Ok(())
+    }
+
+    /// Who begins a life knows the last membership that it has applied, or a later one.
+    pub(super) fn check_membership(&self, node: NodeId) -> Result<(), Violation> {
+        let host = &self.places[&node].host;
+        let Some(status) = host.status() else { return Ok(()) };
+        let (knows, applied) = (status.membership.at, host.state().applied.index);
+        match self.chronicle.reforms.applied_upto(applied).filter(|at| *at > knows) {
+            Some(at) => {
+                let what =
+                    format!("it begins with the membership of {knows}, and has applied {at}");
+                Err(self.violation(node, what))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Who begins to lead has everything that was ever applied, and nobody else holds a lease.
@@ -270,22 +291,23 @@ impl World {
                     || self.cuts.contains(&(node, to))
                     || !self.is_alive(to);
                 if !is_lost {
+                    let state = Box::new(state);
                     self.put(after, to, 0, Happening::Arrive { from: node, message, state });
                 }
                 let life = self.place(node).life;
                 let shipped = Happening::Shipped { to, is_delivered: !is_lost };
                 self.put(after + self.weather.delay.1, node, life, shipped);
-                self.chronicle.count("snapshot shipped");
+                self.chronicle.count(Occurrence::SnapshotShipped);
                 self.tell(node, &[20, to.0], || format!("ships a snapshot to {to}"));
             }
             Event::RoleChanged { role, term, leader } => {
                 self.chronicle.count(match role {
-                    Role::Leader => "leader",
-                    Role::Candidate => "candidate",
-                    Role::PreCandidate => "pre-candidate",
-                    Role::Follower => "follower",
-                    Role::Learner => "learner",
-                    Role::Halted => "halted",
+                    Role::Leader => Occurrence::Leader,
+                    Role::Candidate => Occurrence::Candidate,
+                    Role::PreCandidate => Occurrence::PreCandidate,
+                    Role::Follower => Occurrence::Follower,
+                    Role::Learner => Occurrence::Learner,
+                    Role::Halted => Occurrence::Halted,
                 });
                 let of = leader.map_or(0, |leader| leader.0);
                 self.tell(node, &[16, role as u64, term.0, of], || {
@@ -312,11 +334,11 @@ impl World {
 
     fn send(&mut self, from: NodeId, to: NodeId, class: MessageClass, message: &Bytes) {
         self.chronicle.count(match class {
-            MessageClass::Vote => "vote message",
-            MessageClass::Append => "append message",
-            MessageClass::Heartbeat => "heartbeat",
-            MessageClass::Snapshot => "snapshot message",
-            MessageClass::Other => "other message",
+            MessageClass::Vote => Occurrence::VoteMessage,
+            MessageClass::Append => Occurrence::AppendMessage,
+            MessageClass::Heartbeat => Occurrence::Heartbeat,
+            MessageClass::Snapshot => Occurrence::SnapshotMessage,
+            MessageClass::Other => Occurrence::OtherMessage,
         });
         if self.overheard.len() == OVERHEARD_MAX {
             self.overheard.pop_front();
@@ -333,7 +355,7 @@ impl World {
             };
         let is_cut = is_spent || self.cuts.contains(&(from, to));
         if is_cut || self.chance.hits(self.weather.loss_ppm) {
-            self.chronicle.count("message lost");
+            self.chronicle.count(Occurrence::MessageLost);
             return;
         }
         if let Some(left @ 1..) = self.holds.get_mut(&(from, to, class)) {
@@ -345,7 +367,7 @@ impl World {
         for _ in 0..copies {
             let after = self.delay(from, to);
             let message = if self.chance.hits(self.weather.damage_ppm) {
-                self.chronicle.count("message damaged");
+                self.chronicle.count(Occurrence::MessageDamaged);
                 self.damage(message)
             } else {
                 message.clone()
@@ -353,7 +375,7 @@ impl World {
             self.put(after, to, 0, Happening::Deliver { from, message });
         }
         if copies > 1 {
-            self.chronicle.count("message repeated");
+            self.chronicle.count(Occurrence::MessageRepeated);
         }
     }
 
@@ -370,7 +392,7 @@ impl World {
             return after * self.chance.between(1, 100) as u32;
         }
         if self.chance.hits(self.weather.reorder_ppm) {
-            self.chronicle.count("message overtook");
+            self.chronicle.count(Occurrence::MessageOvertook);
             return after;
         }
         let now = self.now;
@@ -392,7 +414,7 @@ impl World {
 
     /// Puts what a host has under way into the heap, each piece once.
     pub(super) fn schedule(&mut self, node: NodeId) {
-        let (now, weather) = (self.now, self.weather.clone());
+        let (now, weather) = (self.now, &self.weather);
         let place = self.places.get_mut(&node).expect("it was stepped");
         let (life, chance) = (place.life, &mut self.chance);
         let mut due = Vec::with_capacity(4);
@@ -412,10 +434,14 @@ impl World {
         begin(is_dirty, &mut place.is_flushing, weather.flush, Happening::Flushed);
         if self.chance.hits(self.weather.cold_ppm) && life % 2 == 1 {
             place.host.log().chill(place.host.state().applied.index);
-            self.chronicle.count("log cold");
+            self.chronicle.count(Occurrence::LogCold);
             due.push((within(weather.write, &mut self.chance), Happening::Fetched));
         }
-        let wanted = place.host.deadline().and_then(|local| place.clock.when(local));
+        let deadline = place.host.deadline();
+        if deadline.is_none() && place.host.status().is_some_and(|is| is.role == Role::Leader) {
+            self.chronicle.count(Occurrence::Asleep);
+        }
+        let wanted = deadline.and_then(|local| place.clock.when(local));
         let timer = wanted.filter(|at| place.timer.is_none_or(|known| *at < known));
         if let Some(at) = timer {
             place.timer = Some(at.max(now));
@@ -434,14 +460,12 @@ impl World {
     }
 
     pub(super) fn put(&mut self, after: Duration, node: NodeId, life: u64, what: Happening) {
-        self.made += 1;
-        let due = Due { at: self.now.after(after), number: self.made, node, life, what };
-        self.heap.push(Reverse(due));
+        self.agenda.put(Due { at: self.now.after(after), node, life, what });
     }
 }
 
 /// A number that stands for `bytes`.
-fn fold(bytes: &[u8]) -> u64 {
+pub(super) fn fold(bytes: &[u8]) -> u64 {
     let mut words = bytes.chunks_exact(8);
     let head = words.by_ref().fold(bytes.len() as u64, |sum, word| {
         let word = u64::from_le_bytes(word.try_into().expect("eight bytes"));

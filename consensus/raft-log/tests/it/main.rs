@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 use nori_consensus::{Entry, EntryKind, Index, LogId, ShardId, Slice, Store, Term, WriteId};
-use nori_env::{Fs, ManualClock, MemFs, OsFs, SeededTasks, SegmentKind};
+use nori_env::{Fs, ManualClock, MemFs, OpenMode, OsFs, SeededTasks, SegmentKind};
 use nori_observe::NullMeter;
 use nori_raft_log::conformance::Suite;
 use nori_raft_log::{Batch, KINDS, LogError, LogOptions, NodeLog, Result};
@@ -138,6 +138,55 @@ fn a_bit_that_changed_is_damage_and_never_an_entry() {
     assert_eq!(view.slice(Index(1), Index(2), 1), Slice::Pending);
     let error = log.fetch(QUIET).unwrap_err();
     assert!(matches!(error, LogError::Damaged { .. }), "{error}");
+}
+
+fn copy_of(fs: &MemFs, dir: &Path) -> MemFs {
+    let copy = MemFs::new();
+    copy.create_dir(dir).unwrap();
+    for name in fs.list(dir).unwrap().into_iter().filter(|name| name != "LOCK") {
+        let (path, content) = (dir.join(&name), fs.read(&dir.join(&name)).unwrap());
+        copy.open(&path, OpenMode::CreateNew).unwrap().write_at(&content, 0).unwrap();
+    }
+    copy
+}
+
+/// What an opening has written anew was safe when it ended, and says so.
+#[test]
+fn after_an_opening_every_bit_that_changes_is_damage_or_nothing() {
+    let fs = MemFs::new();
+    let log = shared(&fs);
+    for n in 0..20 {
+        grow(&*log, if n % 3 == 0 { QUIET } else { BUSY });
+    }
+    let mut batch = Batch::default();
+    let hard_state = Some(Bytes::from_static(&[7; 24]));
+    let (write, entries) = (WriteId(1), Vec::new());
+    batch.store(QUIET, Store { write, hard_state, truncate_from: None, entries, sync: true });
+    let mark = log.append(batch).unwrap();
+    log.sync(&mark).unwrap();
+    drop(log);
+    let content = |log: &dyn NodeLog| (read(log, QUIET), read(log, BUSY), log.hard_state(QUIET));
+    let whole = content(&*shared(&fs));
+    let dir = Path::new(DIR);
+    let (mut found, mut harmless) = (0, 0);
+    for name in fs.list(dir).unwrap().into_iter().filter(|name| name.ends_with(".wal")) {
+        for at in 0..fs.read(&dir.join(&name)).unwrap().len() {
+            let changed = copy_of(&fs, dir);
+            changed.flip(&dir.join(&name), at as u64, 1 << (at % 8)).unwrap();
+            match open_as("shared", Arc::new(changed), dir, SegmentKind::Pwrite) {
+                Ok(log) => {
+                    assert!(content(&*log) == whole, "{name} at byte {at}: something is missing");
+                    harmless += 1;
+                }
+                Err(error) => {
+                    let told = error.to_string();
+                    assert!(told.contains(&name) && told.contains("damaged"), "{told}");
+                    found += 1;
+                }
+            }
+        }
+    }
+    assert!(found > 1_000 && harmless > 0, "{found} {harmless}");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! The protocol `nori` keeps the laws of the seam.
 
+mod leases;
 mod stories;
 
 use nori_consensus::conformance::Suite;

@@ -99,7 +99,8 @@ impl Play {
                     .host(node(leader))
                     .status()
                     .expect("a story that can be played")
-                    .membership;
+                    .membership
+                    .clone();
                 let voters = voters.iter().map(|who| node(who)).collect();
                 world
                     .change(node(leader), now.to(voters, Default::default()))

@@ -24,6 +24,9 @@ impl Storm {
         for node in self.world.nodes().collect::<Vec<_>>() {
             self.world.release(node);
         }
+        if self.chance.hits(300_000) {
+            self.be_left_alone()?;
+        }
         let (mut last, mut due) = (None, self.world.time());
         let end = self.world.time().after(CALM);
         while self.world.time() < end {
@@ -46,6 +49,20 @@ impl Storm {
             node: self.world.leader().unwrap_or_default(),
             what: format!("liveness: the group is not itself {CALM:?} after everything was healed"),
         })
+    }
+
+    /// Nobody asks for anything: all members come to agree all the same.
+    fn be_left_alone(&mut self) -> Result<(), Violation> {
+        let end = self.world.time().after(CALM);
+        while self.world.time() < end {
+            self.world.run_for(Duration::from_secs(1))?;
+            if self.agree() {
+                return Ok(());
+            }
+        }
+        let (at, node) = (self.world.time(), self.world.leader().unwrap_or_default());
+        let what = format!("liveness: left alone for {CALM:?}, members do not agree");
+        Err(Violation { at, node, what })
     }
 
     /// Whether the entry took effect, members agree, and no read is open.
@@ -75,7 +92,7 @@ impl Storm {
             |node: NodeId, what: String| Violation { at: self.world.time(), node, what };
         for two in members.windows(2) {
             let (one, other) = (self.world.host(two[0]), self.world.host(two[1]));
-            if one.state().digest != other.state().digest {
+            if one.state() != other.state() {
                 return Err(violation(two[0], format!("its state is not that of {}", two[1])));
             }
             let from = one.log().first().max(other.log().first());

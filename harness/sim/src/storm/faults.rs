@@ -2,16 +2,27 @@
 
 use super::Storm;
 use super::plot::Act;
+use nori_consensus::host::Host;
 use nori_consensus::world::{Violation, Weather};
 use nori_consensus::{Feature, Input, LogView, NodeId, Standing, Status};
+use std::sync::Arc;
 use std::time::Duration;
+
+/// How long somebody who is no member goes on.
+const OUTSIDE_MAX: Duration = Duration::from_secs(20);
+
+/// Whether the membership that this leader knows is one that nobody can take back.
+fn is_settled(leader: &Host, status: &Status) -> bool {
+    let Status { membership, commit, term, .. } = status;
+    leader.log().term(*commit) == Some(*term) && membership.at <= *commit && !membership.is_joint()
+}
 
 impl Storm {
     pub(super) fn fault(&mut self) -> Result<(), Violation> {
         let alive = self.alive();
         let Some(one) = self.chance.pick(&alive).copied() else { return Ok(()) };
         let one = if self.chance.hits(500_000) { self.leader().unwrap_or(one) } else { one };
-        match self.chance.below(28) {
+        match self.chance.below(32) {
             0 | 1 => self.crash(one),
             2 => {
                 alive.iter().for_each(|node| self.crash(*node));
@@ -46,6 +57,12 @@ impl Storm {
             18 | 19 => self.lag_leader(),
             20 | 24 => self.restless_voter(),
             21 | 22 => return self.move_house(),
+            28 => {
+                let time = Duration::from_millis(self.chance.between(500, 8_000));
+                self.quiet_until = self.elapsed + time;
+            }
+            29 => self.impatient_driver(),
+            30 | 31 => return self.rivals(false),
             14 | 15 => {
                 let time = Duration::from_millis(self.chance.between(3_000, 15_000));
                 self.begin_hunt(time);
@@ -102,6 +119,24 @@ impl Storm {
         self.doubtful.retain(doubts);
     }
 
+    /// Whoever has been no member for a while, by a membership that nobody can take back, is taken down by its driver.
+    pub(super) fn dismiss(&mut self) {
+        let Some(leader) = self.leader() else { return };
+        let host = self.world.host(leader);
+        let Some(status) = host.status().filter(|status| is_settled(host, status)) else { return };
+        let now = Arc::clone(&status.membership);
+        self.outside.retain(|node, _| !now.has(*node));
+        for node in self.world.nodes().filter(|node| !now.has(*node)).collect::<Vec<_>>() {
+            let since = *self.outside.entry(node).or_insert(self.elapsed);
+            if self.elapsed - since >= OUTSIDE_MAX {
+                self.outside.remove(&node);
+                self.gone.insert(node);
+                self.doubtful.remove(&node);
+                self.world.remove(node);
+            }
+        }
+    }
+
     /// Starts a node, if it is dead and not for good.
     pub(super) fn bring_back(&mut self, node: NodeId) -> Result<(), Violation> {
         if self.gone.contains(&node) || self.world.is_alive(node) {
@@ -131,12 +166,10 @@ impl Storm {
     fn can_spare(&self, node: NodeId) -> bool {
         let is_lost = |node: &NodeId| self.gone.contains(node) || self.doubtful.contains(node);
         let Some(host) = self.leader().map(|leader| self.world.host(leader)) else { return false };
-        host.status().is_some_and(|Status { membership, commit, term, .. }| {
-            host.log().term(commit) == Some(term)
-                && membership.at <= commit
-                && !membership.is_joint()
-                && membership.voters.len() > 2
-                && membership.is_quorum(|voter| voter != node && !is_lost(&voter))
+        host.status().is_some_and(|status| {
+            is_settled(host, status)
+                && status.membership.voters.len() > 2
+                && status.membership.is_quorum(|voter| voter != node && !is_lost(&voter))
         })
     }
 

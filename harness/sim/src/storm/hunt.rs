@@ -9,7 +9,7 @@ impl Storm {
     pub(super) fn begin_hunt(&mut self, time: Duration) {
         self.hunt_until = self.hunt_until.max(self.elapsed + time);
         self.world.weather.promise_death_ppm = self.chance.below(300_000) as u32;
-        self.world.chronicle.count("hunt");
+        self.hunts += 1;
     }
 
     /// Who begins to lead brings its entries to some and not to others, most of the time; who leads dies soon.

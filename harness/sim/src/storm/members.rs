@@ -3,6 +3,7 @@
 use super::{NODES_MAX, Storm};
 use nori_consensus::world::Violation;
 use nori_consensus::{Change, Feature, Membership, NodeId};
+use std::sync::Arc;
 
 impl Storm {
     /// Somebody joins, is promoted, demoted or removed, or several at once.
@@ -13,7 +14,10 @@ impl Storm {
         let (Some(leader), Some(now)) = (self.leader(), self.membership()) else {
             return Ok(());
         };
-        let change = self.draw_change(&now)?;
+        // Now and then somebody asks who has slept through the last change.
+        let is_late = self.chance.hits(150_000);
+        let known = self.known.replace(Arc::clone(&now)).filter(|_| is_late);
+        let change = self.draw_change(&known.unwrap_or(now))?;
         self.ask_change(leader, change)
     }
 

@@ -3,15 +3,19 @@
 //! * A **lagging leader** hears everything late. It hands over and does not know yet that another leads; or it falls silent, and its lease must have ended
 //!   before the others choose.
 //! * A **restless voter** is killed and started over and over while nobody proposes anything, and some campaign who do not hear the leader.
-//! * A group **moves house**: most voters are replaced at once, or one after the other without waiting, while the old ones hear nothing of it.
+//! * A group **moves house**: most voters are replaced at once, or one after the other without waiting, while the old ones hear nothing of it. Then both
+//!   houses may be left to themselves, so that each would choose a leader.
+//! * **Rivals**: two leaders change the same membership, so that majorities of what they make of it need not meet.
+//! * An **impatient driver** asks a follower to campaign whose answer the leader's lease rests upon.
 
 use super::Storm;
 use nori_consensus::world::Violation;
-use nori_consensus::{Feature, Input, NodeId};
+use nori_consensus::{Feature, Input, Membership, NodeId};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// What is to come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     /// A dead node is started.
     Return(NodeId),
@@ -29,6 +33,16 @@ pub(super) enum Act {
     Release(NodeId),
     /// Learners take the place of voters.
     MoveHouse,
+    /// These and all others hear nothing of each other, and the node dies.
+    Part(Vec<NodeId>, Option<NodeId>),
+    /// Two hear nothing of each other.
+    Sever(NodeId, NodeId),
+    /// It is asked to campaign.
+    Campaign(NodeId),
+    /// The stage may be set.
+    Rivals,
+    /// Whoever leads now, and is not the first, lets the first go; then these are left to themselves.
+    Rival([NodeId; 3]),
     Heal,
 }
 
@@ -48,6 +62,9 @@ impl Storm {
                     self.world.crash(node);
                     self.bring_back(node)?;
                 }
+                // Who was taken down meanwhile does nothing more.
+                Act::Pause(node, _) | Act::HandOver(node) | Act::Campaign(node)
+                    if !self.world.is_alive(node) => {}
                 Act::Pause(node, by) => self.world.pause(node, by),
                 Act::Mute(node) => {
                     for other in self.others(node) {
@@ -63,6 +80,15 @@ impl Storm {
                 }
                 Act::Release(node) => self.world.release(node),
                 Act::MoveHouse => self.move_house()?,
+                Act::Part(house, dies) => {
+                    self.world.heal();
+                    dies.into_iter().for_each(|node| self.crash(node));
+                    self.world.split(&house);
+                }
+                Act::Sever(one, other) => self.sever(one, other),
+                Act::Campaign(node) => self.world.step(node, Input::CampaignRequested)?,
+                Act::Rivals => self.rivals(true)?,
+                Act::Rival(house) => self.rival(house)?,
                 Act::Heal => self.world.heal(),
             }
         }
@@ -143,17 +169,114 @@ impl Storm {
             let mut voters = now.learners.clone();
             voters.insert(leader);
             self.ask_change(leader, now.to(voters, Default::default()))?;
+            if self.chance.hits(500_000) {
+                let house = now.learners.iter().copied().collect();
+                let after = self.election(5, 50);
+                self.plot(after, Act::Part(house, Some(leader)));
+                let end = after + self.election(200, 500);
+                self.plot(end, Act::Heal);
+            }
             return Ok(());
         }
-        for learner in now.learners {
-            let Some(now) = self.world.host(leader).status().map(|status| status.membership) else {
-                break;
-            };
+        for learner in now.learners.iter().copied() {
+            let Some(status) = self.world.host(leader).status() else { break };
+            let now = Arc::clone(&status.membership);
             let (mut voters, mut learners) = (now.voters.clone(), now.learners.clone());
             learners.remove(&learner);
             voters.insert(learner);
             self.ask_change(leader, now.to(voters, learners))?;
         }
+        Ok(())
+    }
+
+    fn sever(&mut self, one: NodeId, other: NodeId) {
+        self.world.cut(one, other);
+        self.world.cut(other, one);
+    }
+
+    /// The leader keeps just the followers that make a majority with it. When the rest has forgotten it, nobody hears it any more, and before its lease
+    /// can have ended one that has answered it is asked to campaign.
+    pub(super) fn impatient_driver(&mut self) {
+        let (Some(leader), Some(now)) = (self.leader(), self.membership()) else { return };
+        let mut others: Vec<NodeId> =
+            now.voters.iter().copied().filter(|node| *node != leader).collect();
+        let kept = now.voters.len() / 2;
+        if kept == 0 || others.len() <= kept {
+            return;
+        }
+        let first = self.chance.below(others.len() as u64) as usize;
+        others.rotate_left(first);
+        for node in &others[kept..] {
+            self.sever(leader, *node);
+        }
+        let severed = self.election(150, 300);
+        for node in &others[..kept] {
+            self.plot(severed, Act::Sever(leader, *node));
+        }
+        let asked = severed + self.election(0, 60);
+        self.plot(asked, Act::Campaign(others[0]));
+        let end = asked + self.election(100, 300);
+        self.plot(end, Act::Heal);
+    }
+
+    /// Of four voters and a learner: the leader is left alone with the learner, and asks for its vote; the other three choose somebody, who can bring
+    /// one of them no entries.
+    pub(super) fn rivals(&mut self, is_set: bool) -> Result<(), Violation> {
+        let (Some(leader), Some(now)) = (self.leader(), self.membership()) else { return Ok(()) };
+        if now.is_joint() || !self.features.has(Feature::MembershipChange) {
+            return Ok(());
+        }
+        let mut others: Vec<NodeId> =
+            now.voters.iter().copied().filter(|node| *node != leader).collect();
+        let learner = now.learners.first().copied();
+        let (3, Some(learner)) = (others.len(), learner) else {
+            return if is_set { Ok(()) } else { self.set_stage(leader, others, &now) };
+        };
+        others.rotate_left(self.chance.below(3) as usize);
+        for node in &others {
+            self.sever(leader, *node);
+        }
+        let late = others[2];
+        for node in &others[..2] {
+            self.world.ration(*node, late, 0);
+        }
+        self.ask_change(leader, now.with_voter(learner))?;
+        let after = self.election(150, 300);
+        self.plot(after, Act::Rival([leader, late, learner]));
+        Ok(())
+    }
+
+    /// Asks for four voters and a learner.
+    fn set_stage(
+        &mut self,
+        leader: NodeId,
+        others: Vec<NodeId>,
+        now: &Membership,
+    ) -> Result<(), Violation> {
+        let mut nodes: Vec<NodeId> =
+            [leader].into_iter().chain(others).chain(now.learners.iter().copied()).collect();
+        while nodes.len() < 5 {
+            nodes.push(self.join()?);
+        }
+        let (voters, learners) = nodes.split_at(4);
+        let learners = learners.iter().copied().collect();
+        self.ask_change(leader, now.to(voters.iter().copied().collect(), learners))?;
+        let after = Duration::from_millis(self.chance.between(500, 3_000));
+        self.plot(after, Act::Rivals);
+        Ok(())
+    }
+
+    fn rival(&mut self, house: [NodeId; 3]) -> Result<(), Violation> {
+        if let Some(rival) = self.leader().filter(|leader| *leader != house[0])
+            && let Some(status) = self.world.host(rival).status()
+        {
+            let change = status.membership.without(house[0]);
+            self.ask_change(rival, change)?;
+        }
+        let parted = self.election(10, 60);
+        self.plot(parted, Act::Part(house.to_vec(), None));
+        let end = parted + self.election(300, 600);
+        self.plot(end, Act::Heal);
         Ok(())
     }
 }
