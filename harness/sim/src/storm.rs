@@ -13,6 +13,7 @@
 //!
 //! The laws are the world's; the storm only makes things happen. What it draws, it draws from the seed.
 
+mod ambush;
 mod calm;
 mod climate;
 mod faults;

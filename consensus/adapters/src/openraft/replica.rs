@@ -337,7 +337,12 @@ impl Replica {
             Input::Proposed { ticket, payload } => self.propose(ticket, payload),
             Input::ReadRequested { ticket, .. } => self.read(ticket),
             Input::MembershipRequested { ticket, change } => self.change(ticket, change),
-            Input::TransferRequested { to } if self.role() == Role::Leader => {
+            // It takes nothing more until somebody else leads: nobody ever does if that was itself, or no voter.
+            Input::TransferRequested { to }
+                if self.role() == Role::Leader
+                    && self.leader() != Some(to)
+                    && self.status().membership.is_voter(to) =>
+            {
                 self.spawn(|raft, _| async move {
                     let _ = raft.trigger().transfer_leader(to.0).await;
                 });

@@ -55,7 +55,8 @@ impl Storm {
             16 => return self.usurp(one),
             17 | 23 => self.forget(one),
             18 | 19 => self.lag_leader(),
-            20 | 24 => self.restless_voter(),
+            20 => self.restless_voter(),
+            24 => self.ambush(),
             21 | 22 => return self.move_house(),
             28 => {
                 let time = Duration::from_millis(self.chance.between(500, 8_000));

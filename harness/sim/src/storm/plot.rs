@@ -6,9 +6,11 @@
 //! * A group **moves house**: most voters are replaced at once, or one after the other without waiting, while the old ones hear nothing of it. Then both
 //!   houses may be left to themselves, so that each would choose a leader.
 //! * **Rivals**: two leaders change the same membership, so that majorities of what they make of it need not meet.
+//! * An **ambush** (`ambush.rs`): a voter restarts between two who campaign in the same term.
 //! * An **impatient driver** asks a follower to campaign whose answer the leader's lease rests upon.
 
 use super::Storm;
+use super::ambush::Trap;
 use nori_consensus::world::Violation;
 use nori_consensus::{Feature, Input, Membership, NodeId};
 use std::sync::Arc;
@@ -39,6 +41,12 @@ pub(super) enum Act {
     Sever(NodeId, NodeId),
     /// It is asked to campaign.
     Campaign(NodeId),
+    /// The voter that led dies; the trap is laid.
+    Ambush(Trap),
+    /// It may have been walked into.
+    Spring(Trap),
+    /// What was held back for its late candidate comes.
+    Reveal(Trap),
     /// The stage may be set.
     Rivals,
     /// Whoever leads now, and is not the first, lets the first go; then these are left to themselves.
@@ -87,6 +95,9 @@ impl Storm {
                 }
                 Act::Sever(one, other) => self.sever(one, other),
                 Act::Campaign(node) => self.world.step(node, Input::CampaignRequested)?,
+                Act::Ambush(trap) => self.lay(trap)?,
+                Act::Spring(trap) => self.spring(trap)?,
+                Act::Reveal(trap) => self.reveal(&trap),
                 Act::Rivals => self.rivals(true)?,
                 Act::Rival(house) => self.rival(house)?,
                 Act::Heal => self.world.heal(),
@@ -100,7 +111,7 @@ impl Storm {
     }
 
     /// A share of an election's time.
-    fn election(&mut self, least_percent: u64, most_percent: u64) -> Duration {
+    pub(super) fn election(&mut self, least_percent: u64, most_percent: u64) -> Duration {
         self.election_min * self.chance.between(least_percent, most_percent) as u32 / 100
     }
 
@@ -189,7 +200,7 @@ impl Storm {
         Ok(())
     }
 
-    fn sever(&mut self, one: NodeId, other: NodeId) {
+    pub(super) fn sever(&mut self, one: NodeId, other: NodeId) {
         self.world.cut(one, other);
         self.world.cut(other, one);
     }
