@@ -3,11 +3,9 @@
 //! `norikv-sim mutants` builds itself with the feature that plants them, into a target folder of its own, and starts that. A bug is caught by
 //! a law, or by an assertion of the protocol's own.
 
-#[cfg(feature = "mutants")]
 use crate::out;
 use anyhow::{Result, bail};
 use nori_consensus::mutant::Mutant;
-use nori_workloads::nearest;
 use std::process::Command;
 
 /// Seeds within which a bug has to be caught.
@@ -91,9 +89,7 @@ fn named(names: &[String]) -> Result<Vec<Mutant>> {
     let of = |name: &String| Mutant::ALL.iter().copied().find(|mutant| mutant.name() == name);
     if let Some(unknown) = names.iter().find(|name| of(name).is_none()) {
         let all: Vec<&str> = Mutant::ALL.iter().map(|mutant| mutant.name()).collect();
-        let meant = nearest(unknown, all.iter().copied())
-            .map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-        bail!("no planted bug is called `{unknown}`, only {}{meant}", all.join(", "));
+        bail!(out::unknown("planted bug", unknown, &all));
     }
     let chosen: Vec<Mutant> = names.iter().filter_map(of).collect();
     Ok(if chosen.is_empty() { Mutant::ALL.to_vec() } else { chosen })

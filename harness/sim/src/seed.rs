@@ -1,12 +1,12 @@
 //! One seed from beginning to end, and what it showed.
 
+use crate::out::unknown;
 use crate::storm::{Climate, Storm};
 use anyhow::{Result, anyhow, bail};
 use nori_consensus::world::{Occurrence, Violation, World};
 use nori_consensus::{ConsensusFactory, Settings, Solo};
 use nori_consensus_adapters::{OpenRaft, RaftRs};
 use nori_raft::NoriRaft;
-use nori_workloads::nearest;
 use serde::{Deserialize, Serialize};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -39,11 +39,7 @@ pub(crate) fn factory(protocol: &str, settings: Settings) -> Result<Arc<dyn Cons
         "raft-rs" => Arc::new(RaftRs::new(settings).map_err(|fault| anyhow!(fault))?),
         "openraft" => Arc::new(OpenRaft::new(settings).map_err(|fault| anyhow!(fault))?),
         "solo" => Arc::new(Solo),
-        other => {
-            let meant = nearest(other, PROTOCOLS)
-                .map_or_else(String::new, |name| format!("; did you mean `{name}`?"));
-            bail!("no protocol is called `{other}`, only {}{meant}", PROTOCOLS.join(", "))
-        }
+        other => bail!(unknown("protocol", other, &PROTOCOLS)),
     })
 }
 
