@@ -10,11 +10,13 @@
 //! and in a seeded simulation. Left to others: the parts themselves, and how they are chosen (`norikv-parts`).
 
 mod budget;
+mod checkpoint;
 mod compact;
 mod components;
 mod core;
 mod counters;
 mod cursor;
+mod durable;
 mod dump;
 mod edit;
 mod engine;
@@ -31,9 +33,11 @@ mod output;
 mod publish;
 mod read;
 mod removal;
+mod replicated;
 mod run_cursor;
 mod scrub;
 mod settings;
+mod shared;
 mod sought;
 mod stall;
 mod version;
@@ -42,6 +46,7 @@ mod write;
 pub use components::{Components, PartLine, SEAMS, StrategyMaker, UnknownPart};
 pub use dump::{EditDump, ManifestDump, RunDump, dump_manifest};
 pub use engine::LsmFactory;
+pub use shared::Shared;
 pub use settings::{
     BLOCK_BYTES, BadSetting, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN,
     MEMTABLE_BYTES_MIN, MEMTABLES_SEALED_MAX, SettingLine, Settings,
