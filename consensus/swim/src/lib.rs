@@ -36,6 +36,8 @@ mod settings;
 mod status;
 mod swim;
 mod sync;
+#[cfg(test)]
+mod testing;
 mod time;
 pub mod world;
 
