@@ -125,8 +125,7 @@ impl Envelope {
             return Err(Refusal::Sealed);
         }
         let rest = &packet[HEADER_BYTES..];
-        let (nonce, sealed) =
-            rest.split_first_chunk::<NONCE_BYTES>().ok_or(Refusal::Short)?;
+        let (nonce, sealed) = rest.split_first_chunk::<NONCE_BYTES>().ok_or(Refusal::Short)?;
         if sealed.len() < TAG_BYTES {
             return Err(Refusal::Short);
         }

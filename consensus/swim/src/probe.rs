@@ -52,12 +52,8 @@ impl Swim {
         {
             let (target, address) = (member.identity, member.address.clone());
             let number = self.number();
-            let probe = Probe {
-                target,
-                began: turn.now,
-                asked: BTreeSet::new(),
-                nacked: BTreeSet::new(),
-            };
+            let probe =
+                Probe { target, began: turn.now, asked: BTreeSet::new(), nacked: BTreeSet::new() };
             self.probes.insert(number, probe);
             self.counters.probes.add(1);
             let ping = Message::Ping { number, target };

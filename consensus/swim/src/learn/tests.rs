@@ -76,8 +76,12 @@ fn a_stale_incarnation_changes_nothing() {
     lone.rumour(alive_with(some(3), 5, b"new"));
     let before = lone.member(3);
     lone.take_events();
-    let stale =
-        [alive_with(some(3), 4, b"old"), suspect(some(3), 4, &[2]), down(some(3), 4), left(some(3), 4)];
+    let stale = [
+        alive_with(some(3), 4, b"old"),
+        suspect(some(3), 4, &[2]),
+        down(some(3), 4),
+        left(some(3), 4),
+    ];
     for rumour in stale {
         lone.rumour(rumour);
     }
@@ -102,9 +106,8 @@ fn a_suspect_that_says_nothing_is_down_at_its_deadline() {
 fn confirmations_bring_the_end_of_a_suspicion_nearer_and_one_accuser_confirms_once() {
     let mut lone = Lone::among(10, Settings::default());
     let began = lone.now;
-    let lasts = |lone: &Lone| {
-        lone.member(3).unwrap().suspicion_deadline.unwrap().since(began).as_millis()
-    };
+    let lasts =
+        |lone: &Lone| lone.member(3).unwrap().suspicion_deadline.unwrap().since(began).as_millis();
     lone.rumour(suspect(some(3), 0, &[4]));
     assert_eq!(lasts(&lone), 24_000);
     lone.rumour(suspect(some(3), 0, &[4]));

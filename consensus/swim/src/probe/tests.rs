@@ -123,8 +123,7 @@ fn a_member_says_so_when_a_ping_for_another_has_no_answer_and_only_if_it_was_ask
     for wants_nack in [true, false] {
         let mut lone = Lone::among(4, Settings::default());
         let target = some(3);
-        let ask =
-            Message::IndirectPing { number: 77, target, address: address_of(3), wants_nack };
+        let ask = Message::IndirectPing { number: 77, target, address: address_of(3), wants_nack };
         lone.tell(some(2), ask, vec![]);
         lone.take_sent();
         let nack = (Class::Datagram, Message::Nack { number: 77 });

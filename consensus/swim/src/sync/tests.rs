@@ -24,9 +24,7 @@ fn whoever_asks_is_told_all_that_is_known_with_the_state_it_is_in() {
     let [answer] = &sent[..] else { panic!("one answer") };
     assert_eq!((answer.to, answer.class), (9, Class::Stream));
     assert_eq!(answer.packet.message, Message::Sync { is_answer: true });
-    for rumour in
-        [alive_with(some(3), 4, b"zone=a"), suspect(some(3), 4, &[2]), down(some(4), 0)]
-    {
+    for rumour in [alive_with(some(3), 4, b"zone=a"), suspect(some(3), 4, &[2]), down(some(4), 0)] {
         assert!(answer.packet.rumours.contains(&rumour), "{rumour:?}");
     }
     assert_eq!(lone.state(9), MemberState::Alive, "and who asked is known");
