@@ -12,10 +12,13 @@ use bytes::BytesMut;
 use std::ops::Bound;
 
 impl Swim {
-    /// Begins an exchange with one that lives, and one with one that is down.
+    /// Begins an exchange with one that lives, and one with one that is down. Who is alone asks where it once joined.
     pub(crate) fn sync(&mut self, turn: &mut Turn<'_>) {
         let interval = scale::sync_interval(&self.settings, self.size());
         turn.arm(interval, TimerKind::Sync);
+        if self.living == 0 {
+            self.ask_seeds(turn);
+        }
         for nodes in [self.living_nodes(), self.down_nodes()] {
             for node in self.chance.choose(nodes, 1) {
                 let Some(member) = self.members.get(&node) else { continue };

@@ -84,3 +84,14 @@ fn one_that_is_down_is_asked_now_and_then_and_one_that_left_is_not() {
     lone.run_for(Duration::from_secs(120));
     assert!(syncs(&mut lone).is_empty());
 }
+
+#[test]
+fn who_has_become_alone_asks_where_it_once_joined() {
+    let mut lone = Lone::among(2, Settings::default());
+    lone.swim.join(lone.now, &[address_of(9)], &mut lone.asked).unwrap();
+    lone.rumour(crate::testing::left(some(2), 0));
+    lone.run_for(Duration::from_secs(10));
+    lone.take_sent();
+    lone.run_for(Duration::from_secs(60));
+    assert!(syncs(&mut lone).contains(&9));
+}
