@@ -26,7 +26,7 @@ pub enum SwimError {
     /// The primary key cannot be taken away: make another one primary first. Nothing has changed.
     #[error("the key is the primary one")]
     PrimaryKey,
-    /// A packet is refused, and counted. Nothing has changed; a driver drops the packet.
+    /// A packet is refused, and counted; a driver drops it. What is known of others has not changed.
     #[error("packet refused: {0}")]
     Packet(#[from] Refusal),
 }
@@ -61,13 +61,13 @@ pub enum Refusal {
     /// It holds something that cannot be.
     #[error("it has a {0} that there cannot be")]
     Malformed(&'static str),
-    /// It asks for another identity: the member that was at this address before, say.
+    /// It asks for another identity: the one that was at this address before, say. The sender is told who is here now.
     #[error("it is meant for another")]
     NotForMe,
-    /// It comes from this very node, or says so.
+    /// It comes from this very node, or says so. If from a later boot, this one is superseded.
     #[error("it comes from this node itself")]
     FromMyself,
-    /// It comes from an earlier boot of a node of which a later one is known.
+    /// It comes from an earlier boot of a node of which a later one is known. The sender is told so.
     #[error("it comes from an earlier boot of its node")]
     StaleSender,
 }

@@ -80,6 +80,8 @@ impl Swim {
         check_metadata(&boot.settings, &boot.metadata)?;
         let mut chance = Chance::new(boot.seed);
         let (counter, number) = (chance.next_u64(), chance.next_u64() as u32);
+        let counters = Counters::new(meter);
+        counters.members.set(1);
         Ok(Self {
             envelope: Envelope::new(boot.cluster, boot.identity, counter, boot.keyring.as_ref()),
             identity: boot.identity,
@@ -100,7 +102,7 @@ impl Swim {
             seeds: Vec::new(),
             is_join_armed: false,
             is_gossip_armed: false,
-            counters: Counters::new(meter),
+            counters,
         })
     }
 
@@ -305,6 +307,9 @@ impl Swim {
         }
         let known = self.members.get(&sender.node);
         if known.is_some_and(|member| member.identity.generation > sender.generation) {
+            // It may run still, cut off from the later boot: it must hear of that to end.
+            self.push_rumour(turn, sender.node);
+            self.send(turn, &packet.address, None, class, &Message::Gossip);
             return Err(Refusal::StaleSender);
         }
         if let Message::Ping { target, .. } = packet.message

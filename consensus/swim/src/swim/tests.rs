@@ -67,7 +67,12 @@ fn a_packet_that_says_it_comes_from_this_node_or_an_earlier_boot_is_refused() {
     lone.rumour(alive(crate::testing::later(3), 0));
     let stale = lone.packet(some(3), Message::Gossip, vec![]);
     let refused = Err(SwimError::Packet(Refusal::StaleSender));
+    lone.run_for(Duration::from_secs(60));
+    lone.take_sent();
     assert_eq!(lone.hand_in(Class::Datagram, &stale), refused);
+    let told = lone.take_sent().remove(0);
+    assert_eq!(told.to, 3);
+    assert!(told.packet.rumours.contains(&alive(crate::testing::later(3), 0)), "and told why");
 }
 
 #[test]

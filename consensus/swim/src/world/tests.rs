@@ -37,6 +37,47 @@ fn the_same_seed_gives_the_same_calls_and_another_one_others() {
     assert_ne!(one.trace(), other.trace());
 }
 
+/// Two minutes of faults that chance chooses.
+fn misfortune(seed: u64) -> World {
+    let mut chance = Chance::new(seed);
+    let members = 4 + chance.below(9);
+    let mut world = World::settled(WorldSettings::new(members as usize, seed));
+    for _ in 0..40 {
+        let (one, other) = (chance.below(members) as usize, chance.below(members) as usize);
+        match chance.below(8) {
+            0 => world.kill(one),
+            1 | 2 if world.member(one).is_none() => world.start(one),
+            3 => world.pause(one),
+            4 | 5 => world.resume(one),
+            6 if one != other => world.cut(one, other),
+            7 => world.lose(chance.below(400_000) as u32),
+            _ => world.mend(),
+        }
+        world.run_for(Duration::from_millis(chance.below(6_000)));
+    }
+    world
+}
+
+#[test]
+fn whatever_happened_members_agree_in_the_end() {
+    for seed in 0..12 {
+        let mut world = misfortune(seed);
+        world.mend();
+        world.lose(0);
+        for member in 0..world.nodes.len() {
+            world.resume(member);
+            if world.member(member).is_none() {
+                world.start(member);
+            }
+        }
+        assert!(world.settle(SECOND * 900), "seed {seed}");
+        for (_, swim) in world.running() {
+            assert_eq!(swim.size(), world.nodes.len(), "seed {seed}");
+            swim.check();
+        }
+    }
+}
+
 #[test]
 fn a_crash_is_noticed_as_fast_as_the_paper_says() {
     for n in [32, 64] {
