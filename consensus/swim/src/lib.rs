@@ -13,6 +13,59 @@
 //! from outside make it panic; a member never believes itself down. What clock, sockets and timers are is left to whoever implements
 //! [`Runtime`]; which node has which number, and that a generation grows with every boot, to whoever fills in [`Boot`]; and what follows
 //! from a member's fall to whoever reads the [`Event`]s. [`world`] is a seeded simulation of many members.
+//!
+//! A driver keeps what a member asks for, and hands in what comes of it:
+//!
+//! ```
+//! use bytes::Bytes;
+//! use nori_swim::{
+//!     Address, Boot, Class, ClusterId, Event, Generation, Identity, Instant, NodeId, Runtime, Settings, Swim, Timer,
+//! };
+//! use std::time::Duration;
+//!
+//! #[derive(Default)]
+//! struct Asked {
+//!     events: Vec<Event>,
+//!     packets: Vec<(Address, Class, Bytes)>,
+//!     timers: Vec<Timer>,
+//! }
+//!
+//! impl Runtime for Asked {
+//!     fn notify(&mut self, event: Event) {
+//!         self.events.push(event);
+//!     }
+//!     fn send_to(&mut self, to: &Address, class: Class, packet: Bytes) {
+//!         self.packets.push((to.clone(), class, packet));
+//!     }
+//!     fn submit_after(&mut self, _: Duration, timer: Timer) {
+//!         self.timers.push(timer); // `timer.due()` is now and that duration.
+//!     }
+//! }
+//!
+//! let boot = |node| Boot {
+//!     cluster: ClusterId(1),
+//!     identity: Identity { node: NodeId(node), generation: Generation(1) },
+//!     address: Address::new(vec![node as u8]).unwrap(),
+//!     metadata: Bytes::from_static(b"zone=a"),
+//!     seed: node,
+//!     settings: Settings::default(),
+//!     keyring: None,
+//! };
+//! let now = Instant { nanos: 0 };
+//! let mut asked = Asked::default();
+//! let mut one = Swim::new(boot(1), &nori_observe::NullMeter)?;
+//! let mut two = Swim::new(boot(2), &nori_observe::NullMeter)?;
+//! one.start(now, &mut asked)?;
+//! two.start(now, &mut asked)?;
+//! two.join(now, &[Address::new(vec![1]).unwrap()], &mut asked)?;
+//! while let Some((to, class, packet)) = asked.packets.pop() {
+//!     let member = if to.bytes()[0] == 1 { &mut one } else { &mut two };
+//!     member.receive(now, class, &packet, &mut asked)?;
+//! }
+//! assert_eq!((one.size(), two.size()), (2, 2));
+//! assert!(matches!(asked.events[..], [Event::Up { .. }, Event::Up { .. }]));
+//! # Ok::<(), nori_swim::SwimError>(())
+//! ```
 
 mod boot;
 mod chance;
