@@ -13,7 +13,7 @@ use std::time::Duration;
 
 const SIZES: [usize; 3] = [32, 64, 128];
 const CRASHES: usize = 400;
-const NEWS: usize = 100;
+const NEWS: usize = 1_000;
 const QUIET: Duration = Duration::from_secs(10 * 3_600);
 const PAUSED_MEMBERS: usize = 64;
 const PAUSES_MILLIS: [u64; 5] = [1_000, 4_000, 8_000, 16_000, 32_000];

@@ -31,10 +31,13 @@ fn ratio(duration: Duration, a: u64, b: u64) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// How often a rumour is passed on in a cluster of `n`: a multiple of the decimal logarithm of `n + 1`, rounded up.
+/// The natural logarithm of 2, in units of 2^-16.
+const LN_2: u64 = 45_426;
+
+/// How often a rumour is passed on in a cluster of `n`: a multiple of the natural logarithm of `n + 1`, rounded up.
 pub(crate) fn transmissions_max(settings: &Settings, n: usize) -> u32 {
-    let digits = n.max(1).ilog10() + 1;
-    settings.retransmit_multiplier * digits
+    let ln = (log2(n as u64 + 1) * LN_2) >> FRACTION_BITS;
+    settings.retransmit_multiplier * ln.div_ceil(1 << FRACTION_BITS) as u32
 }
 
 /// The shortest a suspicion lasts in a cluster of `n`.
@@ -88,9 +91,8 @@ mod tests {
     #[test]
     fn a_rumour_is_passed_on_a_multiple_of_the_logarithm() {
         let settings = Settings::default();
-        let times: Vec<_> =
-            [1, 9, 10, 99, 100].map(|n| transmissions_max(&settings, n)).into_iter().collect();
-        assert_eq!(times, [4, 4, 8, 8, 12]);
+        let times = [1, 9, 19, 20, 60, 127].map(|n| transmissions_max(&settings, n));
+        assert_eq!(times, [4, 12, 12, 16, 20, 20]);
     }
 
     #[test]

@@ -20,7 +20,7 @@ const CONFIRMATIONS: u32 = 3;
 const LOCAL_HEALTH_MAX: u32 = 8;
 /// Half a probe's timeout: a timer that late says that this process stood still.
 const LATENESS_MAX: Duration = Duration::from_millis(250);
-/// memberlist's `RetransmitMult`; the SWIM paper's lambda.
+/// The SWIM paper's lambda: of n members a rumour misses one about every n^3rd time (in memberlist the logarithm is decimal).
 const RETRANSMIT_MULTIPLIER: u32 = 4;
 /// memberlist's LAN `GossipInterval`.
 const GOSSIP_INTERVAL: Duration = Duration::from_millis(200);
@@ -36,7 +36,7 @@ const STREAM_BYTES_MAX: usize = 4 << 20;
 const METADATA_BYTES_MAX: usize = 512;
 /// A day: a node that was off for a night is still known by the others (chitchat's grace for dead nodes).
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 3_600);
-/// Longer than a rumour takes in a cluster of a thousand (some seven rounds of gossip), and short for who waits.
+/// Longer than a rumour takes in a cluster of a thousand (some ten rounds of gossip), and short for who waits.
 const LEAVE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The numbers of the protocol. All members of a cluster ought to have the same.
@@ -63,7 +63,7 @@ pub struct Settings {
     /// A timer that is later than this shows that this member stood still: it gives packets that wait one more probe timeout before it
     /// judges. Zero judges at once.
     pub lateness_max: Duration,
-    /// How often a rumour is passed on, per power of ten of members.
+    /// How often a member passes a rumour on, as a multiple of the natural logarithm of their number.
     pub retransmit_multiplier: u32,
     /// How often rumours are sent by themselves while there are any; zero leaves them to probes and answers.
     pub gossip_interval: Duration,

@@ -241,14 +241,18 @@ pub fn dissemination(settings: WorldSettings, times: usize) -> Dissemination {
         world.act(speaker, |swim, now, calls| {
             let _ = swim.set_metadata(now, metadata, calls);
         });
-        world.settle(Duration::from_secs(600));
+        let has_heard = |noted: &&Noted| matches!(noted.event, Event::Changed { member, .. } if member_of(member) == speaker);
+        for _ in 0..600 {
+            world.run_for(Duration::from_secs(1));
+            if world.noted().iter().filter(has_heard).count() + 1 >= world.nodes.len() {
+                break;
+            }
+        }
         let noted = world.take_noted();
-        let heard = noted.iter().filter(
-            |noted| matches!(noted.event, Event::Changed { member, .. } if member_of(member) == speaker),
-        );
-        let heard: Vec<_> = heard.map(|noted| noted.at).collect();
+        let heard: Vec<_> = noted.iter().filter(has_heard).map(|noted| noted.at).collect();
         missed += usize::from(heard.len() + 1 < world.nodes.len());
         took.extend(heard.last().map(|last| periods(&world, said, *last)));
+        world.settle(Duration::from_secs(600));
     }
     Dissemination { took: Sample::of(&took), missed }
 }

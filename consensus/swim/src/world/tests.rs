@@ -1,6 +1,6 @@
 //! That many members agree, whatever the network does, and that two runs of one seed are one.
 
-use super::measure::{Pauses, detection, dissemination, with_pauses, without_faults};
+use super::measure::{Pauses, Sample, detection, dissemination, with_pauses, without_faults};
 use super::*;
 use crate::KEY_BYTES;
 
@@ -79,16 +79,21 @@ fn whatever_happened_members_agree_in_the_end() {
 }
 
 #[test]
-fn a_crash_is_noticed_as_fast_as_the_paper_says() {
-    for n in [32, 64] {
-        let found = detection(WorldSettings::new(n, 1), 120);
-        let mean = found.failed_probe.mean;
-        assert!((1.43..=1.73).contains(&mean), "first failed probe after {mean} periods of {n}");
+fn a_crash_is_noticed_one_and_a_half_periods_later_in_the_mean() {
+    let worlds = [(32, 0), (32, 1), (32, 2), (64, 3)];
+    let mut means = 0.0;
+    for (n, seed) in worlds {
+        let found = detection(WorldSettings::new(n, seed), 80);
+        let Sample { mean, max, .. } = found.failed_probe;
+        means += mean / worlds.len() as f64;
         assert_eq!(found.missed, 0);
         // Half a period more: the time others have for their probes.
         assert!((found.suspicion.mean - mean - 0.5).abs() < 0.1);
-        assert!(found.failed_probe.max < 2.0 * n as f64, "the round bounds the worst case");
+        assert!(max < 2.0 * n as f64, "the round bounds the worst case");
     }
+    // All others together probe it once a period, at times that are independent; then the timeout of half a period.
+    // The mean of 320 waits of about one period is off by 0.17 one time in four hundred.
+    assert!((1.33..=1.67).contains(&means), "{means} periods");
 }
 
 #[test]
