@@ -80,6 +80,15 @@ pub enum CharterError {
 
 type Result<T> = std::result::Result<T, CharterError>;
 
+/// The disk, and where a sync can be waited for.
+#[derive(Clone, Copy)]
+pub struct Files<'f> {
+    /// The disk.
+    pub fs: &'f dyn Fs,
+    /// Where to wait.
+    pub tasks: &'f dyn Tasks,
+}
+
 impl Identity {
     /// The identity in `dir` at its next start, or a new one; it is safe when this returns. Waits for the disk.
     ///
@@ -89,10 +98,11 @@ impl Identity {
     pub fn boot(
         dir: &Path,
         machine_boot: &str,
-        (fs, tasks, entropy): (&dyn Fs, &dyn Tasks, &dyn Entropy),
+        files: Files<'_>,
+        entropy: &dyn Entropy,
     ) -> Result<Self> {
         let path = dir.join(NODE);
-        let before = match read(fs, &path)? {
+        let before = match read(files, &path)? {
             Some(bytes) => Self::decode(bytes).ok_or(CharterError::Damaged(path))?,
             None => {
                 // Zero is nobody; numbers of 53 bits survive every language's.
@@ -101,7 +111,7 @@ impl Identity {
             }
         };
         let now = Self { boots: before.boots + 1, machine_boot: machine_boot.to_owned(), ..before.clone() };
-        write(fs, tasks, dir, NODE, &now.encode())?;
+        write(files, dir, NODE, &now.encode())?;
         Ok(Self { machine_boot: before.machine_boot, ..now })
     }
 
@@ -140,9 +150,9 @@ impl Charter {
     /// # Errors
     ///
     /// [`CharterError`].
-    pub fn read(dir: &Path, fs: &dyn Fs) -> Result<Option<Self>> {
+    pub fn read(dir: &Path, files: Files<'_>) -> Result<Option<Self>> {
         let path = dir.join(CHARTER);
-        match read(fs, &path)? {
+        match read(files, &path)? {
             Some(bytes) => Self::decode(bytes).map(Some).ok_or(CharterError::Damaged(path)),
             None => Ok(None),
         }
@@ -153,8 +163,8 @@ impl Charter {
     /// # Errors
     ///
     /// [`CharterError`].
-    pub fn write(&self, dir: &Path, (fs, tasks): (&dyn Fs, &dyn Tasks)) -> Result<()> {
-        write(fs, tasks, dir, CHARTER, &self.encode())
+    pub fn write(&self, dir: &Path, files: Files<'_>) -> Result<()> {
+        write(files, dir, CHARTER, &self.encode())
     }
 
     /// Its bytes.
@@ -191,8 +201,8 @@ pub(crate) fn take_text(from: &mut Bytes) -> Option<String> {
 }
 
 /// The content of a file of ours; `None` if there is no such file.
-fn read(fs: &dyn Fs, path: &Path) -> Result<Option<Bytes>> {
-    let bytes = match fs.read(path) {
+pub(crate) fn read(files: Files<'_>, path: &Path) -> Result<Option<Bytes>> {
+    let bytes = match files.fs.read(path) {
         Ok(bytes) => Bytes::from(bytes),
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(source) => {
@@ -208,7 +218,29 @@ fn read(fs: &dyn Fs, path: &Path) -> Result<Option<Bytes>> {
     Ok(Some(content.slice(1..)))
 }
 
-fn write(fs: &dyn Fs, tasks: &dyn Tasks, dir: &Path, name: &str, content: &[u8]) -> Result<()> {
+/// The names of the files in `dir`; none if there is no such folder.
+pub(crate) fn names(files: Files<'_>, dir: &Path) -> Result<Vec<String>> {
+    match files.fs.list(dir) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        names => names.map_err(|source| {
+            CharterError::Io { doing: "listing", path: dir.to_owned(), source }
+        }),
+    }
+}
+
+/// Removes a file of ours, if it is there; that it is gone is safe when this returns.
+pub(crate) fn remove(files: Files<'_>, dir: &Path, name: &str) -> Result<()> {
+    let path = dir.join(name);
+    let gone = match files.fs.remove(&path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed.and_then(|()| files.fs.sync_dir(dir)),
+    };
+    gone.map_err(|source| CharterError::Io { doing: "removing", path, source })
+}
+
+/// Puts a file of ours in its place; it is safe when this returns.
+pub(crate) fn write(files: Files<'_>, dir: &Path, name: &str, content: &[u8]) -> Result<()> {
+    let Files { fs, tasks } = files;
     let mut bytes = vec![VERSION];
     bytes.extend_from_slice(content);
     let checksum = crc32c(&bytes);
@@ -256,7 +288,8 @@ mod tests {
     fn boot(fs: &MemFs, seed: u64) -> Result<Identity> {
         let tasks = SeededTasks::new(seed, ManualClock::default());
         let machine = format!("start {seed}");
-        Identity::boot(Path::new("/data"), &machine, (fs, &tasks, &SeededEntropy::new(seed)))
+        let files = Files { fs, tasks: &tasks };
+        Identity::boot(Path::new("/data"), &machine, files, &SeededEntropy::new(seed))
     }
 
     #[test]
@@ -272,10 +305,11 @@ mod tests {
     #[test]
     fn a_charter_comes_back_and_damage_is_named() {
         let (fs, dir) = (MemFs::new(), Path::new("/data"));
-        assert!(Charter::read(dir, &fs).unwrap().is_none());
         let tasks = SeededTasks::new(1, ManualClock::default());
-        charter().write(dir, (&fs, &tasks)).unwrap();
-        assert_eq!(Charter::read(dir, &fs).unwrap(), Some(charter()));
+        let files = Files { fs: &fs, tasks: &tasks };
+        assert!(Charter::read(dir, files).unwrap().is_none());
+        charter().write(dir, files).unwrap();
+        assert_eq!(Charter::read(dir, files).unwrap(), Some(charter()));
         let whole = fs.read(&dir.join(CHARTER)).unwrap();
         for at in 0..whole.len() {
             let mut bytes = whole.clone();
@@ -284,7 +318,7 @@ mod tests {
             fs.create_dir(dir).unwrap();
             let file = fs.open(&dir.join(CHARTER), OpenMode::CreateNew).unwrap();
             file.write_at(&bytes, 0).unwrap();
-            let error = Charter::read(dir, &fs).unwrap_err();
+            let error = Charter::read(dir, Files { fs: &fs, tasks: &tasks }).unwrap_err();
             assert!(error.to_string().contains("CHARTER is damaged"), "{error}");
         }
     }

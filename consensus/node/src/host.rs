@@ -1,6 +1,6 @@
 //! One replica on its node: what was drained from it and is under way.
 
-use crate::node::Wanted;
+use crate::shards::Wanted;
 use bytes::Bytes;
 use nori_consensus::{Index, LogId, MessageClass, NodeId, SnapshotHandle, WriteId};
 use norikv_replica::{Replica, State};

@@ -3,14 +3,14 @@
 //! A job runs elsewhere, and a signal fires on any thread; both leave a note here and wake whoever drives the node. The loop takes the notes at its
 //! next turn. Nothing waits for the loop, and the loop waits for nothing.
 
-use crate::node::{InstallDone, SnapshotDone};
+use crate::shards::{InstallDone, SnapshotDone};
 use nori_consensus::ShardId;
 use nori_env::{Class, Job, Signal, Slice, Step, Tasks};
 use norikv_replica::Fetched;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Wakes the driver: after it, [`crate::Node::turn`] is called once at least. Called from any thread.
+/// Wakes the driver: after it, [`crate::Shards::turn`] is called once at least. Called from any thread.
 pub type Waker = Arc<dyn Fn() + Send + Sync>;
 
 /// Something that came back.
@@ -28,6 +28,8 @@ pub(crate) enum Note {
     Snapshot(SnapshotDone),
     /// A state was installed.
     Install(InstallDone),
+    /// A state was removed.
+    Destroyed(ShardId, nori_kv::Result<()>),
 }
 
 pub(crate) struct Inbox {

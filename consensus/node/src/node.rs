@@ -1,94 +1,109 @@
-//! The node: what it is told, and what it is made of.
+//! A whole node: from a folder and a list of seeds to a member of a cluster that holds its share.
+//!
+//! A node is **fresh** until it has a charter ([`crate::founding`]), and a **member** from then on:
+//!
+//! 1. Its replicas are those of its roster. The shard map says which those ought to be; a newer map opens and closes replicas.
+//! 2. The map is a row of the last shard, which is a shard like any other but that no client's key is in it. Whoever leads it **conducts**: it decides about members and
+//!    targets and asks leaders for the steps ([`crate::conductor`]).
+//! 3. Maps spread by epochs: who has a newer one says so to all, who has an older one asks.
+//! 4. Who lives is the failure detector's word. It moves nothing: it wakes replicas that sleep, and keeps the conductor from asking the dead.
 
-mod install;
-mod snapshots;
-mod turn;
+mod conduct;
+mod member;
+mod requests;
+mod swimming;
 
-pub(crate) use install::Done as InstallDone;
-pub(crate) use snapshots::{Done as SnapshotDone, Wanted};
+pub use member::Member;
 
+use crate::charter::{Addresses, Charter, CharterError, Files, Identity};
 use crate::error::NodeError;
-use crate::host::Host;
-use crate::inbox::{Inbox, Waker};
-use crate::packet::{self, BadPacket, ClusterId, Frame, Packet};
-use crate::snapshot::{Shipment, TransferId};
-use crate::wheel::Wheel;
+use crate::founding::{Candidate, Founding, FoundingError, Introduction, Verdict};
+use crate::packet::BadPacket;
+use crate::shards::Parts;
 use bytes::Bytes;
-use nori_consensus::{
-    ConsensusFactory, Index, Input, Instant, LogId, NodeId, Role, ShardId, SnapshotHandle, Standing,
-    Status, Term,
-};
-use nori_env::{Durability, Tasks};
-use nori_kv::EngineFactory;
-use nori_raft_log::NodeLog;
-use norikv_replica::{Answer, Now, Opening, Replica, Request, RequestId, Settings, State};
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use nori_consensus::{Instant, NodeId, Role, ShardId, Term};
+use nori_env::Durability;
+use norikv_placement::{self as placement, ShardMap};
+use norikv_replica::{Answer, Now, Request, RequestId};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-/// What a node is.
+/// What a node is set to.
 #[derive(Clone, Debug)]
-pub struct Config {
-    /// Its number.
-    pub me: NodeId,
-    /// Its cluster's.
-    pub cluster: ClusterId,
-    /// How often it was started, this time included: more than in every earlier life.
-    pub boots: u64,
-    /// Where it keeps what is its own: `shards` and `snapshots`.
+pub struct Settings {
+    /// What it is, and what cluster it is to be of. `candidate.node` is that of its identity.
+    pub candidate: Candidate,
+    /// The peer addresses of those that found the cluster, the same list for all; empty for one that is alone.
+    pub seeds: Vec<String>,
+    /// Where it keeps everything but its log.
     pub dir: PathBuf,
-    /// What a write survives that was acknowledged. Promises are synced whatever this says.
+    /// What a write survives that was acknowledged.
     pub durability: Durability,
     /// Of every replica.
-    pub replica: Settings,
+    pub replica: norikv_replica::Settings,
+    /// Of the failure detector.
+    pub swim: nori_swim::Settings,
+    /// How many shards may move onto or off one node at once.
+    pub moves: placement::MoveLimit,
 }
 
-/// What a node is made of.
-#[derive(Clone)]
-pub struct Parts {
-    /// Makes the state of a shard; without a log of its own.
-    pub engine: Arc<dyn EngineFactory>,
-    /// With these.
-    pub engine_parts: nori_kv::Parts,
-    /// The protocol.
-    pub protocol: Arc<dyn ConsensusFactory>,
-    /// The log of all shards.
-    pub log: Arc<dyn NodeLog>,
-    /// Wakes the driver.
-    pub waker: Waker,
-}
-
-/// A shard to open.
-#[derive(Clone, Debug)]
-pub struct ShardOpening {
-    /// Which.
-    pub shard: ShardId,
-    /// The membership of the founding, as the protocol makes it; empty where this node joins.
-    pub founding: Bytes,
-    /// Whether the replica can keep what it promised.
-    pub standing: Standing,
-    /// Whom the group prefers as leader.
-    pub priority: u8,
-}
-
-/// Something for the driver.
+/// Something for whoever drives the node.
 #[derive(Debug)]
 pub enum Output {
-    /// Send a packet. It may be lost; those of one peer arrive in order, or not at all.
+    /// Send a packet to a node. It may be lost; those to one node arrive in order, or not at all.
     Send {
-        /// To whom.
+        /// To whom; where that is, [`Node::addresses`] says.
         to: NodeId,
         /// What.
         packet: Bytes,
     },
-    /// A request has ended.
+    /// Introduce this node to whoever is at a peer address, and hand in what comes back ([`Node::introduced`]).
+    Introduce {
+        /// Where.
+        address: String,
+        /// By these bytes.
+        packet: Bytes,
+    },
+    /// Send a packet of the failure detector.
+    Gossip {
+        /// The address of somebody's failure detector.
+        to: String,
+        /// As a datagram, or over a stream.
+        class: nori_swim::Class,
+        /// What.
+        packet: Bytes,
+    },
+    /// A client's request has ended.
     Answer {
         /// Of which shard.
         shard: ShardId,
         /// How.
         answer: Answer,
     },
-    /// Who leads a shard, or what this node's replica is, is another.
+    /// An operator's request has ended.
+    Decided {
+        /// Which.
+        request: RequestId,
+        /// How.
+        result: Result<(), Refused>,
+    },
+    /// For those who watch: something is different now.
+    Event(Event),
+}
+
+/// Something that has changed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// This node is a member of a cluster.
+    Chartered {
+        /// Its name.
+        name: String,
+    },
+    /// There is another map.
+    MapChanged {
+        /// Its epoch.
+        epoch: u64,
+    },
+    /// Who leads a shard, or what this node's replica is.
     RoleChanged {
         /// Which.
         shard: ShardId,
@@ -99,173 +114,297 @@ pub enum Output {
         /// Who leads.
         leader: Option<NodeId>,
     },
-    /// A replica cannot go on. Its requests get no answers any more; to open the shard again begins its next life.
+    /// What the failure detector says of a member.
+    Member {
+        /// Which.
+        node: NodeId,
+        /// How it is seen.
+        state: nori_swim::MemberState,
+    },
+    /// A replica has ended, and will be opened again.
     Failed {
         /// Of which shard.
         shard: ShardId,
         /// Why.
-        why: NodeError,
+        why: String,
     },
+}
+
+/// Why an operator's request was not done.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refused {
+    /// Another node conducts.
+    #[error("this node does not conduct the cluster")]
+    NotConductor {
+        /// Which does, if that is known.
+        conductor: Option<NodeId>,
+    },
+    /// It breaks a rule of the map.
+    #[error(transparent)]
+    Placement(#[from] placement::PlacementError),
+    /// Nobody knows.
+    #[error("the conductor was replaced before the request ended; look whether it was done")]
+    Unknown,
+}
+
+/// Why a node cannot go on, or not begin.
+#[derive(Debug, thiserror::Error)]
+pub enum Fatal {
+    /// Its folder cannot be used.
+    #[error(transparent)]
+    Charter(#[from] CharterError),
+    /// It cannot be of the cluster.
+    #[error(transparent)]
+    Founding(#[from] FoundingError),
+    /// Its log or a replica cannot go on.
+    #[error(transparent)]
+    Node(#[from] NodeError),
+    /// What it is set to cannot be.
+    #[error("the failure detector: {0}")]
+    Swim(#[from] nori_swim::SwimError),
+    /// Another process runs with this node's folder, or a copy of it.
+    #[error("a later start of this node is about: its folder is in use twice")]
+    Superseded,
 }
 
 /// A node.
 pub struct Node {
-    config: Config,
+    settings: Settings,
+    identity: Identity,
     parts: Parts,
-    inbox: Arc<Inbox>,
-    hosts: BTreeMap<ShardId, Host>,
-    /// Those that may have something to drain or to do.
-    ready: BTreeSet<ShardId>,
-    wheel: Wheel,
-    /// Batches that were appended and are not safe yet, in order.
-    flights: VecDeque<turn::Flight>,
-    packets: BTreeMap<NodeId, Packet>,
-    shipments: BTreeMap<TransferId, Shipment>,
-    arrivals: BTreeMap<(NodeId, TransferId), snapshots::Receiving>,
-    received: BTreeMap<SnapshotHandle, snapshots::Received>,
-    last_transfer: u64,
-    last_handle: SnapshotHandle,
-    /// How many replicas were opened in this life of the node.
-    openings: u64,
+    phase: Phase,
     outputs: Vec<Output>,
 }
 
+enum Phase {
+    Fresh(Founding),
+    Member(Box<Member>),
+}
+
 impl Node {
-    /// A node without a shard.
-    pub fn new(config: Config, parts: Parts) -> Self {
-        let inbox = Inbox::new(Arc::clone(&parts.waker));
-        Self {
-            last_transfer: config.boots << 32,
-            config,
-            parts,
-            inbox,
-            hosts: BTreeMap::new(),
-            ready: BTreeSet::new(),
-            wheel: Wheel::default(),
-            flights: VecDeque::new(),
-            packets: BTreeMap::new(),
-            shipments: BTreeMap::new(),
-            arrivals: BTreeMap::new(),
-            received: BTreeMap::new(),
-            last_handle: SnapshotHandle::ZERO,
-            openings: 0,
-            outputs: Vec::new(),
-        }
-    }
-
-    /// Begins a life of a shard's replica, for the first time or again. Waits for the disk.
+    /// Begins a life. Waits for the disk.
     ///
     /// # Errors
     ///
-    /// If its log or state cannot be read, or do not go together.
-    pub fn open_shard(&mut self, now: Now, opening: ShardOpening) -> Result<(), NodeError> {
-        let ShardOpening { shard, founding, standing, priority } = opening;
-        let wrong = |why| NodeError::Replica { shard, why };
-        self.finish_install(shard)?;
-        let dir = self.shard_dir(shard);
-        let engine = self.parts.engine.open(&dir, self.parts.engine_parts.clone());
-        let engine = engine.map_err(|error| wrong(error.into()))?;
-        let state = State::open(engine).map_err(wrong)?;
-        self.match_log(shard, state.applied())?;
-        self.forget_intent(shard)?;
-        self.openings += 1;
-        let life = (self.config.boots << 20) + self.openings;
-        let replica = Replica::open(
-            Opening {
-                me: self.config.me,
-                shard,
-                protocol: &*self.parts.protocol,
-                founding,
-                state,
-                log: self.parts.log.view(shard)?,
-                hard_state: self.parts.log.hard_state(shard),
-                life,
-                seed: self.parts.engine_parts.entropy.next_u64(),
-                standing,
-                priority,
-                settings: self.config.replica.clone(),
-            },
-            now,
-        )
-        .map_err(wrong)?;
-        self.hosts.insert(shard, Host::new(replica, life));
-        self.ready.insert(shard);
-        Ok(())
-    }
-
-    /// A life ended between the installation of a state and the reset of the log: the log follows.
-    fn match_log(&self, shard: ShardId, applied: LogId) -> Result<(), NodeError> {
-        let view = self.parts.log.view(shard)?;
-        if applied != LogId::ZERO && view.term(applied.index) != Some(applied.term) {
-            let mut batch = nori_raft_log::Batch::default();
-            batch.reset(shard, applied);
-            let mark = self.parts.log.append(batch)?;
-            self.parts.log.sync(&mark)?;
+    /// [`Fatal`].
+    pub fn boot(
+        settings: Settings,
+        identity: Identity,
+        parts: Parts,
+        now: Now,
+    ) -> Result<Self, Fatal> {
+        let files =
+            Files { fs: &*parts.engine_parts.fs, tasks: &*parts.engine_parts.tasks };
+        let phase = match Charter::read(&settings.dir, files)? {
+            Some(charter) => {
+                let member = Member::begin(&settings, &identity, parts.clone(), charter, now)?;
+                Phase::Member(Box::new(member))
+            }
+            None => {
+                let candidate = settings.candidate.clone();
+                Phase::Fresh(Founding::new(now.steady, candidate, &settings.seeds))
+            }
+        };
+        let mut node = Self { settings, identity, parts, phase, outputs: Vec::new() };
+        if let Phase::Fresh(founding) = &node.phase {
+            let verdict = founding.judge(node.lot())?;
+            node.follow(now, verdict)?;
         }
-        Ok(())
+        Ok(node)
     }
 
-    /// A packet came from `from`, as the driver knows it.
+    /// Its number.
+    pub fn id(&self) -> NodeId {
+        self.identity.node
+    }
+
+    /// What it is as a member; `None` while it is fresh.
+    pub fn member(&self) -> Option<&Member> {
+        match &self.phase {
+            Phase::Fresh(_) => None,
+            Phase::Member(member) => Some(member),
+        }
+    }
+
+    /// The same, to ask something of it.
+    pub fn member_mut(&mut self) -> Option<&mut Member> {
+        match &mut self.phase {
+            Phase::Fresh(_) => None,
+            Phase::Member(member) => Some(member),
+        }
+    }
+
+    /// Where a node is reached, as far as this one knows.
+    pub fn addresses(&self, node: NodeId) -> Option<&Addresses> {
+        self.member()?.addresses(node)
+    }
+
+    fn lot(&self) -> u64 {
+        self.parts.engine_parts.entropy.next_u64() >> 11
+    }
+
+    /// Somebody introduces itself: what it is told.
     ///
     /// # Errors
     ///
-    /// If it is none for this node; nothing of it counts then.
-    pub fn receive(&mut self, now: Now, from: NodeId, packet: &Bytes) -> Result<(), BadPacket> {
-        let (sender, frames) = packet::open(packet, self.config.cluster, self.config.me)?;
-        if sender != from {
-            return Err(BadPacket::OtherNode(sender));
-        }
-        for frame in frames {
-            match frame {
-                Frame::Message { shard, message, .. } => {
-                    self.step(now, shard, Input::Received { from, message });
+    /// If this node has to end.
+    pub fn introduction(&mut self, now: Now, by: &str, packet: &Bytes) -> Result<Bytes, Fatal> {
+        let refused = |why: &str| Ok(Introduction::Refused(why.to_owned()).encode());
+        let Some(introduction) = Introduction::decode(packet) else {
+            return refused("it is no introduction that this program knows");
+        };
+        let answer = match (&mut self.phase, introduction) {
+            (_, Introduction::Refused(_)) => return refused("nobody asked"),
+            (Phase::Member(member), Introduction::Fresh(candidate)) => member.welcome(now, candidate),
+            (Phase::Member(member), Introduction::Charter(charter)) => member.compare(&charter),
+            (Phase::Fresh(founding), Introduction::Fresh(candidate)) => {
+                let seed = candidate.addresses.peer.clone();
+                let answer = founding.answer();
+                let verdict = founding.heard(&seed, Introduction::Fresh(candidate), self.lot());
+                // A stranger's mistake is not this node's end.
+                if let Ok(verdict) = verdict {
+                    self.follow(now, verdict)?;
                 }
-                Frame::Snapshot(body) => self.snapshot_note(now, from, &body),
+                match self.member() {
+                    Some(member) => Introduction::Charter(member.charter().clone()),
+                    None => answer,
+                }
+            }
+            (Phase::Fresh(founding), Introduction::Charter(charter)) => {
+                match founding.offered(by, charter) {
+                    Ok(verdict) => {
+                        self.follow(now, verdict)?;
+                        match self.member() {
+                            Some(member) => Introduction::Charter(member.charter().clone()),
+                            None => Introduction::Refused("it could not be adopted".to_owned()),
+                        }
+                    }
+                    Err(error) => Introduction::Refused(error.to_string()),
+                }
+            }
+        };
+        Ok(answer.encode())
+    }
+
+    /// What came back from an introduction.
+    ///
+    /// # Errors
+    ///
+    /// If this node cannot be of the cluster.
+    pub fn introduced(&mut self, now: Now, address: &str, answer: &Bytes) -> Result<(), Fatal> {
+        let Some(answer) = Introduction::decode(answer) else { return Ok(()) };
+        let lot = self.lot();
+        match &mut self.phase {
+            Phase::Member(_) => Ok(()),
+            Phase::Fresh(founding) => {
+                let verdict = founding.heard(address, answer, lot)?;
+                self.follow(now, verdict)
             }
         }
+    }
+
+    /// Does what follows from an introduction. Waits for the disk: a node does it once.
+    fn follow(&mut self, now: Now, verdict: Verdict) -> Result<(), Fatal> {
+        let (charter, is_founder) = match verdict {
+            Verdict::Wait => return Ok(()),
+            Verdict::Found(charter) => (charter, true),
+            Verdict::Adopt(charter) => (charter, false),
+        };
+        let files = Files {
+            fs: &*self.parts.engine_parts.fs,
+            tasks: &*self.parts.engine_parts.tasks,
+        };
+        charter.write(&self.settings.dir, files)?;
+        if is_founder {
+            // Whoever does not hear of it now will ask.
+            let packet = Introduction::Charter(charter.clone()).encode();
+            for (node, addresses) in &charter.founders {
+                if *node != self.identity.node {
+                    let (address, packet) = (addresses.peer.clone(), packet.clone());
+                    self.outputs.push(Output::Introduce { address, packet });
+                }
+            }
+        }
+        self.outputs.push(Output::Event(Event::Chartered { name: charter.name.clone() }));
+        let parts = self.parts.clone();
+        let member = Member::begin(&self.settings, &self.identity, parts, charter, now)?;
+        self.phase = Phase::Member(Box::new(member));
         Ok(())
     }
 
-    /// A client's request of a shard; whether this node has a replica of it. Its answer comes as an output.
-    pub fn request(&mut self, now: Now, shard: ShardId, id: RequestId, request: Request) -> bool {
-        let Some(host) = self.hosts.get_mut(&shard) else { return false };
-        host.replica.request(now, id, request);
-        self.ready.insert(shard);
-        true
-    }
-
-    /// Tells the replica of a shard something, if there is one.
-    pub fn step(&mut self, now: Now, shard: ShardId, input: Input) {
-        if let Some(host) = self.hosts.get_mut(&shard) {
-            host.replica.step(now, input);
-            self.ready.insert(shard);
+    /// A packet came from `from`, as whoever drives this node knows it.
+    ///
+    /// # Errors
+    ///
+    /// If it is none for this node.
+    pub fn receive(&mut self, now: Now, from: NodeId, packet: &Bytes) -> Result<(), BadPacket> {
+        match &mut self.phase {
+            Phase::Fresh(_) => Err(BadPacket::OtherCluster),
+            Phase::Member(member) => member.receive(now, from, packet),
         }
     }
 
-    /// By the leader's word, everything that was written to the shard before `asked` is in the entries up to `index`.
-    pub fn refresh(&mut self, shard: ShardId, asked: Instant, index: Index) {
-        if let Some(host) = self.hosts.get_mut(&shard) {
-            host.replica.refresh(asked, index);
+    /// A packet of somebody's failure detector came. One that is none for this node is passed over: that is counted there.
+    pub fn gossip(&mut self, now: Now, class: nori_swim::Class, packet: &Bytes) {
+        if let Phase::Member(member) = &mut self.phase {
+            member.gossip(now, class, packet);
+        }
+    }
+
+    /// A client's request; whether this node has a replica of the shard. The answer comes as an output.
+    pub fn request(&mut self, now: Now, shard: ShardId, id: RequestId, request: Request) -> bool {
+        match &mut self.phase {
+            Phase::Fresh(_) => false,
+            Phase::Member(member) => member.request(now, shard, id, request),
+        }
+    }
+
+    /// An operator's request to change the map. What comes of it is an output.
+    pub fn decide(&mut self, request: RequestId, change: placement::Change) {
+        match &mut self.phase {
+            Phase::Fresh(_) => {
+                let result = Err(Refused::NotConductor { conductor: None });
+                self.outputs.push(Output::Decided { request, result });
+            }
+            Phase::Member(member) => member.decide(request, change),
         }
     }
 
     /// When to take a turn though nothing happened.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.wheel.next(), self.next_transfer()].into_iter().flatten().min()
+        match &self.phase {
+            Phase::Fresh(founding) => Some(founding.deadline()),
+            Phase::Member(member) => member.deadline(),
+        }
     }
 
-    /// The shards that have a replica here, and what it says of itself.
-    pub fn shards(&self) -> impl Iterator<Item = (ShardId, Status)> + '_ {
-        self.hosts.iter().map(|(shard, host)| (*shard, host.replica.status()))
+    /// Everything that can be done now.
+    ///
+    /// # Errors
+    ///
+    /// If this node has to end.
+    pub fn turn(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<(), Fatal> {
+        match &mut self.phase {
+            Phase::Fresh(founding) => {
+                for (address, packet) in founding.introductions(now.steady) {
+                    self.outputs.push(Output::Introduce { address, packet });
+                }
+            }
+            Phase::Member(member) => member.turn(now, &mut self.outputs)?,
+        }
+        outputs.append(&mut self.outputs);
+        Ok(())
     }
+}
 
-    fn shard_dir(&self, shard: ShardId) -> PathBuf {
-        self.config.dir.join("shards").join(shard.0.to_string())
-    }
+/// The number of a shard in the map.
+pub(crate) fn placed(shard: ShardId) -> Option<placement::ShardId> {
+    u32::try_from(shard.0).ok().map(placement::ShardId)
+}
 
-    fn tasks(&self) -> &dyn Tasks {
-        &*self.parts.engine_parts.tasks
-    }
+/// The shard with the map itself: the last.
+pub(crate) fn map_shard(map: &ShardMap) -> ShardId {
+    ShardId(u64::from(map.shard_count().get()) - 1)
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! frame  = kind u8, length number, body
 //! kind 1   message: shard number, class u8, bytes to the end
 //! kind 2   snapshot: see `snapshot`
+//! kind 3   control: see `control`
 //! ```
 //!
 //! Fixed integers are little-endian, numbers LEB128 of at most 64 bits. The checksum is CRC-32C of everything before it. A frame of a kind that is not
@@ -38,6 +39,8 @@ pub enum Frame {
     },
     /// Something about a snapshot, in the bytes of [`crate::snapshot`].
     Snapshot(Bytes),
+    /// Something of the node's own, in the bytes of [`crate::control`].
+    Control(Bytes),
 }
 
 /// Why bytes are no packet for this node.
@@ -95,7 +98,15 @@ impl Packet {
     }
 
     pub(crate) fn snapshot(&mut self, body: &[u8]) {
-        self.bytes.put_u8(2);
+        self.put(2, body);
+    }
+
+    pub(crate) fn control(&mut self, body: &[u8]) {
+        self.put(3, body);
+    }
+
+    fn put(&mut self, kind: u8, body: &[u8]) {
+        self.bytes.put_u8(kind);
         put_number(&mut self.bytes, body.len() as u64);
         self.bytes.put_slice(body);
     }
@@ -158,6 +169,7 @@ fn take_frame(from: &mut Bytes) -> Option<Option<Frame>> {
             Some(Frame::Message { shard, class, message: body })
         }
         2 => Some(Frame::Snapshot(body)),
+        3 => Some(Frame::Control(body)),
         _ => None,
     })
 }

@@ -31,6 +31,9 @@ pub const EXPIRY_BUCKET_MS: u64 = 100;
 /// How many rows of its own one entry that expires takes away at most; the next one goes on.
 const FORGOTTEN_MAX: usize = 1_024;
 
+/// So many memberships are remembered, whether their entries are safe or not.
+const MEMBERSHIPS_KEPT: usize = 64;
+
 /// How far an entry came.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -141,7 +144,7 @@ pub(crate) struct Machine {
     /// `safe <= applied`.
     applied: LogId,
     safe: LogId,
-    /// Memberships with their entries, of which the first is that of `safe`, if there is one.
+    /// Memberships with their entries. Of those up to `safe` the last is there, if there is one, and some before it.
     memberships: VecDeque<(Index, Bytes)>,
     /// Times of the shard that are not safe yet, with their entries.
     times: VecDeque<(Index, Tick)>,
@@ -245,7 +248,10 @@ impl Machine {
             return Ok(false);
         }
         self.safe = safe;
-        while self.memberships.get(1).is_some_and(|(at, _)| *at <= safe.index) {
+        // A copy of the state that is being made may be as of an earlier entry.
+        while self.memberships.len() > MEMBERSHIPS_KEPT
+            && self.memberships.get(1).is_some_and(|(at, _)| *at <= safe.index)
+        {
             self.memberships.pop_front();
         }
         let mut floor = None;

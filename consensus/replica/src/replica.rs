@@ -157,8 +157,27 @@ struct Waiting {
     freshness: Freshness,
     target: Target,
     valid_until: Option<Instant>,
-    /// What is known of its age: nothing, where it is stale.
-    age: Option<Duration>,
+    age: Age,
+}
+
+/// How old what is read can be.
+#[derive(Clone, Copy, Debug)]
+enum Age {
+    /// Everything is in it.
+    Fresh,
+    /// Everything that was written before then is.
+    Since(Instant),
+    Unknown,
+}
+
+impl Age {
+    fn at(self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Fresh => Some(Duration::ZERO),
+            Self::Since(asked) => Some(now.since(asked)),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// Entries to apply.

@@ -81,6 +81,8 @@ pub enum Target {
     Row(Bytes),
     /// All of them, to look at elsewhere.
     View,
+    /// None: only as of which entry they are.
+    Point,
 }
 
 /// What came of a request.
@@ -92,6 +94,8 @@ pub enum Reply {
     Row(Option<Value>),
     /// The rows as of now. Also in place of a row that is not in memory.
     View(View),
+    /// As of which entry the rows are.
+    Point(LogId),
     /// The change of the membership has this entry, which is applied. Where it is joint, the end of it is still to come.
     Reformed(LogId),
     /// Nothing, or nothing that is known.

@@ -1,6 +1,6 @@
 //! What the protocol wants done, and what comes of requests by it.
 
-use super::{Open, Output, Range, Replica, Waiting};
+use super::{Age, Open, Output, Range, Replica, Waiting};
 use crate::error::Refusal;
 use crate::identities::Outcome;
 use crate::request::{Answer, Reply, RequestId};
@@ -28,7 +28,7 @@ impl Replica {
             Effect::Rejected { ticket, why } => return self.reject(ticket, why),
             Effect::ReadReady { ticket, after_applying, valid_until } => {
                 if let Some(Open::Read(request, freshness, target)) = self.tickets.remove(&ticket) {
-                    let age = Some(std::time::Duration::ZERO);
+                    let age = Age::Fresh;
                     let waiting = Waiting { request, freshness, target, valid_until, age };
                     self.reads.entry(after_applying).or_default().push(waiting);
                 }

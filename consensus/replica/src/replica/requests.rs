@@ -1,7 +1,7 @@
 //! Requests as they come in, and reads as they are answered.
 
 use super::effects::reply_of;
-use super::{Open, Output, Replica, Waiting};
+use super::{Age, Open, Output, Replica, Waiting};
 use crate::command::{Command, IDENTITY_KEY_BYTES_MAX, Identity, Operation, Session};
 use crate::error::{Refusal, ReplicaError};
 use crate::identities::Verdict;
@@ -127,23 +127,30 @@ impl Replica {
         age_max: Option<Duration>,
         version_min: Index,
     ) {
-        let age = self.age(now);
-        if let Some(age_max) = age_max.filter(|most| age.is_none_or(|age| age > *most)) {
+        let (age, after) = self.age_of(now);
+        if let Some(age_max) = age_max.filter(|most| age.at(now.steady).is_none_or(|age| age > *most)) {
+            let age = age.at(now.steady);
             return self.refuse(request, Refusal::TooStale { age, age_max });
         }
+        // What this replica has is at most so old once it has applied so much.
+        let after = if age_max.is_some() { version_min.max(after) } else { version_min };
         let waiting = Waiting { request, freshness, target, valid_until: None, age };
-        self.reads.entry(version_min).or_default().push(waiting);
+        self.reads.entry(after).or_default().push(waiting);
     }
 
-    /// How old the state can be at most.
-    pub fn age(&self, now: Now) -> Option<Duration> {
-        let applied = self.applied()?.index;
+    /// How old the state can be at most once it has everything up to an entry.
+    fn age_of(&self, now: Now) -> (Age, Index) {
         let status = self.consensus.status();
-        if status.lease_until.is_some_and(|until| until > now.steady) && status.commit <= applied {
-            return Some(Duration::ZERO);
+        if status.lease_until.is_some_and(|until| until > now.steady) {
+            return (Age::Fresh, status.commit);
         }
-        let (asked, index) = self.fresh?;
-        (index <= applied).then(|| now.steady.since(asked))
+        self.fresh.map_or((Age::Unknown, Index::ZERO), |(asked, index)| (Age::Since(asked), index))
+    }
+
+    /// How old the state can be at most, as it is.
+    pub fn age(&self, now: Now) -> Option<Duration> {
+        let (age, after) = self.age_of(now);
+        age.at(now.steady).filter(|_| self.applied().is_some_and(|applied| applied.index >= after))
     }
 
     /// Answers the reads for which the state has enough.
@@ -157,7 +164,8 @@ impl Replica {
                 continue;
             }
             let reply = self.look_up(&waiting.target)?;
-            let Waiting { request, valid_until, age, .. } = waiting;
+            let age = waiting.age.at(now.steady);
+            let Waiting { request, valid_until, .. } = waiting;
             self.outputs.push(Output::Answer(Answer { request, reply, valid_until, age }));
         }
         Ok(())
@@ -171,6 +179,7 @@ impl Replica {
         let found = match target {
             Target::Row(key) => request::read(&**engine, key, now, Tier::CacheOnly).map(Reply::Row),
             Target::View => Err(Error::WouldBlock.into()),
+            Target::Point => Ok(Reply::Point(machine.applied())),
         };
         match found {
             Err(ReplicaError::Store(Error::WouldBlock)) => {

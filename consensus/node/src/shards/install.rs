@@ -7,7 +7,7 @@
 //!
 //! A crash after 1 leads to 2 and 3 again when the shard is opened. One before leaves things as they were.
 
-use super::Node;
+use super::Shards;
 use super::snapshots::Received;
 use crate::error::NodeError;
 use crate::host::{Install, Stage};
@@ -35,7 +35,7 @@ pub(crate) struct Done {
     result: Result<State, ReplicaError>,
 }
 
-impl Node {
+impl Shards {
     pub(super) fn install(&mut self, shard: ShardId, handle: SnapshotHandle, reset_to: LogId) {
         if let Some(host) = self.hosts.get_mut(&shard) {
             host.install = Some(Install { handle, reset_to, stage: Stage::Waiting });
@@ -164,6 +164,62 @@ impl Node {
             shard,
             why: Error::io("removing", &intent, error).into(),
         })
+    }
+}
+
+impl Shards {
+    /// Has a replica's state removed, elsewhere, as soon as nobody reads it any more.
+    pub(super) fn destroy(&self, shard: ShardId) {
+        let job = DestroyJob {
+            shard,
+            dir: self.shard_dir(shard),
+            engine: Arc::clone(&self.parts.engine),
+            parts: self.parts.engine_parts.clone(),
+            inbox: Arc::clone(&self.inbox),
+        };
+        self.tasks().submit(Class::Removal, Box::new(job));
+    }
+
+    /// The state is gone: the log goes with the next batch, and then the replica is no more.
+    pub(super) fn state_destroyed(&mut self, shard: ShardId, result: Result<(), Error>) {
+        match result {
+            Ok(()) => {
+                self.gone.insert(shard);
+            }
+            Err(error) => {
+                self.doomed.remove(&shard);
+                self.fail_with(shard, NodeError::Replica { shard, why: error.into() });
+            }
+        }
+    }
+}
+
+/// Removes a state, elsewhere.
+struct DestroyJob {
+    shard: ShardId,
+    dir: PathBuf,
+    engine: Arc<dyn EngineFactory>,
+    parts: Parts,
+    inbox: Arc<Inbox>,
+}
+
+impl Job for DestroyJob {
+    fn step(&mut self, _slice: &Slice) -> Step {
+        match self.engine.destroy(&self.dir, &self.parts) {
+            // Somebody still reads it.
+            Err(Error::Busy { .. }) => {
+                Step::Wait(self.parts.tasks.alarm(self.parts.clock.now().after(PAUSE)))
+            }
+            result => {
+                self.inbox.put(Note::Destroyed(self.shard, result));
+                Step::Done
+            }
+        }
+    }
+
+    fn panicked(&mut self) {
+        let what = "removing a state panicked".to_owned();
+        self.inbox.put(Note::Destroyed(self.shard, Err(Error::Invalid { what })));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Snapshots between nodes: made, shipped, received.
 
-use super::Node;
+use super::Shards;
 use crate::inbox::{Inbox, Note as InboxNote};
 use crate::snapshot::{
     Arrival, End, Note, Offer, Piece, Shipment, TransferId, What, Work, Writer, files, read, remove,
@@ -48,7 +48,7 @@ pub(crate) enum Done {
     Written(NodeId, TransferId, Work, io::Result<()>),
 }
 
-impl Node {
+impl Shards {
     pub(super) fn ship(&mut self, shard: ShardId, to: NodeId, message: Bytes, at_least: Index) {
         if let Some(host) = self.hosts.get_mut(&shard) {
             host.wanted.push_back(Wanted { to, message, at_least });

@@ -1,6 +1,6 @@
-//! The turn of a node, round by round.
+//! The turn of a node's replicas, round by round.
 
-use super::{Node, Output};
+use super::{Output, Shards};
 use crate::error::NodeError;
 use crate::host::Held;
 use crate::inbox::Note;
@@ -9,6 +9,7 @@ use nori_consensus::{Input, NodeId, ShardId, Store, WriteId};
 use nori_env::{Class, Durability, Signal};
 use nori_raft_log::{Batch, Mark, SyncCalls};
 use norikv_replica::{Now, Output as ReplicaOutput, ReplicaError};
+use std::collections::BTreeSet;
 
 /// A packet that has grown to this is sent, and another begun.
 const PACKET_BYTES: usize = 1 << 20;
@@ -21,10 +22,12 @@ pub(super) struct Flight {
     /// What it has of whom: shard, life and write.
     writes: Vec<(ShardId, u64, WriteId)>,
     /// Shards whose log it resets for a snapshot's state.
-    pub(super) resets: Vec<ShardId>,
+    resets: Vec<ShardId>,
+    /// Shards of which nothing is left with it.
+    gone: BTreeSet<ShardId>,
 }
 
-impl Node {
+impl Shards {
     /// Everything that can be done now.
     ///
     /// # Errors
@@ -42,7 +45,7 @@ impl Node {
         loop {
             self.round(now)?;
             let has_landed = self.land(now)?;
-            if !has_landed && self.ready.is_empty() {
+            if !has_landed && self.ready.is_empty() && self.gone.is_empty() {
                 break;
             }
         }
@@ -71,6 +74,7 @@ impl Node {
                 Note::LogFetched(shard, life, result) => self.log_fetched(now, shard, life, result),
                 Note::Snapshot(done) => self.snapshot_done(now, done),
                 Note::Install(done) => self.install_done(done),
+                Note::Destroyed(shard, result) => self.state_destroyed(shard, result),
             }
         }
     }
@@ -100,12 +104,15 @@ impl Node {
         }
         others.into_iter().for_each(|(shard, output)| self.begin(shard, output));
         let resets = self.begin_resets(&ready, &mut batch);
+        let gone = std::mem::take(&mut self.gone);
+        gone.iter().for_each(|shard| batch.forget(*shard));
         if !batch.is_empty() {
             let mark = self.parts.log.append(batch)?;
             let flight =
-                Flight { mark, calls: SyncCalls::default(), waits_for: None, writes, resets };
+                Flight { mark, calls: SyncCalls::default(), waits_for: None, writes, resets, gone };
             let must_sync = has_promise
                 || !flight.resets.is_empty()
+                || !flight.gone.is_empty()
                 || self.config.durability == Durability::Sync
                 || !self.flights.is_empty();
             if must_sync {
@@ -236,6 +243,10 @@ impl Node {
         }
         for shard in &flight.resets {
             self.finish_reset(now, *shard);
+        }
+        for shard in &flight.gone {
+            self.doomed.remove(shard);
+            self.outputs.push(Output::Destroyed { shard: *shard });
         }
     }
 
