@@ -434,6 +434,11 @@ impl Host {
         Snapshot { through, membership, handle: self.last_handle }
     }
 
+    /// Whether a snapshot is to be installed: until it is, the log is not the one that goes with it.
+    pub fn awaits_install(&self) -> bool {
+        self.work.install.is_some()
+    }
+
     /// Whether a snapshot is to be installed, and no write is under way any more.
     pub fn is_installing(&self) -> bool {
         self.work.install.is_some() && !self.is_writing()

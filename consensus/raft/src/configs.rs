@@ -53,4 +53,11 @@ impl Configs {
     pub(crate) fn is_voter(&self, node: NodeId) -> bool {
         self.latest().is_voter(node)
     }
+
+    /// Whether `node` has a vote in a membership that may be in force: the newest of those that `commit` covers, or a later one.
+    pub(crate) fn may_be_voter(&self, node: NodeId, commit: Index) -> bool {
+        let covered = self.above.partition_point(|config| config.membership.at <= commit);
+        let mut possible = std::iter::once(&self.base).chain(&self.above).skip(covered);
+        possible.any(|config| config.membership.is_voter(node))
+    }
 }

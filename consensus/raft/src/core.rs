@@ -143,9 +143,11 @@ impl Core {
         is_sure && !self.is_installing
     }
 
-    /// Whether it may campaign.
+    /// Whether it may campaign. That its newest membership has no vote for it does not keep it from that as long as that membership may not be
+    /// committed: of those who are left it may be the only one that has the entry, and then nobody else can win (Ongaro, section 4.2.2). Its own
+    /// vote counts for nothing then.
     pub(crate) fn may_campaign(&self) -> bool {
-        self.configs.is_voter(self.me) && self.may_vote()
+        self.configs.may_be_voter(self.me, self.commit) && self.may_vote()
     }
 
     /// Whether an election may not disturb a leader that it has heard.

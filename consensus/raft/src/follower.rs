@@ -1,5 +1,5 @@
-//! Who follows: it takes the leader's entries, and campaigns when it hears no leader for an election's time. Learners, and who is no
-//! member, follow without ever campaigning.
+//! Who follows: it takes the leader's entries, and campaigns when it hears no leader for an election's time. Who has no vote, in no membership
+//! that may be in force, follows without ever campaigning.
 
 use crate::codec::Config;
 use crate::core::{Core, Need};

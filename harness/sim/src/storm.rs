@@ -37,6 +37,8 @@ const STEP: Duration = Duration::from_millis(20);
 const FAULT_EVERY: Duration = Duration::from_secs(5);
 /// More nodes than any group here has at once.
 const NODES_MAX: u64 = 9;
+/// Nobody joins beyond so many machines, members or not: a leader that cannot commit is asked for newcomers again and again.
+const MACHINES_MAX: usize = 40;
 
 /// A storm under way.
 pub(crate) struct Storm {

@@ -178,7 +178,12 @@ impl Replica {
                         is_committed(metrics) || metrics.state != ServerState::Leader
                     };
                     match raft.metrics().wait_until(ended).await {
-                        Ok(metrics) if is_committed(&metrics) => shared.ready(ticket, index),
+                        // Who leads no more may have heard of another entry there.
+                        Ok(metrics)
+                            if is_committed(&metrics) && metrics.state == ServerState::Leader =>
+                        {
+                            shared.ready(ticket, index);
+                        }
                         _ => shared.reject(ticket, Rejection::Superseded),
                     }
                 }

@@ -69,7 +69,7 @@ impl Replica {
         let config = Config::decode(&boot.membership).ok_or_else(|| unreadable("membership"))?;
         let term = boot.log.term(boot.applied).unwrap_or(Term::ZERO);
         let applied = LogId { term, index: boot.applied };
-        // What was committed is written with a term or a vote only, and may be of entries that are not there.
+        // What was committed is written along with something else only, and may be of entries that are not there.
         hard_state.commit = hard_state.commit.clamp(boot.applied.0, boot.log.last().index.0);
         // In term 0 it panics when it has to refuse a pre-vote (raft 0.7.0): life begins in term 1.
         hard_state.term = hard_state.term.max(boot.log.last().term.0).max(1);
@@ -392,7 +392,6 @@ fn their_config(boot: &Boot, settings: &Settings, tick: Duration) -> raft::Confi
         max_inflight_msgs: settings.inflight_messages_max,
         check_quorum: true,
         pre_vote: true,
-        priority: i64::from(boot.priority),
         max_uncommitted_size: settings.uncommitted_bytes_max.max(settings.append_bytes_max as u64),
         ..raft::Config::default()
     }
@@ -462,3 +461,6 @@ impl Consensus for Replica {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -16,6 +16,8 @@ pub(super) struct Store {
     pub(super) handed_out: RefCell<LogId>,
     /// The term and the vote that were handed out to be stored last.
     pub(super) promised: Cell<(u64, u64)>,
+    /// What was committed by the hard state that was handed out last.
+    pub(super) stored_commit: Cell<u64>,
     /// A snapshot that is being installed: the log is as it will be, empty and behind it.
     pub(super) reset_to: Cell<Option<LogId>>,
     /// Entries that were handed out to be stored since the last step, adjoining.
@@ -34,6 +36,7 @@ impl Store {
         Self {
             view,
             promised: Cell::new((hard_state.term, hard_state.vote)),
+            stored_commit: Cell::new(hard_state.commit),
             hard_state,
             config: RefCell::new(config),
             handed_out: RefCell::new(applied),

@@ -223,6 +223,10 @@ impl World {
                 return Err(self.violation(node, what));
             }
         }
+        if place.host.awaits_install() {
+            // Its membership may be of the snapshot already, and is of no entry of this log.
+            return Ok(());
+        }
         let membership = Arc::clone(&status.membership);
         // Who joins knows of none.
         if !Arc::ptr_eq(&membership, &place.membership)

@@ -209,6 +209,36 @@ fn who_says_that_it_leads_where_another_does_is_not_heard() {
     assert_eq!((node.replica.status().leader, node.last()), (Some(NodeId(2)), LogId::ZERO));
 }
 
+/// Nodes 1, 2 and 3 of which 3 is gone for good, on the way to 2 alone. Both that live have the joint membership; node 1, which led, has the end of it
+/// too, and nobody else does: without node 1 node 2 has no majority of the outgoing, and node 1 does not vote for a shorter log.
+#[test]
+fn who_alone_has_the_entry_that_takes_its_vote_campaigns_until_that_is_committed() {
+    let nodes = |of: &[u64]| of.iter().copied().map(NodeId).collect();
+    let reformed = |index: u64, outgoing: &[u64]| {
+        let (at, outgoing) = (Index(index), nodes(outgoing));
+        let membership = Membership { at, outgoing, ..Membership::founding([NodeId(2)]) };
+        let config = Config { membership: Arc::new(membership), ..Config::default() };
+        Entry { payload: config.encode(), ..entry(5, index, EntryKind::Config) }
+    };
+    let entries = vec![reformed(1, &[1, 2, 3]), reformed(2, &[])];
+    let mut node = Node::new(entries, 1, Standing::Whole);
+    assert_eq!(node.replica.status().role, Role::Learner);
+    node.now.nanos += 5_000_000_000;
+    node.replica.step(node.now, Input::TimerFired);
+    node.drain();
+    assert_eq!(node.replica.status().role, Role::PreCandidate, "its own vote does not count");
+    node.hears(2, 6, Body::PreVoteReply { is_granted: true });
+    assert_eq!(node.replica.status().role, Role::Candidate, "its own vote does not count");
+    node.hears(2, 6, Body::VoteReply { is_granted: true });
+    assert_eq!(node.replica.status().role, Role::Leader);
+    let answer = Answer { round: Round(1), life: Life(1), priority: 0 };
+    node.hears(2, 6, Body::Appended { matched: Index(3), attempt: Attempt(0), answer });
+    let status = node.replica.status();
+    assert_eq!((status.role, status.commit), (Role::Learner, Index(3)), "its work is done");
+    node.wait();
+    assert_eq!(node.replica.status().role, Role::Learner, "of what is committed it is no voter");
+}
+
 #[test]
 fn what_waits_for_the_end_of_an_installation_is_bounded() {
     let mut node = Node::new(vec![], 0, Standing::Whole);

@@ -4,17 +4,24 @@ use super::Storm;
 use super::plot::Act;
 use nori_consensus::host::Host;
 use nori_consensus::world::{Violation, Weather};
-use nori_consensus::{Feature, Input, LogView, NodeId, Standing, Status};
+use nori_consensus::{EntryKind, Feature, Index, Input, LogView, NodeId, Standing, Status};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// How long somebody who is no member goes on.
 const OUTSIDE_MAX: Duration = Duration::from_secs(20);
 
-/// Whether the membership that this leader knows is one that nobody can take back.
+/// Whether the membership that this leader knows is one that nobody can take back, with no other on its way: where a membership counts when its entry
+/// is applied, the next may long have been taken.
 fn is_settled(leader: &Host, status: &Status) -> bool {
-    let Status { membership, commit, term, .. } = status;
-    leader.log().term(*commit) == Some(*term) && membership.at <= *commit && !membership.is_joint()
+    let Status { membership, commit, term, applied, .. } = status;
+    let log = leader.log();
+    let is_change =
+        |index: u64| log.entry(Index(index)).is_some_and(|entry| entry.kind == EntryKind::Config);
+    log.term(*commit) == Some(*term)
+        && membership.at <= *commit
+        && !membership.is_joint()
+        && !(membership.at.max(*applied).0 + 1..=log.last().index.0).any(is_change)
 }
 
 impl Storm {

@@ -1,6 +1,6 @@
 //! Who joins, is promoted, demoted or removed.
 
-use super::{NODES_MAX, Storm};
+use super::{MACHINES_MAX, NODES_MAX, Storm};
 use nori_consensus::world::Violation;
 use nori_consensus::{Change, Feature, Membership, NodeId};
 use std::sync::Arc;
@@ -43,7 +43,7 @@ impl Storm {
             let (some_voters, some_learners): (Vec<_>, Vec<_>) =
                 (voters.iter().copied().collect(), learners.iter().copied().collect());
             match self.chance.below(4) {
-                0 if voters.len() + learners.len() < NODES_MAX as usize => {
+                0 if voters.len() + learners.len() < NODES_MAX as usize && self.has_room(1) => {
                     learners.insert(self.join()?);
                 }
                 1 => {
@@ -68,6 +68,11 @@ impl Storm {
             }
         }
         Ok(now.to(voters, learners))
+    }
+
+    /// Whether so many more can join.
+    pub(super) fn has_room(&self, newcomers: usize) -> bool {
+        self.world.nodes().count() + newcomers <= MACHINES_MAX
     }
 
     pub(super) fn join(&mut self) -> Result<NodeId, Violation> {

@@ -159,7 +159,7 @@ impl Storm {
             return Ok(());
         }
         if now.learners.len() < 2 {
-            if now.nodes().len() as u64 + 2 > super::NODES_MAX {
+            if now.nodes().len() as u64 + 2 > super::NODES_MAX || !self.has_room(2) {
                 return Ok(());
             }
             let mut learners = now.learners.clone();
@@ -266,6 +266,9 @@ impl Storm {
     ) -> Result<(), Violation> {
         let mut nodes: Vec<NodeId> =
             [leader].into_iter().chain(others).chain(now.learners.iter().copied()).collect();
+        if !self.has_room(5 - nodes.len().min(5)) {
+            return Ok(());
+        }
         while nodes.len() < 5 {
             nodes.push(self.join()?);
         }

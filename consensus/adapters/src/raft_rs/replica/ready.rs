@@ -7,7 +7,7 @@ use bytes::Bytes;
 use nori_consensus::{Effect, Index, LogId, MessageClass, NodeId, Term, Ticket, WriteId};
 use protobuf::Message as _;
 use raft::Ready;
-use raft::eraftpb::{Message, MessageType};
+use raft::eraftpb::{Entry, EntryType, Message, MessageType};
 
 impl Replica {
     /// Turns everything that is ready into effects.
@@ -56,19 +56,24 @@ impl Replica {
 
     /// Has what must be safe stored; the write that has to end for it, which may be an older one.
     fn store(&mut self, ready: &Ready) -> WriteId {
-        let hard_state = ready.hs().filter(|_| ready.must_sync()).filter(|state| {
-            let known = &self.raw.store().promised;
-            known.replace((state.term, state.vote)) != (state.term, state.vote)
-        });
-        let hard_state =
-            hard_state.map(|state| Bytes::from(state.write_to_bytes().unwrap_or_default()));
-        let entries = ready.entries();
-        if hard_state.is_none() && entries.is_empty() {
+        let (store, entries) = (self.raw.store(), ready.entries());
+        let state = self.raw.raft.hard_state();
+        let promise = (state.term, state.vote);
+        let is_promise = store.promised.replace(promise) != promise;
+        // A change of the membership is proposed when the one before is committed. Whoever has the entry of the second has to know in its next life
+        // that the first is committed: by the membership before both it could be elected beside the leader that the second one elects.
+        let is_change = |entry: &Entry| entry.get_entry_type() != EntryType::EntryNormal;
+        let is_news = entries.iter().any(is_change) && store.stored_commit.get() < state.commit;
+        if !is_promise && entries.is_empty() {
             return self.last_write;
         }
-        let truncate_from = self.raw.store().take(entries);
+        let hard_state = (is_promise || is_news).then(|| {
+            store.stored_commit.set(state.commit);
+            Bytes::from(state.write_to_bytes().unwrap_or_default())
+        });
+        let truncate_from = store.take(entries);
         self.last_write = self.last_write.next();
-        if hard_state.is_some() {
+        if is_promise {
             self.hard_write = self.last_write;
         }
         self.effects.push(Effect::Store(nori_consensus::Store {
@@ -118,7 +123,7 @@ impl Replica {
     }
 
     /// Hands out committed entries to be applied; one that changes the membership ends its range.
-    fn hand_out(&mut self, committed: &[raft::eraftpb::Entry]) {
+    fn hand_out(&mut self, committed: &[Entry]) {
         let mut from = None;
         for (n, entry) in committed.iter().enumerate() {
             let first = *from.get_or_insert(Index(entry.index));
