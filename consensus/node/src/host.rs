@@ -115,6 +115,9 @@ impl Host {
     pub(crate) fn release(&mut self, write: WriteId) -> Vec<Held> {
         self.safe = self.safe.max(write);
         let safe = self.safe;
-        self.held.extract_if(.., |held| held.after <= safe).collect()
+        let held = std::mem::take(&mut self.held);
+        let (due, later): (Vec<Held>, _) = held.into_iter().partition(|held| held.after <= safe);
+        self.held = later;
+        due
     }
 }

@@ -260,7 +260,8 @@ impl Node {
             (Phase::Fresh(founding), Introduction::Fresh(candidate)) => {
                 let seed = candidate.addresses.peer.clone();
                 let answer = founding.answer();
-                let verdict = founding.heard(&seed, Introduction::Fresh(candidate), self.lot());
+                let lot = self.parts.engine_parts.entropy.next_u64() >> 11;
+                let verdict = founding.heard(&seed, Introduction::Fresh(candidate), lot);
                 // A stranger's mistake is not this node's end.
                 if let Ok(verdict) = verdict {
                     self.follow(now, verdict)?;

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use nori_consensus::{Index, Input, Instant, LogId, NodeId, ShardId, Snapshot, SnapshotHandle};
 use nori_env::{Class, Job, Signal, Slice, Step, SyncTicket};
 use norikv_replica::Now;
+use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,10 +81,10 @@ impl Shards {
             self.make_safe(shard, most);
         }
         let Some(host) = self.hosts.get_mut(&shard) else { return };
-        let (due, later) =
-            std::mem::take(&mut host.wanted).into_iter().partition(|one| one.at_least <= safe.index);
+        let wanted = std::mem::take(&mut host.wanted);
+        let (due, later): (VecDeque<Wanted>, _) =
+            wanted.into_iter().partition(|one| one.at_least <= safe.index);
         host.wanted = later;
-        let due: Vec<Wanted> = due;
         due.into_iter().for_each(|wanted| self.copy(shard, wanted));
     }
 
