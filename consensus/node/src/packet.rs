@@ -27,7 +27,7 @@ pub struct ClusterId(pub u64);
 
 /// A part of a packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Frame {
+pub(crate) enum Frame {
     /// A replica says something to another of its group.
     Message {
         /// Whose.

@@ -130,6 +130,8 @@ pub struct Shards {
     shipments: BTreeMap<TransferId, Shipment>,
     arrivals: BTreeMap<(NodeId, TransferId), snapshots::Receiving>,
     received: BTreeMap<SnapshotHandle, snapshots::Received>,
+    /// Snapshots that could not be shipped: when the replica is told, so that it does not ask for the next at once.
+    unshipped: Vec<(Instant, ShardId, NodeId)>,
     /// Shards whose state is going.
     doomed: BTreeSet<ShardId>,
     /// Those whose state is gone, and whose log goes next.
@@ -158,6 +160,7 @@ impl Shards {
             shipments: BTreeMap::new(),
             arrivals: BTreeMap::new(),
             received: BTreeMap::new(),
+            unshipped: Vec::new(),
             doomed: BTreeSet::new(),
             gone: BTreeSet::new(),
             last_handle: SnapshotHandle::ZERO,

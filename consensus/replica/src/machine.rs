@@ -146,6 +146,8 @@ pub(crate) struct Machine {
     safe: LogId,
     /// Memberships with their entries. Of those up to `safe` the last is there, if there is one, and some before it.
     memberships: VecDeque<(Index, Bytes)>,
+    /// The membership of the founding, until the first entry has put it into a row: then every snapshot has one.
+    founding: Option<Bytes>,
     /// Times of the shard that are not safe yet, with their entries.
     times: VecDeque<(Index, Tick)>,
     batch: WriteBatch,
@@ -170,6 +172,7 @@ impl Machine {
             applied: at,
             safe: at,
             memberships: VecDeque::new(),
+            founding: None,
             times: VecDeque::new(),
             batch: WriteBatch::new(),
             key: Vec::new(),
@@ -204,6 +207,13 @@ impl Machine {
             self.buckets.insert(bucket);
         }
         Ok(())
+    }
+
+    /// The membership of the group is this, unless an entry that is applied has made another.
+    pub(crate) fn found(&mut self, membership: Bytes) {
+        if self.memberships.is_empty() && !membership.is_empty() {
+            self.founding = Some(membership);
+        }
     }
 
     pub(crate) fn engine(&self) -> &Arc<dyn Engine> {
@@ -297,7 +307,8 @@ impl Machine {
                 }
             }
         };
-        if let Some(membership) = membership {
+        let membership = membership.or(self.founding.as_ref()).cloned();
+        if let Some(membership) = &membership {
             self.batch.put(rows::MEMBERSHIP, membership);
         }
         let at = Applied { index: entry.id.index.0, term: entry.id.term.0 };
@@ -305,8 +316,9 @@ impl Machine {
             return Ok(Step::Busy(signal));
         }
         self.applied = entry.id;
+        self.founding = None;
         if let Some(membership) = membership {
-            self.memberships.push_back((entry.id.index, membership.clone()));
+            self.memberships.push_back((entry.id.index, membership));
         }
         Ok(Step::Done(self.take(changes)))
     }

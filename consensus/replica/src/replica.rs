@@ -191,7 +191,9 @@ struct Range {
 /// Why nothing is applied now.
 #[derive(Debug)]
 enum Blocked {
-    Busy,
+    /// The engine takes nothing until this fires.
+    Busy(Signal),
+    /// Rows are being fetched.
     Fetching,
 }
 
@@ -244,7 +246,8 @@ impl Replica {
     ///
     /// If what was stored does not go together.
     pub fn open(opening: Opening<'_>, now: Now) -> Result<Self, ReplicaError> {
-        let machine = opening.state.into_machine();
+        let mut machine = opening.state.into_machine();
+        machine.found(opening.founding.clone());
         let (log, applied) = (opening.log, machine.applied());
         let base = log.first().previous().filter(|base| *base > Index::ZERO);
         let snapshot = base.and_then(|index| Some(LogId { term: log.term(index)?, index }));
@@ -417,7 +420,7 @@ impl Replica {
     }
 
     fn apply(&mut self) -> Result<(), ReplicaError> {
-        if let Some(Blocked::Busy) = self.blocked {
+        if matches!(&self.blocked, Some(Blocked::Busy(signal)) if signal.is_fired()) {
             self.blocked = None;
         }
         while self.blocked.is_none()
@@ -430,7 +433,7 @@ impl Replica {
                     self.settle(entry.id, outcome);
                 }
                 Step::Busy(signal) => {
-                    self.blocked = Some(Blocked::Busy);
+                    self.blocked = Some(Blocked::Busy(signal.clone()));
                     self.outputs.push(Output::WakeOn(signal));
                 }
                 Step::Fetch(fetch) => {

@@ -13,6 +13,10 @@ use std::collections::VecDeque;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// After a failure the next snapshot is not shipped before.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// A snapshot that is arriving, and where it goes.
 pub(super) struct Receiving {
@@ -161,8 +165,12 @@ impl Shards {
     }
 
     fn shipped(&mut self, now: Now, shard: ShardId, to: NodeId, end: End) {
-        let is_delivered = end == End::Delivered;
-        self.step(now, shard, Input::SnapshotShipped { to, is_delivered });
+        match end {
+            End::Delivered => {
+                self.step(now, shard, Input::SnapshotShipped { to, is_delivered: true });
+            }
+            End::Failed => self.unshipped.push((now.steady.after(PAUSE), shard, to)),
+        }
     }
 
     fn end_shipment(&mut self, now: Now, transfer: TransferId, end: End) {
@@ -260,7 +268,7 @@ impl Shards {
         let dir = self.snapshot_dir(&format!("in-{}-{}-{}", shard.0, from.0, transfer.0));
         let fs = Arc::clone(&self.parts.engine_parts.fs);
         let writer = Arc::new(Mutex::new(Writer::new(fs, dir.clone(), offer.clone())));
-        let arrival = Arrival::new(now.steady, names, dir, offer);
+        let arrival = Arrival::new(now.steady, (shard, transfer), dir, offer);
         self.arrivals.insert((from, transfer), Receiving { arrival, writer });
         self.write_next((from, transfer));
     }
@@ -344,10 +352,16 @@ impl Shards {
     pub(super) fn next_transfer(&self) -> Option<Instant> {
         let shipments = self.shipments.values().map(Shipment::deadline);
         let arrivals = self.arrivals.values().map(|receiving| receiving.arrival.deadline());
-        shipments.chain(arrivals).min()
+        let unshipped = self.unshipped.iter().map(|(at, ..)| *at);
+        shipments.chain(arrivals).chain(unshipped).min()
     }
 
     pub(super) fn tick_transfers(&mut self, now: Now) {
+        let failed: Vec<_> =
+            self.unshipped.extract_if(.., |(at, ..)| *at <= now.steady).collect();
+        for (_, shard, to) in failed {
+            self.step(now, shard, Input::SnapshotShipped { to, is_delivered: false });
+        }
         let due: Vec<_> = self
             .shipments
             .iter_mut()

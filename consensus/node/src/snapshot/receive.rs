@@ -2,7 +2,7 @@
 
 use super::{Note, Offer, PIECE_BYTES, TransferId, WINDOW, What};
 use bytes::Bytes;
-use nori_consensus::{Instant, NodeId, ShardId};
+use nori_consensus::{Instant, ShardId};
 use nori_env::{File, Fs, OpenMode, SyncTicket};
 use std::collections::VecDeque;
 use std::io;
@@ -16,7 +16,6 @@ const SILENCE_MAX: Duration = Duration::from_secs(60);
 /// A snapshot that is arriving. Its pieces are written one after the other.
 #[derive(Debug)]
 pub(crate) struct Arrival {
-    pub(crate) from: NodeId,
     pub(crate) shard: ShardId,
     pub(crate) transfer: TransferId,
     pub(crate) offer: Offer,
@@ -53,12 +52,11 @@ pub(crate) enum Work {
 impl Arrival {
     pub(crate) fn new(
         now: Instant,
-        (from, shard, transfer): (NodeId, ShardId, TransferId),
+        (shard, transfer): (ShardId, TransferId),
         dir: PathBuf,
         offer: Offer,
     ) -> Self {
         Self {
-            from,
             shard,
             transfer,
             offer,

@@ -163,9 +163,16 @@ impl Replica {
                 self.read(now, waiting.request, waiting.freshness, waiting.target);
                 continue;
             }
-            let reply = self.look_up(&waiting.target)?;
             let age = waiting.age.at(now.steady);
-            let Waiting { request, valid_until, .. } = waiting;
+            let Waiting { request, freshness, target, valid_until, .. } = waiting;
+            if let Freshness::Stale { age_max: Some(age_max), .. } = freshness
+                && age.is_none_or(|age| age > age_max)
+            {
+                // The state took longer to come to it than it may be old.
+                self.refuse(request, Refusal::TooStale { age, age_max });
+                continue;
+            }
+            let reply = self.look_up(&target)?;
             self.outputs.push(Output::Answer(Answer { request, reply, valid_until, age }));
         }
         Ok(())
