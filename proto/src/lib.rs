@@ -6,6 +6,8 @@
 /// Package `norikv.v1`.
 #[allow(
     missing_docs,
+    unreachable_pub,
+    unused_qualifications,
     clippy::all,
     clippy::pedantic,
     reason = "generated; the definitions carry the words"
@@ -15,4 +17,18 @@ pub mod v1 {
 
     /// All definitions, for reflection.
     pub const FILE_DESCRIPTOR_SET: &[u8] = tonic::include_file_descriptor_set!("norikv.v1");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::v1;
+    use prost::Message as _;
+
+    #[test]
+    fn every_service_is_among_the_definitions() {
+        let set = prost_types::FileDescriptorSet::decode(v1::FILE_DESCRIPTOR_SET).unwrap();
+        let services = set.file.iter().flat_map(|file| &file.service);
+        let names: Vec<&str> = services.map(prost_types::ServiceDescriptorProto::name).collect();
+        assert_eq!(names, ["Kv", "Cluster", "Admin", "Peer", "TestControl"]);
+    }
 }

@@ -110,7 +110,11 @@ impl Identity {
                 Self { node, boots: 0, machine_boot: String::new() }
             }
         };
-        let now = Self { boots: before.boots + 1, machine_boot: machine_boot.to_owned(), ..before.clone() };
+        let now = Self {
+            boots: before.boots + 1,
+            machine_boot: machine_boot.to_owned(),
+            ..before.clone()
+        };
         write(files, dir, NODE, &now.encode())?;
         Ok(Self { machine_boot: before.machine_boot, ..now })
     }
@@ -222,8 +226,10 @@ pub(crate) fn read(files: Files<'_>, path: &Path) -> Result<Option<Bytes>> {
 pub(crate) fn names(files: Files<'_>, dir: &Path) -> Result<Vec<String>> {
     match files.fs.list(dir) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        names => names.map_err(|source| {
-            CharterError::Io { doing: "listing", path: dir.to_owned(), source }
+        names => names.map_err(|source| CharterError::Io {
+            doing: "listing",
+            path: dir.to_owned(),
+            source,
         }),
     }
 }
@@ -298,7 +304,10 @@ mod tests {
         let first = boot(&fs, 1).unwrap();
         assert_eq!((first.boots, &first.machine_boot[..]), (1, ""));
         let second = boot(&fs, 2).unwrap();
-        assert_eq!((second.node, second.boots, &second.machine_boot[..]), (first.node, 2, "start 1"));
+        assert_eq!(
+            (second.node, second.boots, &second.machine_boot[..]),
+            (first.node, 2, "start 1")
+        );
         assert_ne!(boot(&MemFs::new(), 3).unwrap().node, first.node);
     }
 

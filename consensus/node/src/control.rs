@@ -102,9 +102,8 @@ impl Control {
             1 => Self::AskMap(take_number(&mut from)?),
             2 => {
                 let map = take_bytes(&mut from)?;
-                let one = |from: &mut Bytes| {
-                    Some((NodeId(take_number(from)?), Addresses::take(from)?))
-                };
+                let one =
+                    |from: &mut Bytes| Some((NodeId(take_number(from)?), Addresses::take(from)?));
                 Self::Map { map, addresses: take_list(&mut from, one)? }
             }
             3 => Self::Reports(take_list(&mut from, take_report)?),

@@ -125,7 +125,9 @@ pub enum FoundingError {
         ours: String,
     },
     /// Two seeds are to found clusters of different shape.
-    #[error("{seed} is set to {theirs} shards of {their_replicas} replicas, this node to {ours} of {our_replicas}: all have to be set alike")]
+    #[error(
+        "{seed} is set to {theirs} shards of {their_replicas} replicas, this node to {ours} of {our_replicas}: all have to be set alike"
+    )]
     OtherShape {
         /// Who is.
         seed: String,

@@ -116,7 +116,8 @@ impl Host {
         self.safe = self.safe.max(write);
         let safe = self.safe;
         let held = std::mem::take(&mut self.held);
-        let (due, later): (Vec<Held>, Vec<Held>) = held.into_iter().partition(|held| held.after <= safe);
+        let (due, later): (Vec<Held>, Vec<Held>) =
+            held.into_iter().partition(|held| held.after <= safe);
         self.held = later.into();
         due
     }

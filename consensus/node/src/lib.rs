@@ -42,8 +42,8 @@ mod snapshot;
 mod wheel;
 
 pub use error::NodeError;
-pub use inbox::Waker;
 pub use founding::{Candidate, FoundingError};
+pub use inbox::Waker;
 pub use node::{Event, Fatal, Member, Node, Output, Refused, Settings};
 pub use packet::{BadPacket, ClusterId};
 pub use shards::{Config, Output as ShardOutput, Parts, ShardOpening, Shards};

@@ -177,7 +177,7 @@ pub struct Node {
 }
 
 enum Phase {
-    Fresh(Founding),
+    Fresh(Box<Founding>),
     Member(Box<Member>),
 }
 
@@ -193,8 +193,7 @@ impl Node {
         parts: Parts,
         now: Now,
     ) -> Result<Self, Fatal> {
-        let files =
-            Files { fs: &*parts.engine_parts.fs, tasks: &*parts.engine_parts.tasks };
+        let files = Files { fs: &*parts.engine_parts.fs, tasks: &*parts.engine_parts.tasks };
         let phase = match Charter::read(&settings.dir, files)? {
             Some(charter) => {
                 let member = Member::begin(&settings, &identity, parts.clone(), charter, now)?;
@@ -202,7 +201,7 @@ impl Node {
             }
             None => {
                 let candidate = settings.candidate.clone();
-                Phase::Fresh(Founding::new(now.steady, candidate, &settings.seeds))
+                Phase::Fresh(Box::new(Founding::new(now.steady, candidate, &settings.seeds)))
             }
         };
         let mut node = Self { settings, identity, parts, phase, outputs: Vec::new() };
@@ -255,7 +254,9 @@ impl Node {
         };
         let answer = match (&mut self.phase, introduction) {
             (_, Introduction::Refused(_)) => return refused("nobody asked"),
-            (Phase::Member(member), Introduction::Fresh(candidate)) => member.welcome(now, candidate),
+            (Phase::Member(member), Introduction::Fresh(candidate)) => {
+                member.welcome(now, candidate)
+            }
             (Phase::Member(member), Introduction::Charter(charter)) => member.compare(&charter),
             (Phase::Fresh(founding), Introduction::Fresh(candidate)) => {
                 let seed = candidate.addresses.peer.clone();
@@ -311,10 +312,8 @@ impl Node {
             Verdict::Found(charter) => (charter, true),
             Verdict::Adopt(charter) => (charter, false),
         };
-        let files = Files {
-            fs: &*self.parts.engine_parts.fs,
-            tasks: &*self.parts.engine_parts.tasks,
-        };
+        let files =
+            Files { fs: &*self.parts.engine_parts.fs, tasks: &*self.parts.engine_parts.tasks };
         charter.write(&self.settings.dir, files)?;
         if is_founder {
             // Whoever does not hear of it now will ask.

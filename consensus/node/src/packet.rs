@@ -83,10 +83,6 @@ impl Packet {
         self.bytes.len() + CHECKSUM_BYTES
     }
 
-    pub(crate) fn is_empty(&self) -> bool {
-        self.bytes.len() == HEADER_BYTES
-    }
-
     pub(crate) fn message(&mut self, shard: ShardId, class: MessageClass, message: &[u8]) {
         let mut head = Vec::with_capacity(11);
         put_number(&mut head, shard.0);
@@ -239,7 +235,6 @@ mod tests {
 
     fn packet() -> Bytes {
         let mut packet = Packet::new(CLUSTER, NodeId(1), ME);
-        assert!(packet.is_empty());
         packet.message(ShardId(300), MessageClass::Vote, b"vote");
         packet.message(ShardId(1), MessageClass::Heartbeat, b"");
         packet.snapshot(b"chunk");

@@ -15,8 +15,8 @@ use crate::snapshot::{Shipment, TransferId};
 use crate::wheel::Wheel;
 use bytes::Bytes;
 use nori_consensus::{
-    ConsensusFactory, Index, Input, Instant, LogId, NodeId, Role, ShardId, SnapshotHandle, Standing,
-    Status, Term,
+    ConsensusFactory, Index, Input, Instant, LogId, NodeId, Role, ShardId, SnapshotHandle,
+    Standing, Status, Term,
 };
 use nori_env::{Durability, Tasks};
 use nori_kv::EngineFactory;
@@ -316,4 +316,3 @@ impl Shards {
         &*self.parts.engine_parts.tasks
     }
 }
-

@@ -145,7 +145,8 @@ fn take_offer(from: &mut Bytes) -> Option<Offer> {
     let count = take_number(from).filter(|count| *count <= FILES_MAX)?;
     let (mut files, mut names, mut sum) = (Vec::new(), BTreeSet::new(), 0u64);
     for _ in 0..count {
-        let name = String::from_utf8(take_bytes(from)?.to_vec()).ok().filter(|name| is_plain(name))?;
+        let name =
+            String::from_utf8(take_bytes(from)?.to_vec()).ok().filter(|name| is_plain(name))?;
         let bytes = take_number(from)?;
         sum = sum.checked_add(bytes)?;
         if !names.insert(name.clone()) {

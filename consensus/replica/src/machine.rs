@@ -19,8 +19,8 @@ use bytes::Bytes;
 use nori_consensus::{Entry, EntryKind, Index, LogId};
 use nori_env::Signal;
 use nori_kv::{
-    Applied, Cursor, Engine, Error, Maintain, Progress, ReadOptions, Reader, Replicated, Tick, Tier,
-    WriteBatch,
+    Applied, Cursor, Engine, Error, Maintain, Progress, ReadOptions, Reader, Replicated, Tick,
+    Tier, WriteBatch,
 };
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -275,7 +275,8 @@ impl Machine {
     }
 
     fn set_expiry_floor(&self, floor: Tick) -> Result<(), ReplicaError> {
-        match self.engine.maintain().map(|maintain: &dyn Maintain| maintain.set_expiry_floor(floor)) {
+        match self.engine.maintain().map(|maintain: &dyn Maintain| maintain.set_expiry_floor(floor))
+        {
             // Then it drops nothing that has expired, which costs room and nothing else.
             None | Some(Err(Error::Unsupported { .. })) => Ok(()),
             Some(result) => Ok(result?),
@@ -354,7 +355,8 @@ impl Machine {
             Command::Expire { upto, floor } => return Ok(Ok(self.expire(upto, floor))),
             Command::Write { identity, operations } => (identity, operations),
         };
-        if let Some(Verdict::Ended(outcome)) = identity.as_ref().map(|of| self.identities.judge(of)) {
+        if let Some(Verdict::Ended(outcome)) = identity.as_ref().map(|of| self.identities.judge(of))
+        {
             return Ok(Ok(Changes { outcome: Some(outcome), ..Changes::default() }));
         }
         let versions = match fetched.filter(|fetched| fetched.at == at) {
@@ -398,14 +400,16 @@ impl Machine {
         operations: &[Operation],
         versions: &[Version],
     ) -> Changes {
-        let mismatch = conditional(operations).zip(versions).find_map(|((n, operation), actual)| {
-            let wanted = match operation.condition {
-                Condition::None => return None,
-                Condition::Absent => 0,
-                Condition::Version(version) => version,
-            };
-            (wanted != *actual).then_some(Outcome::Mismatch { operation: n as u32, actual: *actual })
-        });
+        let mismatch =
+            conditional(operations).zip(versions).find_map(|((n, operation), actual)| {
+                let wanted = match operation.condition {
+                    Condition::None => return None,
+                    Condition::Absent => 0,
+                    Condition::Version(version) => version,
+                };
+                (wanted != *actual)
+                    .then_some(Outcome::Mismatch { operation: n as u32, actual: *actual })
+            });
         let mut buckets = BTreeSet::new();
         if mismatch.is_none() {
             for operation in operations {

@@ -18,8 +18,8 @@ use crate::request::{Answer, Freshness, Now, RequestId, Target};
 use bytes::Bytes;
 use nori_consensus::{
     Boot, Consensus, ConsensusFactory, Effect, Entry, Index, Input, Instant, LogId, LogView,
-    MessageClass, NodeId, Role, ShardId, Slice, SnapshotHandle, Standing, Status, Store, Term, Ticket,
-    WriteId,
+    MessageClass, NodeId, Role, ShardId, Slice, SnapshotHandle, Standing, Status, Store, Term,
+    Ticket, WriteId,
 };
 use nori_env::Signal;
 use nori_kv::Engine;

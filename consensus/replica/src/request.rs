@@ -124,6 +124,9 @@ pub struct Answer {
     pub age: Option<Duration>,
 }
 
+/// Takes rows: key, version and value of each. It breaks when it has enough.
+pub type Sink<'s> = dyn FnMut(&[u8], Version, &[u8]) -> ControlFlow<()> + 's;
+
 /// The rows of a shard as of one entry. Reading them may block on the disk.
 #[derive(Clone)]
 pub struct View {
@@ -166,7 +169,7 @@ impl View {
         &self,
         start: &[u8],
         end: Option<&[u8]>,
-        sink: &mut dyn FnMut(&[u8], Version, &[u8]) -> ControlFlow<()>,
+        sink: &mut Sink<'_>,
     ) -> Result<(), ReplicaError> {
         let options = ReadOptions { now: self.now, ..ReadOptions::default() };
         let mut cursor = self.reader.cursor(&rows::client_range(start, end), &options)?;
@@ -193,9 +196,8 @@ pub(crate) fn read(
     rows::client_key(&mut engine_key, key);
     let mut value = Some(None);
     reader.read(&engine_key, &ReadOptions { tier, fill: true, now }, &mut |row| {
-        value = rows::unseal(row.value).map(|(version, bytes)| {
-            Some(Value { version, bytes: Bytes::copy_from_slice(bytes) })
-        });
+        value = rows::unseal(row.value)
+            .map(|(version, bytes)| Some(Value { version, bytes: Bytes::copy_from_slice(bytes) }));
     })?;
     value.ok_or(ReplicaError::Row { what: "a client's row without a version" })
 }

@@ -126,7 +126,8 @@ fn duplicate(fs: &dyn Fs, from: &Path, to: &Path) -> Result<()> {
         Ok(()) => Ok(()),
         Err(e) if is_no_link(&e) => {
             let content = fs.read(from).map_err(|e| Error::io("reading", from, e))?;
-            let file = fs.open(to, OpenMode::CreateNew).map_err(|e| Error::io("creating", to, e))?;
+            let file =
+                fs.open(to, OpenMode::CreateNew).map_err(|e| Error::io("creating", to, e))?;
             file.write_at(&content, 0).map_err(|e| Error::io("writing", to, e))?;
             manifest::sync_now(&*file, to)
         }

@@ -1,8 +1,8 @@
 //! The engine as its callers see it.
 
 use crate::core::Core;
-use crate::write;
 use crate::open::Opening;
+use crate::write;
 use crate::{Components, Settings, Shared, checkpoint, maintain, open, replicated, scrub};
 use nori_env::{Durability, Signal};
 use nori_kv::{

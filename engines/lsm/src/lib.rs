@@ -16,8 +16,8 @@ mod components;
 mod core;
 mod counters;
 mod cursor;
-mod durable;
 mod dump;
+mod durable;
 mod edit;
 mod engine;
 mod flush;
@@ -46,8 +46,8 @@ mod write;
 pub use components::{Components, PartLine, SEAMS, StrategyMaker, UnknownPart};
 pub use dump::{EditDump, ManifestDump, RunDump, dump_manifest};
 pub use engine::LsmFactory;
-pub use shared::Shared;
 pub use settings::{
     BLOCK_BYTES, BadSetting, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN,
     MEMTABLE_BYTES_MIN, MEMTABLES_SEALED_MAX, SettingLine, Settings,
 };
+pub use shared::Shared;

@@ -75,13 +75,7 @@ impl Manifest {
         })
     }
 
-    fn begin(
-        fs: &dyn Fs,
-        dir: &Path,
-        number: u64,
-        kind: StoreKind,
-        edit: &Edit,
-    ) -> Result<Self> {
+    fn begin(fs: &dyn Fs, dir: &Path, number: u64, kind: StoreKind, edit: &Edit) -> Result<Self> {
         let path = dir.join(manifest_name(number));
         let file =
             fs.open(&path, OpenMode::CreateNew).map_err(|e| Error::io("creating", &path, e))?;

@@ -45,7 +45,14 @@ impl Sealed {
         applied: Applied,
         why: Reason,
     ) -> Arc<Self> {
-        Arc::new(Self { mem, last, applied, next_segment: 0, why, is_taken: AtomicBool::new(false) })
+        Arc::new(Self {
+            mem,
+            last,
+            applied,
+            next_segment: 0,
+            why,
+            is_taken: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn is_taken(&self) -> bool {

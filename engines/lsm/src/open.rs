@@ -27,9 +27,9 @@ mod stored;
 
 use crate::core::{Core, Tree, WriteOrder, from_wal};
 use crate::counters::Counters;
+use crate::durable::Durable;
 use crate::edit::Edit;
 use crate::jobs::Jobs;
-use crate::durable::Durable;
 use crate::manifest::{self, CURRENT, Manifest, StoreKind, manifest_number};
 use crate::mem::Mem;
 use crate::publish::Publisher;

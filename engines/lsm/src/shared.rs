@@ -285,7 +285,9 @@ impl Core {
 
     /// Has the largest memtable of the node flushed if it is time. Nobody holds a lock of a store.
     pub(crate) fn relieve(&self) {
-        let Some(largest) = self.shared.as_ref().and_then(|shared| shared.largest()) else { return };
+        let Some(largest) = self.shared.as_ref().and_then(|shared| shared.largest()) else {
+            return;
+        };
         with_open(&largest, |core| {
             let mut order = core.order.lock();
             if order.active.is_empty() || !has_room_to_seal(core) {

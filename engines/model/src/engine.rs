@@ -123,7 +123,8 @@ impl ModelEngine {
 
 impl Drop for ModelEngine {
     fn drop(&mut self) {
-        let waiting = std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        let waiting =
+            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
         waiting.into_iter().for_each(|(_, done)| done.fire());
         self.disk.close(&self.dir);
     }

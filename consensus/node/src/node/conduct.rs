@@ -176,13 +176,7 @@ impl Member {
         }
     }
 
-    fn write_map(
-        &mut self,
-        now: Now,
-        version: Version,
-        map: ShardMap,
-        request: Option<RequestId>,
-    ) {
+    fn write_map(&mut self, now: Now, version: Version, map: ShardMap, request: Option<RequestId>) {
         let change = KeyChange {
             key: Bytes::from_static(MAP),
             condition: Condition::Version(version),
@@ -232,13 +226,7 @@ impl Member {
         }
     }
 
-    fn map_written(
-        &mut self,
-        now: Now,
-        reply: &Reply,
-        map: ShardMap,
-        request: Option<RequestId>,
-    ) {
+    fn map_written(&mut self, now: Now, reply: &Reply, map: ShardMap, request: Option<RequestId>) {
         let result = match reply {
             Reply::Written(version) => {
                 self.conducting.version = Some(*version);

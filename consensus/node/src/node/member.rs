@@ -200,9 +200,8 @@ impl Member {
     }
 
     pub(super) fn is_up(&self, node: NodeId) -> bool {
-        self.seen(node).is_some_and(|state| {
-            matches!(state, MemberState::Alive | MemberState::Suspect)
-        })
+        self.seen(node)
+            .is_some_and(|state| matches!(state, MemberState::Alive | MemberState::Suspect))
     }
 
     /// Somebody who is fresh introduces itself: it is told of the charter, and is to be a member.
@@ -287,9 +286,8 @@ impl Member {
 
     fn tell_map(&mut self, to: NodeId) {
         let members = self.map.members().keys().map(|node| NodeId(node.0));
-        let addresses = members
-            .filter_map(|node| Some((node, self.addresses.get(&node)?.clone())))
-            .collect();
+        let addresses =
+            members.filter_map(|node| Some((node, self.addresses.get(&node)?.clone()))).collect();
         let map = self.map.encode().into();
         self.say(to, &Control::Map { map, addresses });
     }
@@ -530,11 +528,11 @@ impl Member {
         let has_others = |voters: &BTreeSet<NodeId>| {
             voters.iter().any(|node| *node != self.me && self.is_up(*node))
         };
-        !self.shards.shards().any(|(_, status)| {
-            status.role == Role::Leader && has_others(&status.membership.voters)
-        })
+        !self
+            .shards
+            .shards()
+            .any(|(_, status)| status.role == Role::Leader && has_others(&status.membership.voters))
     }
-
 }
 
 /// Requests of the node's own have this bit in their numbers; those of clients must not.

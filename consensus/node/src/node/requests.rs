@@ -7,9 +7,7 @@ use super::member::INTERNAL;
 use super::{Member, Output};
 use crate::control::Control;
 use nori_consensus::{Instant, NodeId, ShardId};
-use norikv_replica::{
-    Answer, Freshness, Now, Refusal, Reply, Request, RequestId, Target,
-};
+use norikv_replica::{Answer, Freshness, Now, Refusal, Reply, Request, RequestId, Target};
 use std::time::Duration;
 
 /// A stale read that waits for the leader's word waits so long at most.
@@ -34,7 +32,8 @@ impl Member {
         request: Request,
     ) -> bool {
         debug_assert_eq!(id.0 & INTERNAL, 0, "the numbers of clients' requests have 63 bits");
-        if let Request::Read { freshness: Freshness::Stale { age_max: Some(_), .. }, .. } = &request {
+        if let Request::Read { freshness: Freshness::Stale { age_max: Some(_), .. }, .. } = &request
+        {
             let until = now.steady.after(PATIENCE);
             let waiting =
                 Waiting { shard, id, request: request.clone(), until, is_asked_again: false };
@@ -113,8 +112,9 @@ impl Member {
             if !waiting.is_asked_again {
                 continue;
             }
-            let Request::Read { freshness: Freshness::Stale { age_max: Some(age_max), .. }, .. } =
-                waiting.request
+            let Request::Read {
+                freshness: Freshness::Stale { age_max: Some(age_max), .. }, ..
+            } = waiting.request
             else {
                 continue;
             };

@@ -161,9 +161,8 @@ impl Member {
             return;
         }
         self.outputs.push(Output::Event(Event::Member { node, state }));
-        let was_up = before.is_some_and(|state| {
-            matches!(state, MemberState::Alive | MemberState::Suspect)
-        });
+        let was_up =
+            before.is_some_and(|state| matches!(state, MemberState::Alive | MemberState::Suspect));
         match state {
             MemberState::Alive if !was_up => {
                 self.shards.step_all(now, &Input::PeerUp { peer: node });

@@ -10,9 +10,7 @@ use nori_raft::NoriRaft;
 use nori_raft_log::LogOptions;
 use nori_swim::{Class, MemberState as Seen};
 use nori_wal::WalOptions;
-use norikv_placement::{
-    Change as MapChange, MemberState, ReplicaCount, ShardCount, Weight, Zone,
-};
+use norikv_placement::{Change as MapChange, MemberState, ReplicaCount, ShardCount, Weight, Zone};
 use norikv_replica::{Condition, Freshness, KeyChange, Reply, Target, View};
 use std::collections::{BTreeMap, VecDeque};
 use std::num::NonZeroU32;
@@ -331,7 +329,10 @@ impl Rig {
             };
             for (_, status) in member.replicas().shards().filter(|(of, _)| *of == shard) {
                 let safe = member.replicas().applied(shard);
-                text += &format!("node {n} {}: {status:?}, state at {safe:?}\n", running.as_ref().map_or(0, |of| of.node.id().0));
+                text += &format!(
+                    "node {n} {}: {status:?}, state at {safe:?}\n",
+                    running.as_ref().map_or(0, |of| of.node.id().0)
+                );
             }
         }
         text

@@ -55,7 +55,9 @@ impl Shards {
         if !matches!(install.stage, Stage::Waiting) {
             return;
         }
-        let Some(Received { dir: snapshot, .. }) = self.received.get(&install.handle) else { return };
+        let Some(Received { dir: snapshot, .. }) = self.received.get(&install.handle) else {
+            return;
+        };
         install.stage = Stage::Working;
         let job = InstallJob {
             shard,
@@ -73,7 +75,9 @@ impl Shards {
 
     pub(super) fn install_done(&mut self, done: Done) {
         let Done { shard, life, result } = done;
-        let Some(host) = self.hosts.get_mut(&shard).filter(|host| host.life == life) else { return };
+        let Some(host) = self.hosts.get_mut(&shard).filter(|host| host.life == life) else {
+            return;
+        };
         let Some(install) = host.install.as_mut() else { return };
         match result {
             Ok(state) if state.applied() == install.reset_to => {
@@ -114,7 +118,8 @@ impl Shards {
     pub(super) fn finish_reset(&mut self, now: Now, shard: ShardId) {
         let intent = self.intent(shard);
         let Some(host) = self.hosts.get_mut(&shard) else { return };
-        let Some(Install { handle, stage: Stage::Resetting(state), .. }) = host.install.take() else {
+        let Some(Install { handle, stage: Stage::Resetting(state), .. }) = host.install.take()
+        else {
             return;
         };
         host.begin_anew(state.applied().index);

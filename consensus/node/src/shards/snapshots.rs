@@ -1,6 +1,7 @@
 //! Snapshots between nodes: made, shipped, received.
 
 use super::Shards;
+use crate::host::Host;
 use crate::inbox::{Inbox, Note as InboxNote};
 use crate::snapshot::{
     Arrival, End, Note, Offer, Piece, Shipment, TransferId, What, Work, Writer, files, read, remove,
@@ -322,7 +323,7 @@ impl Shards {
 
     /// Lets go what has arrived for a shard and is not being installed.
     fn forget_received(&mut self, shard: ShardId) {
-        let installing = self.hosts.get(&shard).and_then(|host| host.installing());
+        let installing = self.hosts.get(&shard).and_then(Host::installing);
         let is_old = |handle: &SnapshotHandle, received: &Received| {
             received.shard == shard && Some(*handle) != installing
         };
@@ -357,8 +358,7 @@ impl Shards {
     }
 
     pub(super) fn tick_transfers(&mut self, now: Now) {
-        let failed: Vec<_> =
-            self.unshipped.extract_if(.., |(at, ..)| *at <= now.steady).collect();
+        let failed: Vec<_> = self.unshipped.extract_if(.., |(at, ..)| *at <= now.steady).collect();
         for (_, shard, to) in failed {
             self.step(now, shard, Input::SnapshotShipped { to, is_delivered: false });
         }

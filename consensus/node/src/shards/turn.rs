@@ -66,7 +66,8 @@ impl Shards {
                 }
                 Note::Synced => {}
                 Note::Fetched(shard, life, fetched) => {
-                    if let Some(host) = self.hosts.get_mut(&shard).filter(|host| host.life == life) {
+                    if let Some(host) = self.hosts.get_mut(&shard).filter(|host| host.life == life)
+                    {
                         host.replica.fetched(fetched);
                         self.ready.insert(shard);
                     }
@@ -257,7 +258,9 @@ impl Shards {
         life: u64,
         result: nori_raft_log::Result<()>,
     ) {
-        let Some(host) = self.hosts.get_mut(&shard).filter(|host| host.life == life) else { return };
+        let Some(host) = self.hosts.get_mut(&shard).filter(|host| host.life == life) else {
+            return;
+        };
         host.is_fetching = false;
         match result {
             Ok(()) => self.step(now, shard, Input::LogFetched),

@@ -92,7 +92,8 @@ impl Arrival {
         self.heard = now;
         // What is being written stays; the rest comes again.
         self.waiting.truncate(usize::from(self.is_writing));
-        self.taken = self.written + self.waiting.iter().map(|piece| piece.len() as u64).sum::<u64>();
+        self.taken =
+            self.written + self.waiting.iter().map(|piece| piece.len() as u64).sum::<u64>();
     }
 
     /// A piece came. One that does not follow, or is too much, counts for nothing: the sender will learn what is wanted.

@@ -26,8 +26,11 @@ fn operation() -> impl Strategy<Value = Operation> {
         any::<u64>().prop_map(Condition::Version),
     ];
     let value = prop::option::of((bytes(20), prop::option::of(any::<u64>().prop_map(Tick))));
-    (bytes(20), condition, value)
-        .prop_map(|(key, condition, value)| Operation { key, condition, value })
+    (bytes(20), condition, value).prop_map(|(key, condition, value)| Operation {
+        key,
+        condition,
+        value,
+    })
 }
 
 fn command() -> impl Strategy<Value = Command> {

@@ -86,7 +86,8 @@ struct Plain {
 
 impl Plain {
     fn version(&self, key: &[u8]) -> Version {
-        let is_there = |until: &Option<u64>| self.time == 0 || until.is_none_or(|at| at > self.time);
+        let is_there =
+            |until: &Option<u64>| self.time == 0 || until.is_none_or(|at| at > self.time);
         self.rows.get(key).filter(|(.., until)| is_there(until)).map_or(0, |(version, ..)| *version)
     }
 
@@ -292,7 +293,10 @@ fn memberships_are_known_as_of_every_entry_that_may_come_back() {
     assert_eq!(known, [Some(names[0].clone()), Some(names[0].clone()), Some(names[1].clone())]);
     drop(machine);
     let machine = disk.open();
-    assert_eq!((machine.applied().index, machine.membership(Index(1))), (Index(1), Some(&names[0])));
+    assert_eq!(
+        (machine.applied().index, machine.membership(Index(1))),
+        (Index(1), Some(&names[0]))
+    );
 }
 
 #[test]
@@ -321,6 +325,9 @@ fn an_entry_that_is_no_command_ends_it_and_changes_nothing() {
     let id = LogId::new(1, 1);
     let bad = Entry { id, kind: EntryKind::Data, payload: Bytes::from_static(&[9, 1]) };
     let error = machine.apply(&bad, None, None).unwrap_err();
-    assert_eq!(error.to_string(), "entry t1.i1 cannot be applied: a command of version 9 is not known to this program");
+    assert_eq!(
+        error.to_string(),
+        "entry t1.i1 cannot be applied: a command of version 9 is not known to this program"
+    );
     assert_eq!(machine.applied(), LogId::ZERO);
 }

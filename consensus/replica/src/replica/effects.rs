@@ -19,7 +19,9 @@ impl Replica {
     fn begin(&mut self, effect: Effect) {
         let output = match effect {
             Effect::Store(store) => Output::Store(store),
-            Effect::Send { to, class, message, after } => Output::Send { to, class, message, after },
+            Effect::Send { to, class, message, after } => {
+                Output::Send { to, class, message, after }
+            }
             Effect::Apply { from, through, membership } => {
                 self.ranges.push_back(Range { next: from, through, membership });
                 return;
@@ -90,7 +92,8 @@ impl Replica {
 
     /// The entry `id` is applied: what waited for its place is decided.
     pub(super) fn settle(&mut self, id: LogId, outcome: Option<Outcome>) {
-        while let Some(first) = self.accepted.first_entry().filter(|first| *first.key() <= id.index) {
+        while let Some(first) = self.accepted.first_entry().filter(|first| *first.key() <= id.index)
+        {
             let (at, open) = first.remove();
             if at != id {
                 // Another entry is there, for ever.

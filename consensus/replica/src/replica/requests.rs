@@ -5,7 +5,9 @@ use super::{Age, Open, Output, Replica, Waiting};
 use crate::command::{Command, IDENTITY_KEY_BYTES_MAX, Identity, Operation, Session};
 use crate::error::{Refusal, ReplicaError};
 use crate::identities::Verdict;
-use crate::request::{self, Answer, Freshness, KeyChange, Now, Reply, Request, RequestId, Target, View};
+use crate::request::{
+    self, Answer, Freshness, KeyChange, Now, Reply, Request, RequestId, Target, View,
+};
 use bytes::Bytes;
 use nori_consensus::{Consistency, Index, Input, Ticket};
 use nori_kv::{Error, Tick, Tier};
@@ -103,7 +105,9 @@ impl Replica {
         };
         let ahead = Duration::from_millis(issued_at.0.saturating_sub(now.wall.0));
         if ahead > limits.identity_window {
-            return invalid(format!("the identity was made {ahead:?} from now: look at the clocks"));
+            return invalid(format!(
+                "the identity was made {ahead:?} from now: look at the clocks"
+            ));
         }
         None
     }
@@ -128,7 +132,9 @@ impl Replica {
         version_min: Index,
     ) {
         let (age, after) = self.age_of(now);
-        if let Some(age_max) = age_max.filter(|most| age.at(now.steady).is_none_or(|age| age > *most)) {
+        if let Some(age_max) =
+            age_max.filter(|most| age.at(now.steady).is_none_or(|age| age > *most))
+        {
             let age = age.at(now.steady);
             return self.refuse(request, Refusal::TooStale { age, age_max });
         }
@@ -204,8 +210,7 @@ impl Replica {
 /// What the log says of a change that the leader takes at `now`.
 fn operation(change: KeyChange, now: Tick) -> Operation {
     let KeyChange { key, condition, value, ttl } = change;
-    let expires = ttl.map(|ttl| {
-        Tick(now.0.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX)))
-    });
+    let expires = ttl
+        .map(|ttl| Tick(now.0.saturating_add(u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX))));
     Operation { key, condition, value: value.map(|value| (value, expires)) }
 }

@@ -63,8 +63,10 @@ impl Group {
             shard: ShardId(7),
             protocol: &*self.protocol,
             founding,
-            state: State::open(self.disks[n as usize - 1].open(Path::new("/shard"), parts).unwrap())
-                .unwrap(),
+            state: State::open(
+                self.disks[n as usize - 1].open(Path::new("/shard"), parts).unwrap(),
+            )
+            .unwrap(),
             log: Arc::clone(&log) as Arc<dyn LogView>,
             hard_state: log.hard_state(),
             life,
@@ -265,8 +267,7 @@ fn two_of_the_same_name_under_way_at_once_are_one() {
 fn a_session_that_is_used_outlives_the_window_and_one_that_idles_does_not() {
     let mut group = Group::three();
     let issued_at = group.now.wall;
-    let session =
-        |sequence| Some(Identity::Session(Session { issued_at, client: 9, sequence }));
+    let session = |sequence| Some(Identity::Session(Session { issued_at, client: 9, sequence }));
     let mut last = 0;
     for sequence in 1..=5 {
         let version = group.write(session(sequence), put("a", "x")).unwrap();
@@ -338,16 +339,16 @@ fn who_does_not_lead_says_who_does_and_serves_what_may_be_old() {
     group.wait(200);
     assert!(matches!(&group.answers[&id].reply, Reply::Row(Some(row)) if row.bytes == "2"));
     // How old it is, it knows only by what the leader said.
-    let freshness = |millis| Freshness::Stale {
-        age_max: Some(Duration::from_millis(millis)),
-        version_min: 0,
-    };
+    let freshness =
+        |millis| Freshness::Stale { age_max: Some(Duration::from_millis(millis)), version_min: 0 };
     let read = |millis| Request::Read { freshness: freshness(millis), target: Target::View };
     assert!(matches!(group.reply(other, read(100)), Reply::Refused(Refusal::TooStale { .. })));
     let (now, commit) =
         (group.now.steady, group.nodes[leader].as_ref().unwrap().replica.status().commit);
     group.nodes[other].as_mut().unwrap().replica.refresh(now, commit);
-    assert!(matches!(group.reply(other, read(100)), Reply::View(view) if view.at().index == commit));
+    assert!(
+        matches!(group.reply(other, read(100)), Reply::View(view) if view.at().index == commit)
+    );
     group.wait(101);
     assert!(matches!(group.reply(other, read(100)), Reply::Refused(Refusal::TooStale { .. })));
     assert!(matches!(group.reply(other, read(200)), Reply::View(_)));
@@ -371,7 +372,10 @@ fn a_leader_that_lost_its_office_says_what_it_knows() {
     group.nodes[leader] = alone;
     group.wait(5_000);
     let reply = &group.answers[&id].reply;
-    assert!(matches!(reply, Reply::Refused(Refusal::NotLeader { .. } | Refusal::Unknown)), "{reply:?}");
+    assert!(
+        matches!(reply, Reply::Refused(Refusal::NotLeader { .. } | Refusal::Unknown)),
+        "{reply:?}"
+    );
     assert_eq!(group.get("a"), None);
 }
 
@@ -381,18 +385,40 @@ fn what_breaks_a_rule_is_refused_with_the_rule() {
     let now = group.now.wall;
     let long = |bytes| Bytes::from(vec![1; bytes]);
     let cases = [
-        (None, KeyChange { key: long(4_097), ..put("", "") }, "the key has 4097 bytes, and may have 4096"),
-        (None, KeyChange { value: Some(long((1 << 20) + 1)), ..put("a", "") }, "the value has 1048577 bytes, and may have 1048576"),
+        (
+            None,
+            KeyChange { key: long(4_097), ..put("", "") },
+            "the key has 4097 bytes, and may have 4096",
+        ),
+        (
+            None,
+            KeyChange { value: Some(long((1 << 20) + 1)), ..put("a", "") },
+            "the value has 1048577 bytes, and may have 1048576",
+        ),
         (None, put("", "1"), "the key is empty"),
-        (None, KeyChange { ttl: Some(Duration::from_micros(9)), ..put("a", "") }, "a time to live below a millisecond"),
+        (
+            None,
+            KeyChange { ttl: Some(Duration::from_micros(9)), ..put("a", "") },
+            "a time to live below a millisecond",
+        ),
         (key(now, ""), put("a", ""), "an idempotency key has between 1 and 64 bytes"),
-        (key(Tick(now.0 + 700_000), "x"), put("a", ""), "the identity was made 700s from now: look at the clocks"),
+        (
+            key(Tick(now.0 + 700_000), "x"),
+            put("a", ""),
+            "the identity was made 700s from now: look at the clocks",
+        ),
     ];
     for (identity, change, text) in cases {
         assert_eq!(group.write(identity, change).unwrap_err().to_string(), text);
     }
-    let many = Request::Write { identity: None, changes: vec![KeyChange { value: Some(long(1 << 20)), ..put("a", "") }; 5] };
-    assert!(matches!(group.reply(0, many), Reply::Refused(Refusal::TooLarge { what: "write", .. })));
+    let many = Request::Write {
+        identity: None,
+        changes: vec![KeyChange { value: Some(long(1 << 20)), ..put("a", "") }; 5],
+    };
+    assert!(matches!(
+        group.reply(0, many),
+        Reply::Refused(Refusal::TooLarge { what: "write", .. })
+    ));
     let none = Request::Write { identity: None, changes: Vec::new() };
     assert!(matches!(group.reply(0, none), Reply::Refused(Refusal::Invalid { .. })));
 }

@@ -1,8 +1,8 @@
 //! What a law works with: a folder, the parts, and short words for what laws do most.
 
 use crate::{
-    Capabilities, Cursor, Durability, Engine, EngineFactory, Feature, KeyRange, Parts, ReadOptions, Reader,
-    Result, Row, SeqNo, WriteBatch,
+    Capabilities, Cursor, Durability, Engine, EngineFactory, Feature, KeyRange, Parts, ReadOptions,
+    Reader, Result, Row, SeqNo, WriteBatch,
 };
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};

@@ -141,7 +141,8 @@ fn checkpoint(bench: &Bench<'_>) {
     ok("install", bench.factory.install(&installed, &copy, &bench.parts));
     let opened = bench.open_in(&installed);
     assert_eq!(replica(&*opened).durable_applied(), of);
-    let expected: Vec<_> = (1..=of.index).map(|n| (n.to_be_bytes().to_vec(), b"1".to_vec())).collect();
+    let expected: Vec<_> =
+        (1..=of.index).map(|n| (n.to_be_bytes().to_vec(), b"1".to_vec())).collect();
     same("rows of the copy", &rows(&*opened, &KeyRange::all()), &expected);
     let next = Applied { index: of.index + 1, term: 2 };
     apply(bench, &*opened, &put(b"next", b"4"), next);
@@ -156,7 +157,11 @@ fn again(bench: &Bench<'_>) {
         let engine = bench.open();
         let found = replica(&*engine).durable_applied();
         assert!(found.index >= durable, "it fell from {durable} to {found:?} over an opening");
-        holds(&*engine, b"last", (found.index > 0).then(|| value(found.index)).as_ref().map(|v| &v[..]));
+        holds(
+            &*engine,
+            b"last",
+            (found.index > 0).then(|| value(found.index)).as_ref().map(|v| &v[..]),
+        );
         for index in found.index + 1..=round * 40 {
             apply(bench, &*engine, &put(b"last", &value(index)), Applied { index, term: round });
         }

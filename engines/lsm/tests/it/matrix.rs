@@ -22,7 +22,8 @@ fn combinations() -> Vec<Vec<(&'static str, &'static str)>> {
 
 fn obey_the_laws(all: &[Vec<(&'static str, &'static str)>]) {
     assert!(all.len() >= 4, "{} combinations", all.len());
-    let of = |chosen: &Vec<_>| [(factory(chosen), chosen.clone()), (replicated(chosen), chosen.clone())];
+    let of =
+        |chosen: &Vec<_>| [(factory(chosen), chosen.clone()), (replicated(chosen), chosen.clone())];
     for (factory, chosen) in all.iter().flat_map(of) {
         let parts = || {
             let fs = MemFs::new();

@@ -9,7 +9,9 @@
 
 use crate::parts::{replicated, threaded, tiny};
 use nori_env::{FaultFs, FaultPlan, Fs, MemFs, PowerLoss, SeededTasks, Signal, Tasks, Waited};
-use nori_kv::{Applied, Engine, EngineFactory, ErrorKind, KeyRange, Parts, Progress, WriteBatch, stat};
+use nori_kv::{
+    Applied, Engine, EngineFactory, ErrorKind, KeyRange, Parts, Progress, WriteBatch, stat,
+};
 use nori_lsm::{Components, LsmFactory, Settings};
 use nori_model::trial::{Rows, rows, seeded};
 use nori_observe::NullMeter;
@@ -67,7 +69,12 @@ struct Story {
     is_whole: bool,
 }
 
-fn apply(engine: &dyn Engine, tasks: &dyn Tasks, batch: &WriteBatch, at: Applied) -> nori_kv::Result<()> {
+fn apply(
+    engine: &dyn Engine,
+    tasks: &dyn Tasks,
+    batch: &WriteBatch,
+    at: Applied,
+) -> nori_kv::Result<()> {
     while let Progress::Busy(signal) = engine.replicated().unwrap().apply(batch, at)? {
         assert_eq!(tasks.wait(&signal), Waited::Fired, "nothing will let it go on");
     }
@@ -251,7 +258,8 @@ fn check_other(factory: &LsmFactory, parts: &Parts, story: &Story, what: &str) {
     }
     let engine = opened.unwrap();
     let found = engine.replicated().unwrap().durable_applied().index;
-    let is_possible = if *is_certain { found == *last } else { found == 0 || possible.contains(&found) };
+    let is_possible =
+        if *is_certain { found == *last } else { found == 0 || possible.contains(&found) };
     assert!(is_possible, "{what}: the other store is at {found}");
     assert_eq!(rows(&*engine).unwrap(), story.states[found as usize], "{what}: the other store");
 }
@@ -294,7 +302,8 @@ fn workload(mut n: usize, len: u32) -> Vec<Op> {
 }
 
 #[test]
-fn no_small_workload_under_a_replicated_log_says_more_or_less_than_it_has_wherever_it_is_interrupted() {
+fn no_small_workload_under_a_replicated_log_says_more_or_less_than_it_has_wherever_it_is_interrupted()
+ {
     let (mut all, mut count) = (0, 0);
     for len in 1..=OPERATIONS_MAX {
         for n in 0..OPS.len().pow(len) {
@@ -399,7 +408,7 @@ fn stores_that_share_a_budget_stay_within_it_and_the_largest_memtable_goes_first
     }
     let flushes = |n: usize| stores[n].stats().number(stat::FLUSHES).unwrap();
     assert!(flushes(0) > 3 * flushes(5), "{} and {}", flushes(0), flushes(5));
-    assert!(stores.iter().all(|store| store.get(&(7_919_u64 % 10_007).to_be_bytes()).is_ok()));
+    assert!(stores.iter().all(|store| store.get(&7_919_u64.to_be_bytes()).is_ok()));
     drop(stores);
     assert_eq!(shared.memtable_bytes(), 0, "a store that is closed gives back what it had");
 }
@@ -411,16 +420,12 @@ fn stores_that_share_leave_to_compact_all_come_to_it_on_threads() {
     let parts = threaded(MemFs::new());
     let open = |n: u64| factory.open(&PathBuf::from(format!("/shard-{n}")), parts.clone()).unwrap();
     let stores: Vec<_> = (0..6).map(open).collect();
-    std::thread::scope(|scope| {
+    for n in 1..=3_000 {
         for store in &stores {
-            let tasks = &*parts.tasks;
-            scope.spawn(move || {
-                for n in 1..=3_000 {
-                    apply(&**store, tasks, &filling(n), Applied { index: n, term: 1 }).unwrap();
-                }
-            });
+            let at = Applied { index: n, term: 1 };
+            apply(&**store, &*parts.tasks, &filling(n), at).unwrap();
         }
-    });
+    }
     for store in &stores {
         store.maintain().unwrap().settle().unwrap();
         let level0 = store.stats().levels[0];
