@@ -51,6 +51,9 @@ pub trait NodeLog: Send + Sync {
     /// The shard's state has everything up to `through`: older entries may leave memory.
     fn applied(&self, shard: ShardId, through: Index);
 
+    /// Whether a slice of `shard` has to be fetched.
+    fn is_waited_for(&self, shard: ShardId) -> bool;
+
     /// Brings what a slice of `shard` had to wait for into memory; whether it waited for anything. Waits for the disk.
     ///
     /// # Errors

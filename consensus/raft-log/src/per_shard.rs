@@ -115,6 +115,10 @@ impl NodeLog for LogPerShard {
         }
     }
 
+    fn is_waited_for(&self, shard: ShardId) -> bool {
+        self.known(shard).is_some_and(|log| log.is_waited_for(shard))
+    }
+
     fn fetch(&self, shard: ShardId) -> Result<bool> {
         self.known(shard).map_or(Ok(false), |log| log.fetch(shard))
     }

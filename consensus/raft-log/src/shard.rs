@@ -206,6 +206,10 @@ impl State {
         old.map(|place| u64::from(place.bytes)).sum()
     }
 
+    pub(crate) fn is_waited_for(&self) -> bool {
+        self.wanted.is_some()
+    }
+
     pub(crate) fn take_wanted(&mut self) -> Option<Wanted> {
         self.wanted.take()
     }

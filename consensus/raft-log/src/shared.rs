@@ -304,6 +304,12 @@ impl NodeLog for SharedLog {
     fn applied(&self, shard: ShardId, through: Index) {
         self.shard(shard).with(|state| state.applied(through, self.options.cached_bytes_max));
     }
+
+    fn is_waited_for(&self, shard: ShardId) -> bool {
+        let known = self.shards.read().get(&shard).cloned();
+        known.is_some_and(|log| log.with(|state| state.is_waited_for()))
+    }
+
     fn fetch(&self, shard: ShardId) -> Result<bool> {
         let log = self.shard(shard);
         let found = log.with(|state| {

@@ -251,8 +251,8 @@ impl Fs for FaultFs {
     }
 
     fn change(&self, change: NameChange<'_>) -> io::Result<()> {
-        let takes_room = matches!(change, NameChange::CreateDir(_) | NameChange::Rename { .. });
-        self.whole_event(takes_room)?;
+        let frees_room = matches!(change, NameChange::Remove(_) | NameChange::RemoveDir(_));
+        self.whole_event(!frees_room)?;
         self.inner.change(change)
     }
 

@@ -56,7 +56,15 @@ pub enum NameChange<'a> {
         /// The name it gets.
         to: &'a Path,
     },
-    /// Removes a file. Handles that are open stay readable.
+    /// Gives a file a second name, perhaps in another folder of the same file system; the name must be free. Both are the same
+    /// file: only what nobody writes any more is fit to be linked.
+    Link {
+        /// The name it has.
+        from: &'a Path,
+        /// The name it gets besides.
+        to: &'a Path,
+    },
+    /// Removes a name of a file. Handles that are open stay readable.
     Remove(&'a Path),
     /// Removes an empty folder.
     RemoveDir(&'a Path),
@@ -120,6 +128,11 @@ pub trait Fs: Send + Sync {
     /// Renames a file.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         self.change(NameChange::Rename { from, to })
+    }
+
+    /// Gives a file a second name.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.change(NameChange::Link { from, to })
     }
 
     /// Removes a file.

@@ -16,7 +16,7 @@ use crate::{
 };
 use bytes::Bytes;
 use names::{Change, NameLog, Names};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -78,7 +78,9 @@ impl MemFs {
     /// The bytes that all files take together.
     pub fn bytes(&self) -> u64 {
         let tree = self.lock_tree();
-        tree.names.now.files.values().map(|inode| inode.lock().now.len() as u64).sum()
+        let files: BTreeMap<_, _> =
+            tree.names.now.files.values().map(|inode| (Arc::as_ptr(inode), inode)).collect();
+        files.values().map(|inode| inode.lock().now.len() as u64).sum()
     }
 
     /// Flips the bits of `mask` in the byte at `offset`, on the medium itself.
@@ -124,8 +126,13 @@ impl MemFs {
             Keep::Torn(_) => [Fate::Lost, Fate::Kept, Fate::Torn][entropy.below(3) as usize],
         };
         let mut names = tree.names.survivors(&mut fate);
+        // By the file before the loss: one with two names has one fate.
+        let mut survivors: BTreeMap<*const Inode, Arc<Inode>> = BTreeMap::new();
         for inode in names.files.values_mut() {
-            *inode = Arc::new(inode.survivor(&mut fate, &entropy));
+            let survivor = survivors
+                .entry(Arc::as_ptr(inode))
+                .or_insert_with(|| Arc::new(inode.survivor(&mut fate, &entropy)));
+            *inode = Arc::clone(survivor);
         }
         let image = Tree { names: NameLog::safe(names), locks: BTreeSet::new() };
         Self { tree: Arc::new(Mutex::new(image)) }
@@ -142,8 +149,7 @@ impl MemFs {
             return Err(missing(&dir));
         }
         if tree.names.now.files.contains_key(path) {
-            let what = format!("{} exists", path.display());
-            return Err(io::Error::new(io::ErrorKind::AlreadyExists, what));
+            return Err(exists(path));
         }
         let inode = Arc::new(Inode { content: Mutex::new(content) });
         tree.names.alter(Change::Link(path.to_owned(), Arc::clone(&inode)));
@@ -221,6 +227,17 @@ impl Fs for MemFs {
                 let inode = files.get(from).cloned().ok_or_else(|| missing(from))?;
                 debug_assert_eq!(from.parent(), to.parent(), "a rename stays in its folder");
                 Change::Rename(from.to_owned(), to.to_owned(), inode)
+            }
+            NameChange::Link { from, to } => {
+                let inode = files.get(from).cloned().ok_or_else(|| missing(from))?;
+                let dir = parent(to);
+                if !dirs.contains(&dir) {
+                    return Err(missing(&dir));
+                }
+                if files.contains_key(to) {
+                    return Err(exists(to));
+                }
+                Change::Link(to.to_owned(), inode)
             }
             NameChange::Remove(path) => {
                 if !files.contains_key(path) {
@@ -410,6 +427,10 @@ impl Drop for MemLock {
 
 fn parent(path: &Path) -> PathBuf {
     path.parent().unwrap_or(Path::new("")).to_owned()
+}
+
+fn exists(path: &Path) -> io::Error {
+    io::Error::new(io::ErrorKind::AlreadyExists, format!("{} exists", path.display()))
 }
 
 fn missing(path: &Path) -> io::Error {

@@ -68,6 +68,7 @@ impl Fs for OsFs {
         match change {
             NameChange::CreateDir(path) => fs::create_dir_all(path),
             NameChange::Rename { from, to } => fs::rename(from, to),
+            NameChange::Link { from, to } => fs::hard_link(from, to),
             NameChange::Remove(path) => fs::remove_file(path),
             NameChange::RemoveDir(path) => fs::remove_dir(path),
         }

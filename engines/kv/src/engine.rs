@@ -218,7 +218,7 @@ pub struct Applied {
 pub enum Progress {
     /// It is applied.
     Done,
-    /// It is not; try again once the signal has fired.
+    /// Nothing of it is; try again once the signal has fired.
     Busy(Signal),
 }
 
@@ -226,8 +226,13 @@ pub enum Progress {
 ///
 /// # Contract
 ///
-/// * `apply` never waits: where a writer would stall it answers [`Progress::Busy`].
-/// * `durable_applied` never passes an entry whose effects a crash could still lose. An empty batch counts as applied.
+/// * No call waits for a job: they are for whoever must not stand still, and `apply` answers [`Progress::Busy`] where a writer would
+///   stall. `checkpoint` works on files, and is for a job.
+/// * Entries are applied one after the other, each behind the last one; another is [`Error::Invalid`], and nothing has changed.
+/// * `durable_applied` never passes an entry whose effects a crash could still lose, and never falls, over openings either. What a
+///   crash leaves is exactly the entries up to there. An empty batch counts as applied.
+/// * A signal given to `flush_through` fires once `durable_applied` has reached the index, however long that is after the call; it
+///   fires too if it never will, because writing has ended or the store is closed. Look then.
 pub trait Replicated: Send + Sync {
     /// Applies the batch of one log entry.
     fn apply(&self, batch: &WriteBatch, at: Applied) -> Result<Progress>;
@@ -235,6 +240,12 @@ pub trait Replicated: Send + Sync {
     fn durable_applied(&self) -> Applied;
     /// Asks that `durable_applied` reach `index`; `done` fires when it has.
     fn flush_through(&self, index: u64, done: Signal);
+    /// Copies the store as of `durable_applied` into the new folder `dir`; that entry.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] if there is something in `dir`.
+    fn checkpoint(&self, dir: &Path) -> Result<Applied>;
 }
 
 /// What an engine is built from besides its own settings.
@@ -294,7 +305,8 @@ pub trait EngineFactory: Send + Sync {
     fn settings(&self) -> Vec<(String, String)>;
     /// Opens the store in `dir`.
     fn open(&self, dir: &Path, parts: Parts) -> Result<Arc<dyn Engine>>;
-    /// Makes the store in `dir` a copy of a checkpoint.
+    /// Makes the store in `dir` a copy of a checkpoint, in place of the one that may be there; neither is open. If it is cut off, the
+    /// store does not open before it was done again or the store was destroyed.
     fn install(&self, dir: &Path, checkpoint: &Path, parts: &Parts) -> Result<()> {
         let _ = (dir, checkpoint, parts);
         Err(Error::Unsupported { engine: "this engine", what: "install" })

@@ -11,6 +11,10 @@ pub enum Reason {
     MemtableFull,
     /// The log's segment reached its size.
     SegmentFull,
+    /// Stores that share a budget for their memtables have all of it together.
+    SharedBudget,
+    /// The replicated log wants to let go of its oldest entries.
+    LogRelease,
     /// The operator asked.
     Manual,
     /// The store is being opened.
@@ -90,6 +94,8 @@ impl Reason {
         match self {
             Self::MemtableFull => "memtable_full",
             Self::SegmentFull => "segment_full",
+            Self::SharedBudget => "shared_budget",
+            Self::LogRelease => "log_release",
             Self::Manual => "manual",
             Self::Recovery => "recovery",
             Self::RunCount { .. } => "run_count",
@@ -107,7 +113,12 @@ impl Reason {
     /// The numbers that decided.
     pub fn fields(&self) -> Vec<nori_observe::Field> {
         match *self {
-            Self::MemtableFull | Self::SegmentFull | Self::Manual | Self::Recovery => vec![],
+            Self::MemtableFull
+            | Self::SegmentFull
+            | Self::SharedBudget
+            | Self::LogRelease
+            | Self::Manual
+            | Self::Recovery => vec![],
             Self::RunCount { level, runs, runs_max } => {
                 vec![("level", level.into()), ("runs", runs.into()), ("runs_max", runs_max.into())]
             }

@@ -59,7 +59,7 @@ fn factory(memtable: &str) -> LsmFactory {
         l0_runs_trigger: 100,
         ..Settings::for_memory(1 << 30)
     };
-    LsmFactory { settings, components }
+    LsmFactory::new(settings, components)
 }
 
 /// The same with a log of small segments: a segment in memory costs its zeros, which would be a good part of an opening.

@@ -29,6 +29,9 @@ fn cache_bytes(settings: &Settings, table_memory_bytes: u64, sealed_bytes: u64) 
 impl Core {
     /// Gives the cache what tables and memtables leave.
     pub(crate) fn weigh_memory(&self) {
+        if let Some(shared) = &self.shared {
+            return self.weigh_shared(shared);
+        }
         let tables = self.tables.memory_bytes() as u64;
         let sealed = self.super_version.load().sealed_bytes();
         self.tables.cache.resize(cache_bytes(&self.settings, tables, sealed));

@@ -15,6 +15,7 @@ use crate::merge::MergeCursor;
 use crate::output::{Finished, Outputs};
 use crate::read::SuperVersion;
 use crate::run_cursor::RunCursor;
+use crate::shared::Grant;
 use crate::version::{Level, Run, Version};
 use nori_compaction::{
     JobId, LevelView, Plan, PlanKind, Refusal, RunId, RunPlace, TreeEvent, TreeView, validate,
@@ -44,10 +45,11 @@ fn schedule_locked(core: &Arc<Core>, tree: &mut Tree) -> Result<()> {
             // Somebody waits for an idle tree to start something, and would wait for ever.
             break;
         }
+        let Some(grant) = core.grant() else { break };
         // One at a time: a move is installed at once, and what comes next is planned for the tree it left.
         let plans = core.with_view(tree, |strategy, view| strategy.plan(view, 1));
         let Some(plan) = plans.into_iter().next() else { break };
-        if !start(core, tree, plan)? {
+        if !start(core, tree, plan, grant)? {
             break;
         }
     }
@@ -103,7 +105,7 @@ pub(crate) fn start_manual(core: &Arc<Core>, scope: &Scope) -> Result<Option<Ste
         table: plan.inputs.first().map_or(0, |input| input.0),
         is_done_at_once: matches!(plan.kind, PlanKind::Move | PlanKind::Drop(_)),
     };
-    let started = start(core, &mut tree, plan);
+    let started = start(core, &mut tree, plan, Grant::free());
     drop(tree);
     match started {
         Ok(true) => Ok(Some(step)),
@@ -127,7 +129,7 @@ pub(crate) fn is_idle(core: &Core) -> bool {
 }
 
 /// Validates a plan and runs it: at once, or as a job. False if it was refused.
-fn start(core: &Arc<Core>, tree: &mut Tree, plan: Plan) -> Result<bool> {
+fn start(core: &Arc<Core>, tree: &mut Tree, plan: Plan, grant: Grant) -> Result<bool> {
     if let Err(refusal) = core.with_view(tree, |_, view| validate(view, &plan)) {
         refuse(core, tree, &plan, &refusal);
         return Ok(false);
@@ -149,7 +151,7 @@ fn start(core: &Arc<Core>, tree: &mut Tree, plan: Plan) -> Result<bool> {
         PlanKind::Merge | PlanKind::Rewrite => {
             let class =
                 if inputs.is_shallow { Class::CompactionShallow } else { Class::CompactionDeep };
-            let job = Compaction::new(core, id, plan, inputs, begun);
+            let job = Compaction::new(core, id, plan, inputs, (begun, grant));
             core.parts.tasks.submit(class, Box::new(job));
         }
         PlanKind::Move => {
@@ -227,6 +229,7 @@ struct Compaction {
     begun: Instant,
     state: State,
     is_installed: bool,
+    _grant: Grant,
     _token: Token,
 }
 
@@ -243,7 +246,13 @@ struct Merging {
 }
 
 impl Compaction {
-    fn new(core: &Arc<Core>, id: JobId, plan: Plan, inputs: Inputs, begun: Instant) -> Self {
+    fn new(
+        core: &Arc<Core>,
+        id: JobId,
+        plan: Plan,
+        inputs: Inputs,
+        (begun, grant): (Instant, Grant),
+    ) -> Self {
         let Inputs { runs, others, bytes, entries, .. } = inputs;
         let mut ranges = RangeTombstones::default();
         for fragment in runs.iter().flat_map(|run| &*run.tables).flat_map(|t| t.ranges().iter()) {
@@ -277,6 +286,7 @@ impl Compaction {
             begun,
             state: State::Merging(Box::new(merging)),
             is_installed: false,
+            _grant: grant,
             _token: core.jobs.begin(),
         }
     }

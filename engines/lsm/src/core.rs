@@ -1,15 +1,17 @@
 //! What reads, writes and jobs of one store share.
 //!
-//! Locks, in the order they are taken: `order` (of writes), `tree` (edits of the version), then the small ones.
-//! Reads take none.
+//! Locks, in the order they are taken: `order` (of writes), `tree` (edits of the version), then the small ones, those of
+//! [`Shared`] last. Nobody holds a lock of two stores. Reads take none.
 
 use crate::counters::Counters;
+use crate::durable::Durable;
 use crate::edit::Edit;
 use crate::jobs::Jobs;
 use crate::manifest::Manifest;
 use crate::mem::Mem;
 use crate::publish::Publisher;
 use crate::read::SuperVersion;
+use crate::shared::{Charged, Shared};
 use crate::sought::Sought;
 use crate::stall::Brake;
 use crate::version::Version;
@@ -18,7 +20,7 @@ use arc_swap::ArcSwap;
 use nori_compaction::{Busy, Strategy, TreeView};
 use nori_env::Lock;
 use nori_filter::{FilterContext, LevelFill};
-use nori_kv::{EngineEvent, Error, Parts, Result, SeqNo, Tick};
+use nori_kv::{Applied, EngineEvent, Error, Parts, Result, SeqNo, Tick};
 use nori_sstable::{ReadCounters, TableContext};
 use nori_wal::{Wal, WalError};
 use parking_lot::Mutex;
@@ -36,8 +38,14 @@ pub(crate) struct Core {
     pub(crate) tables: TableContext,
     pub(crate) counters: Counters,
     pub(crate) read_counters: ReadCounters,
-    /// The log, or why the store was opened without one.
-    pub(crate) wal: Result<Wal>,
+    /// The log; none if entries of a replicated one are applied; or why the store was opened for reading only.
+    pub(crate) wal: Result<Option<Wal>>,
+    /// What the stores of a node share. `Some` exactly if the store is under a replicated log.
+    pub(crate) shared: Option<Arc<Shared>>,
+    /// What this store has of the shared budget.
+    pub(crate) charged: Mutex<Charged>,
+    /// Up to which entry of the replicated log everything is in tables, and who waits for more.
+    pub(crate) durable: Durable,
     pub(crate) publisher: Publisher,
     pub(crate) order: Mutex<WriteOrder>,
     pub(crate) super_version: ArcSwap<SuperVersion>,
@@ -73,6 +81,8 @@ pub(crate) struct Core {
 pub(crate) struct WriteOrder {
     /// The last sequence number taken; `visible <= last`.
     pub(crate) last: SeqNo,
+    /// The last entry of the replicated log that was applied. `durable <= applied`.
+    pub(crate) applied: Applied,
     pub(crate) active: Arc<Mem>,
 }
 
@@ -111,9 +121,9 @@ impl Core {
         self.poison.get().map_or(Ok(()), |error| Err(error.poison()))
     }
 
-    /// The log, unless the store was opened for reading only.
-    pub(crate) fn wal(&self) -> Result<&Wal> {
-        self.wal.as_ref().map_err(Error::poison)
+    /// The log, if the store has one of its own; an error if it was opened for reading only.
+    pub(crate) fn wal(&self) -> Result<Option<&Wal>> {
+        self.wal.as_ref().map(Option::as_ref).map_err(Error::poison)
     }
 
     /// Ends writing for good: what is on disk is unknown from here on.
@@ -122,6 +132,8 @@ impl Core {
             self.tell(&EngineEvent::Poisoned { what: error.to_string() });
         }
         self.publisher.fail(error);
+        self.durable.end();
+        self.discharge();
         self.set_brake(0.0, None);
         self.jobs.notify();
     }

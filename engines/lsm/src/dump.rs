@@ -146,6 +146,8 @@ fn shown(edit: &Edit, offset: usize, is_behind: bool) -> EditDump {
         ("levels", edit.levels),
         ("tick", edit.tick),
         ("begun", edit.begun),
+        ("applied_index", edit.applied.map(|applied| applied.index)),
+        ("applied_term", edit.applied.map(|applied| applied.term)),
     ];
     let added = edit.added.iter().map(|of| run(of.level, of.run.0, &of.tables));
     EditDump {
@@ -162,7 +164,7 @@ fn shown(edit: &Edit, offset: usize, is_behind: bool) -> EditDump {
 mod tests {
     use super::*;
     use crate::edit::AddedRun;
-    use crate::manifest::Manifest;
+    use crate::manifest::{Manifest, StoreKind};
     use nori_compaction::RunId;
     use nori_env::{MemFs, OpenMode};
 
@@ -177,7 +179,7 @@ mod tests {
             tables: vec![TableMeta { number: 2, bytes: 363 }],
         };
         let first = Edit { levels: Some(7), next_number: Some(2), ..Edit::default() };
-        let mut manifest = Manifest::create(&fs, dir, 1, &first).unwrap();
+        let mut manifest = Manifest::create(&fs, dir, 1, StoreKind::Logged, &first).unwrap();
         manifest.append(&Edit { added: vec![added(0, 3)], ..Edit::default() }).unwrap();
         let moved = Edit { removed: vec![2], added: vec![added(1, 4)], ..Edit::default() };
         manifest.append(&moved).unwrap();

@@ -7,13 +7,14 @@
 //!   5 added run: level, run id, index, tables, then per table: number, bytes
 //!   6 strategy: name, state     7 levels               8 tick
 //!   9 begun: the newest segment of the log that has begun
+//!  10 applied: index, term
 //! ```
 //!
 //! An unknown tag cannot be passed over, since its length is unknown: it makes the manifest unreadable, and the
 //! format version guards against that.
 
 use nori_compaction::RunId;
-use nori_kv::SeqNo;
+use nori_kv::{Applied, SeqNo};
 use nori_sstable::Table;
 
 /// A change of the tree.
@@ -28,6 +29,8 @@ pub(crate) struct Edit {
     pub(crate) begun: Option<u64>,
     pub(crate) levels: Option<u64>,
     pub(crate) tick: Option<u64>,
+    /// The entry of the replicated log up to which everything is in tables.
+    pub(crate) applied: Option<Applied>,
     pub(crate) strategy: Option<(String, Vec<u8>)>,
     pub(crate) removed: Vec<u64>,
     pub(crate) added: Vec<AddedRun>,
@@ -78,6 +81,11 @@ impl Edit {
                 put_number(&mut out, number);
             }
         }
+        if let Some(applied) = self.applied {
+            out.push(10);
+            put_number(&mut out, applied.index);
+            put_number(&mut out, applied.term);
+        }
         for number in &self.removed {
             out.push(4);
             put_number(&mut out, *number);
@@ -118,6 +126,10 @@ impl Edit {
                 7 => edit.levels = Some(take_number(&mut rest)?),
                 8 => edit.tick = Some(take_number(&mut rest)?),
                 9 => edit.begun = Some(take_number(&mut rest)?),
+                10 => {
+                    let index = take_number(&mut rest)?;
+                    edit.applied = Some(Applied { index, term: take_number(&mut rest)? });
+                }
                 _ => return None,
             }
         }
@@ -132,6 +144,7 @@ impl Edit {
         self.begun = later.begun.or(self.begun);
         self.levels = later.levels.or(self.levels);
         self.tick = later.tick.or(self.tick);
+        self.applied = later.applied.or(self.applied);
         if later.strategy.is_some() {
             self.strategy.clone_from(&later.strategy);
         }
@@ -205,6 +218,7 @@ mod tests {
             begun: Some(5),
             levels: Some(7),
             tick: Some(44),
+            applied: Some(Applied { index: 1 << 50, term: 7 }),
             strategy: Some(("leveled".to_owned(), vec![1, 2, 3])),
             removed: vec![4, 5],
             added: vec![AddedRun { level: 2, run: RunId(8), index: 0, tables }],

@@ -1,12 +1,14 @@
 //! The engine as its callers see it.
 
 use crate::core::Core;
+use crate::open::Opening;
 use crate::write;
-use crate::{Components, Settings, maintain, open, scrub};
-use nori_env::Durability;
+use crate::{Components, Settings, Shared, checkpoint, maintain, open, replicated, scrub};
+use nori_env::{Durability, Signal};
 use nori_kv::{
-    Capabilities, Cursor, Engine, EngineFactory, EngineStats, Feature, KeyRange, Maintain, Parts,
-    ReadOptions, Reader, Result, Row, Scrubbed, SeqNo, Tick, WriteBatch, stat,
+    Applied, Capabilities, Cursor, Engine, EngineFactory, EngineStats, Feature, KeyRange, Maintain,
+    Parts, Progress, ReadOptions, Reader, Replicated, Result, Row, Scrubbed, SeqNo, Tick,
+    WriteBatch, stat,
 };
 use std::path::Path;
 use std::sync::Arc;
@@ -19,10 +21,26 @@ pub struct LsmFactory {
     pub settings: Settings,
     /// The objects.
     pub components: Components,
+    /// `Some`: the stores have no log of their own. Entries of a replicated log are applied to them, which is the only log; and they share
+    /// this. The memory of the settings is then that of all of them together.
+    pub replicated: Option<Arc<Shared>>,
+}
+
+impl LsmFactory {
+    /// Stores with logs of their own.
+    pub fn new(settings: Settings, components: Components) -> Self {
+        Self { settings, components, replicated: None }
+    }
+
+    /// Stores under a replicated log, which share a cache, a budget for memtables, and leave to compact.
+    pub fn replicated(settings: Settings, components: Components) -> Self {
+        let replicated = Some(Shared::new(&settings, &components));
+        Self { settings, components, replicated }
+    }
 }
 
 /// The name in experiment files, configurations and tables.
-const NAME: &str = "nori-lsm";
+pub(crate) const NAME: &str = "nori-lsm";
 
 impl EngineFactory for LsmFactory {
     fn name(&self) -> &str {
@@ -30,7 +48,7 @@ impl EngineFactory for LsmFactory {
     }
 
     fn capabilities(&self) -> Capabilities {
-        let features = [
+        let mut features = vec![
             Feature::Snapshots,
             Feature::Reverse,
             Feature::ReadMany,
@@ -40,12 +58,18 @@ impl EngineFactory for LsmFactory {
             Feature::Compact,
             Feature::Settle,
             Feature::Scrub,
+            Feature::Checkpoint,
             Feature::CacheOnly,
             Feature::Batches,
             Feature::Lock,
             Feature::Simulated,
         ];
-        Capabilities::new(&Capabilities::ALL_DURABILITIES, &features, WriteBatch::KEY_BYTES_MAX)
+        let mut durabilities = &Capabilities::ALL_DURABILITIES[..];
+        if self.replicated.is_some() {
+            features.push(Feature::Replicated);
+            durabilities = &[Durability::None];
+        }
+        Capabilities::new(durabilities, &features, WriteBatch::KEY_BYTES_MAX)
     }
 
     fn settings(&self) -> Vec<(String, String)> {
@@ -55,8 +79,17 @@ impl EngineFactory for LsmFactory {
 
     fn open(&self, dir: &Path, parts: Parts) -> Result<Arc<dyn Engine>> {
         self.settings.check()?;
-        let core = open::open(dir, parts, self.settings.clone(), self.components.clone())?;
+        let opening = Opening {
+            settings: self.settings.clone(),
+            components: self.components.clone(),
+            shared: self.replicated.clone(),
+        };
+        let core = open::open(dir, parts, opening)?;
         Ok(Arc::new(Lsm { store: Arc::new(Store { core }) }))
+    }
+
+    fn install(&self, dir: &Path, checkpoint: &Path, parts: &Parts) -> Result<()> {
+        checkpoint::install(&*parts.fs, dir, checkpoint)
     }
 
     fn destroy(&self, dir: &Path, parts: &Parts) -> Result<()> {
@@ -78,9 +111,11 @@ impl Drop for Store {
     fn drop(&mut self) {
         let core = &self.core;
         core.jobs.close(&*core.parts.tasks);
+        core.durable.end();
+        core.discharge();
         let promised = core.group_promised.load(Ordering::SeqCst);
         if promised > 0
-            && let Ok(wal) = core.wal()
+            && let Ok(Some(wal)) = core.wal()
         {
             // Writers were promised a sync soon, and the job that was to do it may just have died with the store, even after
             // it took the promise on. A failure has no one left to tell but the event.
@@ -136,6 +171,29 @@ impl Engine for Lsm {
     fn maintain(&self) -> Option<&dyn Maintain> {
         Some(self)
     }
+
+    fn replicated(&self) -> Option<&dyn Replicated> {
+        self.store.core.shared.is_some().then_some(self)
+    }
+}
+
+impl Replicated for Lsm {
+    fn apply(&self, batch: &WriteBatch, at: Applied) -> Result<Progress> {
+        replicated::apply(&self.store.core, batch, at)
+    }
+
+    fn durable_applied(&self) -> Applied {
+        self.store.core.durable.applied()
+    }
+
+    fn flush_through(&self, index: u64, done: Signal) {
+        self.store.core.durable.want(index, done);
+        replicated::flush_wanted(&self.store.core);
+    }
+
+    fn checkpoint(&self, dir: &Path) -> Result<Applied> {
+        checkpoint::copy(&self.store.core, dir)
+    }
 }
 
 impl Maintain for Lsm {
@@ -149,6 +207,12 @@ impl Maintain for Lsm {
 
     fn settle(&self) -> Result<()> {
         maintain::settle(&self.store.core)
+    }
+
+    fn checkpoint(&self, dir: &Path) -> Result<()> {
+        checkpoint::check_empty(&*self.store.core.parts.fs, dir)?;
+        maintain::flush(&self.store.core)?;
+        checkpoint::copy(&self.store.core, dir).map(|_| ())
     }
 
     fn scrub(&self) -> Result<Scrubbed> {

@@ -6,7 +6,8 @@
 //! 3. It merges through the sieve into tables, a block per step. If an older memtable is not in the tree yet, tombstones all
 //!    stay: what they hide may be in it.
 //! 4. It syncs files and folder, and waits until all older memtables are in the tree, so that runs of level 0 keep their order.
-//! 5. It installs: manifest first, then the super-version, then the log's segments go.
+//! 5. It installs: manifest first, then the super-version, then the log's segments go. Without a log the edit says up to which
+//!    entry of the replicated log everything is in tables.
 
 use crate::compact;
 use crate::core::{Core, from_wal};
@@ -17,6 +18,7 @@ use crate::jobs::Token;
 use crate::mem::Sealed;
 use crate::output::{Finished, Outputs};
 use crate::read::SuperVersion;
+use crate::replicated;
 use nori_compaction::{CutRule, RunId, TreeEvent};
 use nori_env::{Class, Instant, Job, Slice, Step};
 use nori_kv::{EngineEvent, EntryCursor, Result};
@@ -157,6 +159,7 @@ impl Flush {
     /// Makes way for the next flush and for what the new run asks for.
     fn end(&mut self) -> Step {
         *self.core.flushes.lock() -= 1;
+        replicated::flush_wanted(&self.core);
         compact::schedule(&self.core);
         schedule(&self.core);
         Step::Done
@@ -208,10 +211,12 @@ fn install_flush(
 ) -> Result<()> {
     let opened = open_finished(core, finished)?;
     let tick = core.ticks.fetch_add(1, Ordering::Relaxed) + 1;
+    let wal = core.wal()?;
     let mut edit = Edit {
         last_seqno: Some(sealed.last),
-        log_number: Some(sealed.next_segment),
-        begun: Some(core.wal()?.tail().0),
+        log_number: wal.map(|_| sealed.next_segment),
+        begun: wal.map(|wal| wal.tail().0),
+        applied: wal.is_none().then(|| core.applied_with(sealed)),
         tick: Some(tick),
         ..Edit::default()
     };
@@ -238,7 +243,10 @@ fn install_flush(
     core.counters.flush_bytes.add(bytes_out);
     let took_micros = core.parts.clock.now().since(begun).as_micros() as u64;
     core.tell(&EngineEvent::FlushEnd { why: sealed.why, bytes_out, took_micros });
-    core.wal()?.remove_below(sealed.next_segment).map_err(from_wal)?;
+    if let Some(wal) = wal {
+        wal.remove_below(sealed.next_segment).map_err(from_wal)?;
+    }
+    core.charge();
     core.jobs.notify();
     Ok(())
 }

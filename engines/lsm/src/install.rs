@@ -97,6 +97,9 @@ pub(crate) fn install(
     write_edit(core, tree, &edit, &next)?;
     let before = std::mem::replace(&mut tree.version, Arc::clone(&next));
     core.super_version.rcu(|sv| publish(sv, Arc::clone(&next)));
+    if let Some(applied) = edit.applied {
+        core.durable.reached(applied);
+    }
     for table in before.tables().filter(|table| edit.removed.contains(&table.number())) {
         // A trivial move removes and adds the same table.
         if !edit.adds(table.number()) {
@@ -114,7 +117,7 @@ fn write_edit(core: &Core, tree: &mut Tree, edit: &Edit, next: &Version) -> Resu
     manifest.append(edit)?;
     tree.numbers.merge_numbers(edit);
     if !manifest.should_roll() {
-        return core.wal()?.mark(manifest.mark()).map_err(from_wal);
+        return mark(core, manifest);
     }
     let number = core.next_number.fetch_add(1, Ordering::Relaxed);
     let mut whole = next.as_edit();
@@ -122,9 +125,15 @@ fn write_edit(core: &Core, tree: &mut Tree, edit: &Edit, next: &Version) -> Resu
     whole.next_number = Some(number + 1);
     whole.levels = Some(next.levels.len() as u64);
     let old = manifest.number();
-    *manifest = Manifest::create(&*core.parts.fs, &core.dir, number, &whole)?;
+    let kind = manifest.kind();
+    *manifest = Manifest::create(&*core.parts.fs, &core.dir, number, kind, &whole)?;
     remove(core, &core.dir.join(crate::manifest::manifest_name(old)));
-    core.wal()?.mark(manifest.mark()).map_err(from_wal)
+    mark(core, manifest)
+}
+
+/// Has the log vouch for the manifest, if there is one.
+fn mark(core: &Core, manifest: &Manifest) -> Result<()> {
+    core.wal()?.map_or(Ok(()), |wal| wal.mark(manifest.mark()).map_err(from_wal))
 }
 
 /// Asks the layout how hard writers are to be braked now.

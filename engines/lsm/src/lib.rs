@@ -10,12 +10,14 @@
 //! and in a seeded simulation. Left to others: the parts themselves, and how they are chosen (`norikv-parts`).
 
 mod budget;
+mod checkpoint;
 mod compact;
 mod components;
 mod core;
 mod counters;
 mod cursor;
 mod dump;
+mod durable;
 mod edit;
 mod engine;
 mod flush;
@@ -31,9 +33,11 @@ mod output;
 mod publish;
 mod read;
 mod removal;
+mod replicated;
 mod run_cursor;
 mod scrub;
 mod settings;
+mod shared;
 mod sought;
 mod stall;
 mod version;
@@ -46,3 +50,4 @@ pub use settings::{
     BLOCK_BYTES, BadSetting, FILTER_BITS_PER_KEY, MEMORY_BYTES, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN,
     MEMTABLE_BYTES_MIN, MEMTABLES_SEALED_MAX, SettingLine, Settings,
 };
+pub use shared::Shared;

@@ -75,9 +75,10 @@ pub(crate) fn compact(core: &Arc<Core>, range: &KeyRange) -> Result<()> {
 }
 
 /// Waits until no memtable waits for its flush and no job runs: what ends looks for more before it goes, so then nothing
-/// is due either. Whoever writes meanwhile is waited for as well.
+/// is due either, unless the store stands in line for it. Whoever writes meanwhile is waited for as well.
 pub(crate) fn settle(core: &Arc<Core>) -> Result<()> {
-    wait_for(core, || core.jobs.is_idle() && core.super_version.load().sealed.is_empty())
+    let is_at_rest = || core.jobs.is_idle() && core.super_version.load().sealed.is_empty();
+    wait_for(core, || is_at_rest() && !core.is_in_line())
 }
 
 /// The right to start the next compaction, while nothing runs.

@@ -1,17 +1,20 @@
 //! The manifest: a log of version edits, and `CURRENT`, which names the manifest in force.
 //!
 //! ```text
-//! manifest = magic "NORIMANI", format version u32 = 1, zero u32, record*
+//! manifest = magic "NORIMANI", format version u32, zero u32, record*
 //! record   = length u32, checksum u32 of manifest number u64, offset u64, payload; payload: an edit
 //! CURRENT  = "<manifest file name> <checksum of the name, 8 hex digits>\n"
 //! ```
+//!
+//! The format version is the kind of store ([`StoreKind`]).
 //!
 //! 1. An edit is appended and synced before anything acts on it; a failed write or sync ends writing for good.
 //! 2. Every opening, and every manifest past a size, begins a new manifest with one edit that makes the present version; then
 //!    `CURRENT` is replaced: written beside, synced, renamed, folder synced.
 //! 3. The last record of a crashed store may be torn. A bad record with a valid one behind it is damage.
 //! 4. Once an edit is safe, the log is marked with how long the manifest is. So an end that was lost later is missed when the
-//!    store is opened, also where a record begins.
+//!    store is opened, also where a record begins. A store without a log misses it in another way: it says that it was applied up
+//!    to an entry after which the replicated log does not begin.
 
 use crate::edit::Edit;
 use nori_env::{File, Fs, OpenMode, SyncTicket};
@@ -21,7 +24,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 const MAGIC: [u8; 8] = *b"NORIMANI";
-const FORMAT_VERSION: u32 = 1;
 pub(crate) const HEADER_BYTES: usize = 16;
 const RECORD_HEADER_BYTES: usize = 8;
 /// A manifest past this size is rolled.
@@ -29,18 +31,43 @@ const MANIFEST_BYTES_MAX: u64 = 4 << 20;
 pub(crate) const CURRENT: &str = "CURRENT";
 const CURRENT_NEXT: &str = "CURRENT.next";
 
+/// Where the writes are that are not in tables yet. A store of one kind is never opened as one of the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum StoreKind {
+    /// In a log of the store's own: format version 1.
+    Logged,
+    /// In a replicated log, from which entries are applied: format version 2, whose edits may say up to which.
+    Replicated,
+}
+
+impl StoreKind {
+    fn format_version(self) -> u32 {
+        match self {
+            Self::Logged => 1,
+            Self::Replicated => 2,
+        }
+    }
+}
+
 /// A manifest that is being written.
 pub(crate) struct Manifest {
     file: Arc<dyn File>,
     path: PathBuf,
     number: u64,
+    kind: StoreKind,
     bytes: u64,
 }
 
 impl Manifest {
     /// Begins manifest `number` with `edit` and makes it the one in force.
-    pub(crate) fn create(fs: &dyn Fs, dir: &Path, number: u64, edit: &Edit) -> Result<Self> {
-        Self::begin(fs, dir, number, edit).inspect_err(|_| {
+    pub(crate) fn create(
+        fs: &dyn Fs,
+        dir: &Path,
+        number: u64,
+        kind: StoreKind,
+        edit: &Edit,
+    ) -> Result<Self> {
+        Self::begin(fs, dir, number, kind, edit).inspect_err(|_| {
             // What a full disk cut short must not take room. If `CURRENT` names it, it is needed.
             if read_current(fs, dir).is_ok_and(|current| current != Some(number)) {
                 let _ = fs.remove(&dir.join(manifest_name(number)));
@@ -48,16 +75,16 @@ impl Manifest {
         })
     }
 
-    fn begin(fs: &dyn Fs, dir: &Path, number: u64, edit: &Edit) -> Result<Self> {
+    fn begin(fs: &dyn Fs, dir: &Path, number: u64, kind: StoreKind, edit: &Edit) -> Result<Self> {
         let path = dir.join(manifest_name(number));
         let file =
             fs.open(&path, OpenMode::CreateNew).map_err(|e| Error::io("creating", &path, e))?;
         let mut header = Vec::with_capacity(HEADER_BYTES);
         header.extend_from_slice(&MAGIC);
-        header.extend_from_slice(&FORMAT_VERSION.to_le_bytes());
+        header.extend_from_slice(&kind.format_version().to_le_bytes());
         header.extend_from_slice(&[0; 4]);
         file.write_at(&header, 0).map_err(|e| Error::io("writing", &path, e))?;
-        let mut manifest = Self { file, path, number, bytes: HEADER_BYTES as u64 };
+        let mut manifest = Self { file, path, number, kind, bytes: HEADER_BYTES as u64 };
         manifest.append(edit)?;
         fs.sync_dir(dir).map_err(|e| Error::io("syncing", dir, e))?;
         set_current(fs, dir, number)?;
@@ -81,6 +108,10 @@ impl Manifest {
         self.number
     }
 
+    pub(crate) fn kind(&self) -> StoreKind {
+        self.kind
+    }
+
     /// How far it is safe.
     pub(crate) fn mark(&self) -> Mark {
         Mark { number: self.number, bytes: self.bytes }
@@ -102,6 +133,7 @@ pub(crate) fn sync_now(file: &dyn File, path: &Path) -> Result<()> {
 /// What a manifest says.
 pub(crate) struct Found {
     pub(crate) number: u64,
+    pub(crate) kind: StoreKind,
     /// Each with the offset of its record; at least one.
     pub(crate) edits: Vec<(u64, Edit)>,
     /// The offset behind the last record that can be read.
@@ -120,7 +152,7 @@ pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<Found>> {
         ),
         _ => Error::io("reading", &path, e),
     })?;
-    check_header(&content, &path)?;
+    let kind = check_header(&content, &path)?;
     let (mut edits, mut offset) = (Vec::new(), HEADER_BYTES);
     while let Some((payload, end)) = record_at(&content, number, offset) {
         let edit = Edit::decode(payload).ok_or_else(|| {
@@ -134,22 +166,23 @@ pub(crate) fn read(fs: &dyn Fs, dir: &Path) -> Result<Option<Found>> {
     if is_damaged || edits.is_empty() {
         return Err(Error::corrupt(&path, offset as u64, "a record cannot be read"));
     }
-    Ok(Some(Found { number, edits, end: offset as u64 }))
+    Ok(Some(Found { number, kind, edits, end: offset as u64 }))
 }
 
-pub(crate) fn check_header(content: &[u8], path: &Path) -> Result<()> {
+pub(crate) fn check_header(content: &[u8], path: &Path) -> Result<StoreKind> {
     if content.len() < HEADER_BYTES || content[..8] != MAGIC {
         return Err(Error::corrupt(path, 0, "the magic of a manifest is not there"));
     }
     let word = |at: usize| content[at..].first_chunk().map_or(0, |word| u32::from_le_bytes(*word));
-    if word(8) != FORMAT_VERSION {
-        let what = format!("format version {} is not known, only 1", word(8));
+    let kinds = [StoreKind::Logged, StoreKind::Replicated];
+    let Some(kind) = kinds.into_iter().find(|kind| kind.format_version() == word(8)) else {
+        let what = format!("format version {} is not known, only 1 and 2", word(8));
         return Err(Error::corrupt(path, 8, what));
-    }
+    };
     if word(12) != 0 {
         return Err(Error::corrupt(path, 12, "reserved bytes are not zero"));
     }
-    Ok(())
+    Ok(kind)
 }
 
 /// The error of a manifest that can be read up to `end` while the log says that it was safe up to `marked`.
@@ -232,7 +265,7 @@ mod tests {
     use crate::edit::{AddedRun, TableMeta};
     use nori_compaction::RunId;
     use nori_env::MemFs;
-    use nori_kv::SeqNo;
+    use nori_kv::{Applied, SeqNo};
 
     /// The bytes of the examples on a format page, one after the other: lines of an offset, two spaces and bytes in hex.
     fn examples(page: &str) -> String {
@@ -250,7 +283,7 @@ mod tests {
         fs.create_dir(dir).unwrap();
         let numbers = |next| Edit { next_number: Some(next), ..Edit::default() };
         let first = Edit { log_number: Some(1), levels: Some(7), ..numbers(2) };
-        let mut manifest = Manifest::create(&fs, dir, 1, &first).unwrap();
+        let mut manifest = Manifest::create(&fs, dir, 1, StoreKind::Logged, &first).unwrap();
         manifest.append(&Edit { begun: Some(1), ..Edit::default() }).unwrap();
         assert_eq!(manifest.mark(), Mark { number: 1, bytes: 40 });
         let tables = vec![TableMeta { number: 2, bytes: 363 }];
@@ -266,8 +299,13 @@ mod tests {
         manifest.append(&flush).unwrap();
         let content = fs.read(&dir.join(manifest_name(1))).unwrap();
         let hex: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
+        let under = Edit { applied: Some(Applied { index: 300, term: 2 }), ..numbers(2) };
+        Manifest::create(&fs, dir, 2, StoreKind::Replicated, &under).unwrap();
+        let content = fs.read(&dir.join(manifest_name(2))).unwrap();
+        let of_two: String = content.iter().map(|byte| format!("{byte:02x}")).collect();
         let page = include_str!("../../../docs/formats/manifest.md");
-        assert_eq!(hex, examples(page));
+        assert_eq!(hex + &of_two, examples(page));
+        set_current(&fs, dir, 1).unwrap();
         let current = fs.read(&dir.join(CURRENT)).unwrap();
         let line = String::from_utf8_lossy(&current);
         assert!(page.contains(&format!("`CURRENT` holds `{}` and a line feed", line.trim_end())));

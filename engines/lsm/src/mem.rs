@@ -2,7 +2,7 @@
 //!
 //! Range tombstones are few or none, so they stand under a lock that nobody takes as long as there are none.
 
-use nori_kv::{Fragments, Kind, OpKind, RangeTombstones, Reason, SeqNo};
+use nori_kv::{Applied, Fragments, Kind, OpKind, RangeTombstones, Reason, SeqNo, WriteBatch};
 use nori_memtable::{Memtable, MemtableFactory};
 use parking_lot::RwLock;
 use std::sync::Arc;
@@ -22,7 +22,9 @@ pub(crate) struct Sealed {
     pub(crate) mem: Arc<Mem>,
     /// Its last sequence number: when that is visible, all its inserts have ended.
     pub(crate) last: SeqNo,
-    /// Once it is flushed, segments below this are not needed.
+    /// The last entry of the replicated log that was applied before it was sealed.
+    pub(crate) applied: Applied,
+    /// Once it is flushed, segments below this are not needed; zero if there is no log.
     pub(crate) next_segment: u64,
     pub(crate) why: Reason,
     /// Whether a flush has it.
@@ -30,8 +32,27 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
+    /// One of a log of the store's own.
     pub(crate) fn new(mem: Arc<Mem>, last: SeqNo, next_segment: u64, why: Reason) -> Arc<Self> {
-        Arc::new(Self { mem, last, next_segment, why, is_taken: AtomicBool::new(false) })
+        let (applied, is_taken) = (Applied::default(), AtomicBool::new(false));
+        Arc::new(Self { mem, last, applied, next_segment, why, is_taken })
+    }
+
+    /// One under a replicated log.
+    pub(crate) fn of_entries(
+        mem: Arc<Mem>,
+        last: SeqNo,
+        applied: Applied,
+        why: Reason,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            mem,
+            last,
+            applied,
+            next_segment: 0,
+            why,
+            is_taken: AtomicBool::new(false),
+        })
     }
 
     pub(crate) fn is_taken(&self) -> bool {
@@ -63,6 +84,15 @@ impl Mem {
             self.range_bytes.store(ranges.bytes(), Ordering::Release);
         } else {
             self.memtable.insert(nori_kv::EntryRef { key, seqno, kind, expires, value });
+        }
+    }
+
+    /// Takes a batch whose first operation has the number `first`.
+    pub(crate) fn insert(&self, batch: &WriteBatch, first: SeqNo) {
+        let mut seqno = first;
+        for op in batch.iter() {
+            self.apply(op, seqno);
+            seqno = seqno.plus(1);
         }
     }
 

@@ -15,6 +15,9 @@
 //! If there is no room for step 4 or 5, what was found is served all the same: the store is open for reading, and each write is
 //! told that the disk is full.
 //!
+//! A store under a replicated log has no log: of these steps there are 1, 3, and the manifest of 4. What was applied and is not in tables
+//! is applied again.
+//!
 //! Without `CURRENT` but with tables or segments, a store has lost the file that says what is alive: that is damage, not an
 //! empty store.
 
@@ -24,17 +27,19 @@ mod stored;
 
 use crate::core::{Core, Tree, WriteOrder, from_wal};
 use crate::counters::Counters;
+use crate::durable::Durable;
 use crate::edit::Edit;
 use crate::jobs::Jobs;
-use crate::manifest::{self, CURRENT, Manifest, manifest_number};
+use crate::manifest::{self, CURRENT, Manifest, StoreKind, manifest_number};
 use crate::mem::Mem;
 use crate::publish::Publisher;
 use crate::read::SuperVersion;
+use crate::shared::{Charged, Shared};
 use crate::sought::Sought;
 use crate::stall::Brake;
 use crate::version::Version;
 use crate::write::NOT_DUE;
-use crate::{Components, Settings, maintain, removal};
+use crate::{Components, Settings, checkpoint, maintain, removal};
 use arc_swap::ArcSwap;
 use log::Log;
 use nori_compaction::Strategy;
@@ -52,19 +57,28 @@ use stored::Stored;
 
 const LOCK: &str = "LOCK";
 
+/// How a store is opened.
+pub(crate) struct Opening {
+    pub(crate) settings: Settings,
+    pub(crate) components: Components,
+    /// `Some`: the store is under a replicated log, and shares this.
+    pub(crate) shared: Option<Arc<Shared>>,
+}
+
 /// Opens the store in `dir`, or makes one.
-pub(crate) fn open(
-    dir: &Path,
-    parts: Parts,
-    settings: Settings,
-    components: Components,
-) -> Result<Arc<Core>> {
+pub(crate) fn open(dir: &Path, parts: Parts, opening: Opening) -> Result<Arc<Core>> {
     let fs = &*parts.fs;
     let lock = enter(fs, dir)?;
+    checkpoint::check_whole(fs, dir)?;
     let jobs: Arc<Jobs> = Arc::default();
-    let tables = table_context(&parts, &settings, &components, &jobs);
-    let stored = Stored::read(fs, dir, &settings)?;
-    let log = replay(dir, &parts, &stored, &components)?;
+    let tables = table_context(&parts, &opening, &jobs);
+    let Opening { settings, components, shared } = opening;
+    let kind = if shared.is_some() { StoreKind::Replicated } else { StoreKind::Logged };
+    let stored = Stored::read(fs, dir, &settings, kind)?;
+    let log = match kind {
+        StoreKind::Logged => replay(dir, &parts, &stored, &components)?,
+        StoreKind::Replicated => Log::none(&stored.numbers),
+    };
     let version = stored.open_tables(&tables)?;
     sweep(fs, dir, &version, stored.mark.number)?;
 
@@ -73,13 +87,17 @@ pub(crate) fn open(
     let full = wal.as_ref().err().cloned();
     let version = Arc::new(version);
     let active = Mem::new(&*components.memtable);
+    let applied = numbers.applied.unwrap_or_default();
     let core = Arc::new(Core {
         dir: dir.to_owned(),
         counters: Counters::new(&*parts.meter),
         read_counters: ReadCounters::new(&*parts.meter),
         wal,
+        shared,
+        charged: Mutex::new(Charged::default()),
+        durable: Durable::at(applied),
         publisher: Publisher::new(log.last),
-        order: Mutex::new(WriteOrder { last: log.last, active: Arc::clone(&active) }),
+        order: Mutex::new(WriteOrder { last: log.last, applied, active: Arc::clone(&active) }),
         super_version: ArcSwap::from_pointee(SuperVersion {
             active,
             sealed: log.sealed.iter().rev().cloned().collect(),
@@ -113,23 +131,28 @@ pub(crate) fn open(
         components,
         tables,
     });
-    let (replayed, torn_bytes) = (log.ops, log.torn_bytes);
-    core.tell(&EngineEvent::Opened { replayed, torn_bytes, last: log.last });
-    if let Some(error) = full {
-        core.end_writing(&error);
-    }
-    begin_work(&core)?;
+    begin_life(&core, &log, full)?;
     Ok(core)
 }
 
+/// Tells that the store is open, and begins its work.
+fn begin_life(core: &Arc<Core>, log: &Log, full: Option<Error>) -> Result<()> {
+    let (replayed, torn_bytes) = (log.ops, log.torn_bytes);
+    core.tell(&EngineEvent::Opened { replayed, torn_bytes, last: log.last });
+    if let Some(shared) = &core.shared {
+        shared.enter(core);
+    }
+    if let Some(error) = full {
+        core.end_writing(&error);
+    }
+    begin_work(core)
+}
+
 /// What the store's tables share: a cache, and jobs that remove their files.
-fn table_context(
-    parts: &Parts,
-    settings: &Settings,
-    components: &Components,
-    jobs: &Arc<Jobs>,
-) -> TableContext {
-    let cache = Cache::new((components.cache)(settings.cache_bytes), settings.cache_bytes);
+fn table_context(parts: &Parts, opening: &Opening, jobs: &Arc<Jobs>) -> TableContext {
+    let Opening { settings, components, shared } = opening;
+    let own = || Cache::new((components.cache)(settings.cache_bytes), settings.cache_bytes);
+    let cache = shared.as_ref().map_or_else(own, |shared| Arc::clone(&shared.cache));
     let (fs, tasks) = (Arc::clone(&parts.fs), Arc::clone(&parts.tasks));
     let remove = removal::by_jobs(Arc::clone(&fs), tasks, Arc::clone(jobs));
     TableContext::new(fs, cache, components.access).removing_with(remove)
@@ -146,6 +169,7 @@ fn begin_work(core: &Arc<Core>) -> Result<()> {
             let outcome = failed.cloned().map_or(outcome, Err);
             if outcome.is_err() {
                 core.jobs.close(&*core.parts.tasks);
+                core.discharge();
             }
             outcome
         }
@@ -166,7 +190,7 @@ fn replay(dir: &Path, parts: &Parts, stored: &Stored, components: &Components) -
 }
 
 /// The manifest and the log to write, or why there are none; and the numbers of all edits.
-type Begun = (Result<Manifest>, Result<Wal>, Edit);
+type Begun = (Result<Manifest>, Result<Option<Wal>>, Edit);
 
 /// Begins to write; for want of room does without, if there is something to read.
 fn begin(
@@ -194,10 +218,13 @@ fn begin_writing(
     stored: &Stored,
     log: &Log,
     options: WalOptions,
-) -> Result<(Manifest, Wal, Edit)> {
+) -> Result<(Manifest, Option<Wal>, Edit)> {
     let fs = &*parts.fs;
     let (mut manifest, mut numbers) = begin_manifest(fs, dir, version, stored, log)?;
     sweep(fs, dir, version, manifest.number())?;
+    if stored.kind == StoreKind::Replicated {
+        return Ok((manifest, None, numbers));
+    }
     log.remove_others(fs, dir)?;
     let (files, tasks) = (Arc::clone(&parts.fs), Arc::clone(&parts.tasks));
     let wal = Wal::create(dir, files, tasks, &*parts.meter, options, log.resume.without_promise());
@@ -206,7 +233,7 @@ fn begin_writing(
     manifest.append(&edit)?;
     numbers.merge_numbers(&edit);
     wal.mark(manifest.mark()).map_err(from_wal)?;
-    Ok((manifest, wal, numbers))
+    Ok((manifest, Some(wal), numbers))
 }
 
 fn restored_strategy(
@@ -233,11 +260,13 @@ fn begin_manifest(
 ) -> Result<(Manifest, Edit)> {
     let mut numbers = stored.numbers.clone();
     numbers.levels = Some(version.levels.len() as u64);
-    // What lies behind the tail is removed now, and the segment after it is not there yet.
-    numbers.begun = log.kept.last().copied();
-    // The manifest's last number is the last one in tables: the log must begin after it.
-    if log.sealed.is_empty() {
-        numbers.log_number = Some(log.resume.number());
+    if stored.kind == StoreKind::Logged {
+        // What lies behind the tail is removed now, and the segment after it is not there yet.
+        numbers.begun = log.kept.last().copied();
+        // The manifest's last number is the last one in tables: the log must begin after it.
+        if log.sealed.is_empty() {
+            numbers.log_number = Some(log.resume.number());
+        }
     }
     // An opening that was cut off may have left a manifest that nothing names.
     let names = fs.list(dir).map_err(|e| Error::io("listing", dir, e))?;
@@ -246,12 +275,12 @@ fn begin_manifest(
     numbers.next_number = Some(number + 1);
     let mut whole = version.as_edit();
     whole.merge_numbers(&numbers);
-    Ok((Manifest::create(fs, dir, number, &whole)?, numbers))
+    Ok((Manifest::create(fs, dir, number, stored.kind, &whole)?, numbers))
 }
 
 /// Makes the folder and those above it that are missing, and every name on the way to it safe: an opening that was cut off may
 /// have made folders and have come no further.
-fn make_dir(fs: &dyn Fs, dir: &Path) -> Result<()> {
+pub(crate) fn make_dir(fs: &dyn Fs, dir: &Path) -> Result<()> {
     let lacks = |folder: &&Path| **folder != *Path::new("") && fs.list(folder).is_err();
     let made = dir.ancestors().take_while(lacks).count();
     fs.create_dir(dir).map_err(|e| Error::io("creating", dir, e))?;
@@ -267,7 +296,7 @@ fn make_dir(fs: &dyn Fs, dir: &Path) -> Result<()> {
 }
 
 /// Makes the folder and takes its lock. Whoever destroys a store there may remove the folder in between.
-fn enter(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
+pub(crate) fn enter(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
     const TRIES: usize = 10;
     let mut tries = 0;
     loop {
@@ -299,7 +328,7 @@ fn is_missing(error: &Error) -> bool {
     matches!(error, Error::Io { os_error, .. } if os_error.kind() == ErrorOf::NotFound)
 }
 
-fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
+pub(crate) fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
     let path = dir.join(LOCK);
     fs.lock(&path).map_err(|e| match e.kind() {
         ErrorOf::WouldBlock => {
@@ -307,6 +336,15 @@ fn take_lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn nori_env::Lock>> {
         }
         _ => Error::io("locking", &path, e),
     })
+}
+
+/// Whether the store's own code made a file of that name, its lock aside.
+pub(crate) fn is_own(name: &str) -> bool {
+    table_number(name).is_some()
+        || manifest_number(name).is_some()
+        || segment_number(name).is_some()
+        || is_temporary(name)
+        || name == CURRENT
 }
 
 /// Whether an opening makes files of that name for a moment, and may sweep them.
@@ -343,17 +381,11 @@ pub(crate) fn destroy(dir: &Path, parts: &Parts) -> Result<()> {
     };
     // Only now: before the lock somebody else may have made or removed any of them.
     let names = fs.list(dir).map_err(|e| Error::io("listing", dir, e))?;
-    let is_ours = |name: &&String| {
-        table_number(name).is_some()
-            || manifest_number(name).is_some()
-            || segment_number(name).is_some()
-            || is_temporary(name)
-            || name.as_str() == CURRENT
-    };
-    for name in names.iter().filter(is_ours) {
+    for name in names.iter().filter(|name| is_own(name)) {
         let path = dir.join(name);
         fs.remove(&path).map_err(|e| Error::io("removing", &path, e))?;
     }
+    checkpoint::remove_marker(fs, dir)?;
     remove_lock_file(fs, dir)?;
     drop(lock);
     match fs.change(NameChange::RemoveDir(dir)) {

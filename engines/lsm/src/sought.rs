@@ -45,7 +45,7 @@ impl Sought {
 /// Has a job ask the strategy.
 pub(crate) fn look_soon(core: &Arc<Core>) {
     // A store that is open for reading only, or has ended writing, compacts nothing.
-    if core.wal.is_ok() && core.poison.get().is_none() {
+    if core.wal().is_ok() && core.poison.get().is_none() {
         let look = Look { core: Arc::clone(core), _token: core.jobs.begin() };
         core.parts.tasks.submit(Class::CompactionDeep, Box::new(look));
     }

@@ -9,10 +9,10 @@
 //! how long together.
 
 use crate::core::Core;
-use nori_env::{Instant, Waited};
+use nori_env::{Instant, Signal, Waited};
 use nori_kv::{EngineEvent, Error, Reason, Result, StallKind};
 use parking_lot::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 /// How hard writers are braked.
@@ -27,6 +27,11 @@ pub(crate) struct Brake {
     slowdown: Mutex<Option<Episode>>,
     /// While a writer is stopped.
     stop: Mutex<Option<Episode>>,
+    /// While whoever applies entries is sent away.
+    pause: Mutex<Option<Episode>>,
+    is_paused: AtomicBool,
+    /// Nothing is applied before, in nanoseconds of the clock; what was owed is paid then.
+    paid_at: AtomicU64,
 }
 
 /// A time in which writers are held up.
@@ -72,6 +77,25 @@ impl Brake {
     fn why(&self) -> Reason {
         self.why.lock().unwrap_or(Reason::MemtableFull)
     }
+
+    /// Adds the delay for a write of `bytes` to what is owed; what is to be paid now, in nanoseconds, or zero.
+    fn due(&self, strength: f64, bytes: u64) -> u64 {
+        let nanos = bytes as f64 * NANOS_PER_BYTE * strength / (1.0 - strength);
+        let nanos = nanos.min(NANOS_PER_WRITE_MAX) as u64;
+        let owed = self.owed_nanos.fetch_add(nanos, Ordering::Relaxed) + nanos;
+        if owed < PAYMENT.as_nanos() as u64 {
+            return 0;
+        }
+        // Zero if another writer is paying.
+        self.owed_nanos.swap(0, Ordering::Relaxed)
+    }
+
+    fn note_delay(&self, nanos: u64) {
+        if let Some(episode) = &mut *self.slowdown.lock() {
+            episode.writes += 1;
+            episode.delay_micros += nanos / 1_000;
+        }
+    }
 }
 
 impl Core {
@@ -107,22 +131,12 @@ impl Core {
             let why = self.brake.why();
             return self.stop(why, || self.brake.strength() < 1.0);
         }
-        let nanos = bytes as f64 * NANOS_PER_BYTE * strength / (1.0 - strength);
-        let nanos = nanos.min(NANOS_PER_WRITE_MAX) as u64;
-        let owed = self.brake.owed_nanos.fetch_add(nanos, Ordering::Relaxed) + nanos;
-        if owed < PAYMENT.as_nanos() as u64 {
-            return Ok(());
-        }
-        let owed = self.brake.owed_nanos.swap(0, Ordering::Relaxed);
+        let owed = self.brake.due(strength, bytes);
         if owed == 0 {
-            // Another writer is paying.
             return Ok(());
         }
         // Noted before the wait, in which the brake may be released.
-        if let Some(episode) = &mut *self.brake.slowdown.lock() {
-            episode.writes += 1;
-            episode.delay_micros += owed / 1_000;
-        }
+        self.brake.note_delay(owed);
         let begun = self.parts.clock.now();
         let alarm = self.parts.tasks.alarm(begun.after(Duration::from_nanos(owed)));
         let waited = self.parts.tasks.wait(&alarm);
@@ -148,6 +162,65 @@ impl Core {
         };
         self.end_stop(self.count_stall(begun));
         outcome
+    }
+
+    /// Whether an entry is not to be applied now, and when to try again. Nobody waits here.
+    pub(crate) fn hold_up(&self) -> Option<Signal> {
+        if self.brake.strength() >= 1.0 {
+            // Taken before the second look, so that what ends in between is not missed.
+            let progress = self.jobs.progress();
+            if self.brake.strength() >= 1.0 {
+                self.begin_pause(self.brake.why());
+                return Some(progress);
+            }
+        }
+        let paid_at = self.brake.paid_at.load(Ordering::Relaxed);
+        if paid_at == 0 {
+            return None;
+        }
+        if self.parts.clock.now().nanos >= paid_at {
+            self.brake.paid_at.store(0, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.parts.tasks.alarm(Instant { nanos: paid_at }))
+    }
+
+    /// An entry of `bytes` was applied: the next one pays for it.
+    pub(crate) fn owe(&self, bytes: u64) {
+        let strength = self.brake.strength();
+        if strength <= 0.0 || strength >= 1.0 {
+            return;
+        }
+        let owed = self.brake.due(strength, bytes);
+        if owed > 0 {
+            self.brake.note_delay(owed);
+            self.counters.stalls.add(1);
+            self.counters.stall_micros.add(owed / 1_000);
+            let paid_at = self.parts.clock.now().after(Duration::from_nanos(owed));
+            self.brake.paid_at.store(paid_at.nanos, Ordering::Relaxed);
+        }
+    }
+
+    /// Whoever applies entries was sent away.
+    pub(crate) fn begin_pause(&self, why: Reason) {
+        let mut pause = self.brake.pause.lock();
+        let episode = pause.get_or_insert_with(|| {
+            self.tell(&EngineEvent::StallBegin { kind: StallKind::Stop, why });
+            Episode::new(why, self.parts.clock.now())
+        });
+        episode.writes += 1;
+        self.brake.is_paused.store(true, Ordering::Relaxed);
+    }
+
+    /// An entry was applied.
+    pub(crate) fn end_pause(&self) {
+        if !self.brake.is_paused.swap(false, Ordering::Relaxed) {
+            return;
+        }
+        if let Some(mut episode) = self.brake.pause.lock().take() {
+            episode.delay_micros = self.count_stall(episode.begun);
+            self.tell(&episode.end(StallKind::Stop, self.parts.clock.now()));
+        }
     }
 
     fn begin_stop(&self, why: Reason, begun: Instant) {

@@ -22,7 +22,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-type Order<'a> = MutexGuard<'a, WriteOrder>;
+pub(crate) type Order<'a> = MutexGuard<'a, WriteOrder>;
 
 /// A batch's place in the order of writes.
 struct Taken {
@@ -41,9 +41,10 @@ pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability
     if batch.is_empty() {
         return Ok(core.order.lock().last);
     }
-    if batch.encoded().len() > BATCH_BYTES_MAX {
-        let what = format!("a batch of {} bytes exceeds {BATCH_BYTES_MAX}", batch.encoded().len());
-        return Err(Error::Invalid { what });
+    check_size(batch)?;
+    if core.shared.is_some() && durability != Durability::None {
+        let what = "a durability above none without a log";
+        return Err(Error::Unsupported { engine: crate::engine::NAME, what });
     }
     core.throttle(batch.payload_bytes())?;
     let taken = take(core, batch)?;
@@ -55,13 +56,31 @@ pub(crate) fn write(core: &Arc<Core>, batch: &WriteBatch, durability: Durability
             sync_soon(core, max_age);
         }
         Durability::Sync => {
-            core.wal()?.sync(taken.position).map_err(|error| core.log_failed(error))?;
+            if let Some(wal) = core.wal()? {
+                wal.sync(taken.position).map_err(|error| core.log_failed(error))?;
+            }
         }
     }
     core.publisher.publish(taken.first, taken.last, &*core.parts.tasks)?;
+    count(core, batch);
+    Ok(taken.last)
+}
+
+/// Takes note of a batch that is visible.
+pub(crate) fn count(core: &Arc<Core>, batch: &WriteBatch) {
     core.counters.writes.add(batch.len() as u64);
     core.counters.user_bytes_in.add(batch.payload_bytes());
-    Ok(taken.last)
+    core.charge();
+}
+
+pub(crate) fn check_size(batch: &WriteBatch) -> Result<()> {
+    let bytes = batch.encoded().len();
+    if bytes > BATCH_BYTES_MAX {
+        return Err(Error::Invalid {
+            what: format!("a batch of {bytes} bytes exceeds {BATCH_BYTES_MAX}"),
+        });
+    }
+    Ok(())
 }
 
 fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
@@ -72,7 +91,7 @@ fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
         let mem = &order.active;
         let why = if mem.bytes() >= core.settings.memtable_bytes {
             Reason::MemtableFull
-        } else if !wal.fits(payload.len()) {
+        } else if wal.is_some_and(|wal| !wal.fits(payload.len())) {
             Reason::SegmentFull
         } else {
             break;
@@ -91,21 +110,22 @@ fn take(core: &Arc<Core>, batch: &WriteBatch) -> Result<Taken> {
     }
     let first = order.last.plus(1);
     let last = order.last.plus(batch.len() as u64);
-    let appended = wal.append(first.value(), batch.len() as u32, payload);
-    let position = appended.map_err(|error| core.log_failed(error))?;
+    let position = match wal {
+        None => 0,
+        Some(wal) => {
+            let appended = wal.append(first.value(), batch.len() as u32, payload);
+            appended.map_err(|error| core.log_failed(error))?
+        }
+    };
     order.last = last;
     Ok(Taken { first, last, position, mem: Arc::clone(&order.active) })
 }
 
 fn insert(taken: &Taken, batch: &WriteBatch) {
-    let mut seqno = taken.first;
-    for op in batch.iter() {
-        taken.mem.apply(op, seqno);
-        seqno = seqno.plus(1);
-    }
+    taken.mem.insert(batch, taken.first);
 }
 
-fn has_room_to_seal(core: &Core) -> bool {
+pub(crate) fn has_room_to_seal(core: &Core) -> bool {
     core.super_version.load().sealed.len() < core.settings.memtables_sealed_max
 }
 
@@ -116,11 +136,19 @@ pub(crate) fn seal(
     why: Reason,
     payload_bytes: usize,
 ) -> Result<()> {
-    let rotated = core.wal()?.rotate(payload_bytes);
-    let next_segment = rotated.map_err(|error| core.log_failed(error))?;
+    let next_segment = match core.wal()? {
+        None => None,
+        Some(wal) => {
+            let rotated = wal.rotate(payload_bytes);
+            Some(rotated.map_err(|error| core.log_failed(error))?)
+        }
+    };
     let active = Mem::new(&*core.components.memtable);
     let mem = std::mem::replace(&mut order.active, Arc::clone(&active));
-    let sealed = Sealed::new(mem, order.last, next_segment, why);
+    let sealed = match next_segment {
+        None => Sealed::of_entries(mem, order.last, order.applied, why),
+        Some(next_segment) => Sealed::new(mem, order.last, next_segment, why),
+    };
     core.super_version.rcu(|sv| {
         let mut all = Vec::with_capacity(sv.sealed.len() + 1);
         all.push(Arc::clone(&sealed));
@@ -175,7 +203,7 @@ impl Job for GroupSync {
             return Step::Done;
         }
         let Some(core) = self.core.upgrade() else { return Step::Done };
-        let Ok(wal) = core.wal() else { return Step::Done };
+        let Ok(Some(wal)) = core.wal() else { return Step::Done };
         let (position, call) = self.call.get_or_insert_with(|| {
             // Cleared first: a write that is appended after the look at the tail arms the next job.
             // A job that a more urgent one overtook clears nothing, and syncs once more than needed.

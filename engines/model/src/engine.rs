@@ -123,6 +123,9 @@ impl ModelEngine {
 
 impl Drop for ModelEngine {
     fn drop(&mut self) {
+        let waiting =
+            std::mem::take(&mut *self.waiting.lock().unwrap_or_else(PoisonError::into_inner));
+        waiting.into_iter().for_each(|(_, done)| done.fire());
         self.disk.close(&self.dir);
     }
 }
@@ -215,6 +218,10 @@ impl Replicated for ModelEngine {
     fn apply(&self, batch: &WriteBatch, at: Applied) -> Result<Progress> {
         self.count(batch);
         let mut history = self.shared.history_mut();
+        let last = history.applied;
+        if at.index <= last.index || at.term < last.term {
+            return Err(Error::invalid(format!("{at:?} was to be applied behind {last:?}")));
+        }
         history.write(batch);
         history.applied = at;
         drop(history);
@@ -231,6 +238,13 @@ impl Replicated for ModelEngine {
 
     fn durable_applied(&self) -> Applied {
         self.shared.history().applied
+    }
+
+    fn checkpoint(&self, dir: &Path) -> Result<Applied> {
+        let history = self.shared.history().clone();
+        let applied = history.applied;
+        self.disk.create(dir, history)?;
+        Ok(applied)
     }
 
     fn flush_through(&self, index: u64, done: Signal) {

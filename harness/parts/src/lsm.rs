@@ -70,7 +70,7 @@ pub(crate) fn build(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory
         settings.cache_bytes = settings.cache_bytes.min(left);
     }
     within_budget(&settings, is_given(CACHE))?;
-    Ok(Arc::new(LsmFactory { settings, components }))
+    Ok(Arc::new(LsmFactory::new(settings, components)))
 }
 
 /// The choice among `choices` beside which the seam or setting called `name` says nothing.

@@ -37,7 +37,7 @@ fn numbered(bench: &Bench<'_>) {
         assert_eq!(last, first.plus(4), "three operations take three numbers");
     }
     let before = bench.put(&*engine, b"c", b"1");
-    drop(engine);
+    bench.close(engine);
     let engine = bench.open();
     assert!(bench.put(&*engine, b"d", b"1") > before, "numbers grow across a reopen");
     assert!(before > SeqNo::ZERO);
@@ -208,7 +208,7 @@ fn range_delete(bench: &Bench<'_>) {
     assert_eq!(keys(rows(&*engine, &KeyRange::all())), b"abdfghz");
     holds(&*engine, b"ga", None);
     holds(&*engine, b"gb", Some(b"4"));
-    drop(engine);
+    bench.close(engine);
     let engine = bench.open();
     assert_eq!(keys(rows(&*engine, &KeyRange::all())), b"abdfghz", "after a reopen");
     holds(&*engine, b"c", None);
@@ -244,6 +244,6 @@ fn expiry(bench: &Bench<'_>) {
         }
     };
     check(&*engine);
-    drop(engine);
+    bench.close(engine);
     check(&*bench.open());
 }

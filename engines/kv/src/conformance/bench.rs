@@ -1,8 +1,8 @@
 //! What a law works with: a folder, the parts, and short words for what laws do most.
 
 use crate::{
-    Capabilities, Cursor, Durability, Engine, EngineFactory, KeyRange, Parts, ReadOptions, Reader,
-    Result, Row, SeqNo, WriteBatch,
+    Capabilities, Cursor, Durability, Engine, EngineFactory, Feature, KeyRange, Parts, ReadOptions,
+    Reader, Result, Row, SeqNo, WriteBatch,
 };
 use std::fmt::Debug;
 use std::path::{Path, PathBuf};
@@ -44,6 +44,17 @@ impl<'a> Bench<'a> {
             return Durability::Os;
         }
         *offered.first().expect("a capability row offers at least one class")
+    }
+
+    /// Closes a store that will be opened again. Nothing but a flush keeps writes of class `none`, and not every store has a log that they
+    /// enter.
+    pub(super) fn close(&self, engine: Arc<dyn Engine>) {
+        if self.durability() == Durability::None
+            && self.capabilities().has(Feature::Flush)
+            && let Some(operator) = engine.maintain()
+        {
+            ok("flush", operator.flush());
+        }
     }
 
     /// Writes one batch that `fill` fills.

@@ -51,7 +51,7 @@ fn unchanged(bench: &Bench<'_>, act: impl Fn(&dyn Maintain)) {
         holds(&*engine, &key(round * 50), None);
     }
     let before = rows(&*engine, &KeyRange::all());
-    drop(engine);
+    bench.close(engine);
     same("rows after a reopen", &rows(&*bench.open(), &KeyRange::all()), &before);
 }
 
@@ -96,14 +96,14 @@ fn checkpoint(bench: &Bench<'_>) {
     let opened = bench.open_in(&copy);
     holds(&*opened, b"a", Some(b"1"));
     holds(&*opened, b"b", Some(b"1"));
-    drop(opened);
+    bench.close(opened);
     ok("install", bench.factory.install(&installed, &copy, &bench.parts));
     let opened = bench.open_in(&installed);
     holds(&*opened, b"b", Some(b"1"));
     bench.put(&*opened, b"b", b"3");
     holds(&*engine, b"a", Some(b"2"));
     holds(&*engine, b"b", None);
-    drop(opened);
+    bench.close(opened);
     holds(&*bench.open_in(&copy), b"b", Some(b"1"));
     let Err(error) = operator(&*engine).checkpoint(&copy) else {
         panic!("a checkpoint over a store")

@@ -124,7 +124,8 @@ impl Play<'_> {
         self.snapshots.clear();
         let beside = self.bench.dir.join("beside");
         // The handle in use is replaced first, for a store that is open is not opened again.
-        self.engine = self.bench.open_in(&beside);
+        let engine = std::mem::replace(&mut self.engine, self.bench.open_in(&beside));
+        self.bench.close(engine);
         self.engine = self.bench.open();
         self.compare();
     }

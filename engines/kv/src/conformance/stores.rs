@@ -49,13 +49,13 @@ fn reopened(bench: &Bench<'_>) {
     bench.put(&*engine, &key(1), b"changed");
     bench.put(&*engine, b"big", &vec![0xCD; 1 << 20]);
     let before = rows(&*engine, &KeyRange::all());
-    drop(engine);
+    bench.close(engine);
     let engine = bench.open();
     same("rows after a reopen", &rows(&*engine, &KeyRange::all()), &before);
     holds(&*engine, &key(0), None);
     holds(&*engine, &key(1), Some(b"changed"));
     bench.put(&*engine, &key(0), b"again");
-    drop(engine);
+    bench.close(engine);
     let engine = bench.open();
     holds(&*engine, &key(0), Some(b"again"));
     holds(&*engine, &key(1), Some(b"changed"));
@@ -71,6 +71,7 @@ fn often(bench: &Bench<'_>) {
         holds(&*engine, b"same", round.checked_sub(1).as_ref().map(std::slice::from_ref));
         bench.put(&*engine, &[b'k', round], &[round]);
         bench.put(&*engine, b"same", &[round]);
+        bench.close(engine);
     }
 }
 
@@ -81,7 +82,7 @@ fn apart(bench: &Bench<'_>) {
     bench.put(&*two, b"b", b"2");
     holds(&*one, b"b", None);
     holds(&*two, b"a", None);
-    drop(one);
+    bench.close(one);
     holds(&*two, b"b", Some(b"2"));
     let one = bench.open_in(&bench.dir.join("one"));
     holds(&*one, b"a", Some(b"1"));
@@ -105,7 +106,7 @@ fn locked(bench: &Bench<'_>) {
     }
     holds(&*engine, b"a", Some(b"1"));
     bench.put(&*engine, b"b", b"2");
-    drop(engine);
+    bench.close(engine);
     let engine = bench.open();
     holds(&*engine, b"b", Some(b"2"));
 }
@@ -142,7 +143,7 @@ fn not_destroyed(bench: &Bench<'_>) {
     };
     assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
     holds(&*engine, b"a", Some(b"1"));
-    drop(engine);
+    bench.close(engine);
     holds(&*bench.open(), b"a", Some(b"1"));
 }
 

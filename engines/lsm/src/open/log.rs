@@ -28,6 +28,19 @@ pub(super) struct Log {
 }
 
 impl Log {
+    /// That of a store without one.
+    pub(super) fn none(numbers: &Edit) -> Self {
+        Self {
+            sealed: Vec::new(),
+            last: numbers.last_seqno.unwrap_or(SeqNo::ZERO),
+            ops: 0,
+            torn_bytes: 0,
+            kept: BTreeSet::new(),
+            resume: Resume::at(1),
+            mark: Mark::default(),
+        }
+    }
+
     pub(super) fn replay(
         fs: &Arc<dyn Fs>,
         dir: &Path,

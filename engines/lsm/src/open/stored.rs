@@ -7,7 +7,7 @@
 
 use crate::Settings;
 use crate::edit::{Edit, TableMeta};
-use crate::manifest::{self, CURRENT, lost_end, manifest_name};
+use crate::manifest::{self, CURRENT, StoreKind, lost_end, manifest_name};
 use crate::version::{RunsOf, Version, edit_runs};
 use nori_env::Fs;
 use nori_kv::{Error, Result};
@@ -21,6 +21,7 @@ use std::sync::Arc;
 pub(super) struct Stored {
     levels: Vec<RunsOf<TableMeta>>,
     pub(super) numbers: Edit,
+    pub(super) kind: StoreKind,
     /// Its number, zero for a store that does not exist yet, and where its last edit ends.
     pub(super) mark: Mark,
     dir: PathBuf,
@@ -29,10 +30,19 @@ pub(super) struct Stored {
 }
 
 impl Stored {
-    pub(super) fn read(fs: &dyn Fs, dir: &Path, settings: &Settings) -> Result<Self> {
+    /// # Errors
+    ///
+    /// If there is a store of another kind, among others.
+    pub(super) fn read(
+        fs: &dyn Fs,
+        dir: &Path,
+        settings: &Settings,
+        kind: StoreKind,
+    ) -> Result<Self> {
         let mut stored = Self {
             levels: vec![],
             numbers: Edit::default(),
+            kind,
             mark: Mark::default(),
             dir: dir.to_owned(),
             named_at: BTreeMap::new(),
@@ -43,6 +53,9 @@ impl Stored {
             stored.levels = vec![vec![]; levels];
             return Ok(stored);
         };
+        if found.kind != kind {
+            return Err(of_another_kind(dir, found.kind));
+        }
         stored.mark = Mark { number: found.number, bytes: found.end };
         for (offset, edit) in found.edits {
             // A store keeps the levels it has; a setting can only add some.
@@ -113,6 +126,14 @@ impl Stored {
     fn damaged(&self, offset: u64, what: String) -> Error {
         Error::corrupt(&self.dir.join(manifest_name(self.mark.number)), offset, what)
     }
+}
+
+fn of_another_kind(dir: &Path, found: StoreKind) -> Error {
+    let what = match found {
+        StoreKind::Logged => "has a log of its own and cannot be put under a replicated one",
+        StoreKind::Replicated => "is under a replicated log and has none of its own",
+    };
+    Error::Invalid { what: format!("the store in {} {what}", dir.display()) }
 }
 
 /// A crash between a first manifest and `CURRENT` leaves only manifests. Anything else lost the file that says what is alive.

@@ -258,11 +258,11 @@ fn a_sequence_number_that_cannot_be_is_told_from_one_that_goes_back() {
 fn a_manifest_of_an_unknown_format_version_is_refused_by_name() {
     let fs = store(50);
     let name = names(&fs, ".manifest").remove(0);
-    fs.flip(&Path::new(DIR).join(&name), 8, 3).unwrap();
+    fs.flip(&Path::new(DIR).join(&name), 8, 2).unwrap();
     let error = read_all(&fs).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Corrupt);
     let text = error.to_string();
-    assert!(text.contains(&name) && text.contains("format version 2 is not known"), "{text}");
+    assert!(text.contains(&name) && text.contains("format version 3 is not known"), "{text}");
 }
 
 #[test]

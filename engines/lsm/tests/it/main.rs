@@ -13,6 +13,7 @@ mod matrix;
 mod parts;
 mod property;
 mod removal;
+mod replicated;
 mod seeks;
 mod sim;
 mod small_tables;

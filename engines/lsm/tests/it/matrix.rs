@@ -1,6 +1,6 @@
 //! Every two parts of different seams obey, together, every law of the seam.
 
-use crate::parts::{factory, threaded};
+use crate::parts::{factory, replicated, threaded};
 use nori_env::{Fs, MemFs, OsFs};
 use nori_kv::conformance::Suite;
 use nori_lsm::{Components, SEAMS};
@@ -22,8 +22,9 @@ fn combinations() -> Vec<Vec<(&'static str, &'static str)>> {
 
 fn obey_the_laws(all: &[Vec<(&'static str, &'static str)>]) {
     assert!(all.len() >= 4, "{} combinations", all.len());
-    for chosen in all {
-        let factory = factory(chosen);
+    let of =
+        |chosen: &Vec<_>| [(factory(chosen), chosen.clone()), (replicated(chosen), chosen.clone())];
+    for (factory, chosen) in all.iter().flat_map(of) {
         let parts = || {
             let fs = MemFs::new();
             fs.create_dir(Path::new("/")).unwrap();

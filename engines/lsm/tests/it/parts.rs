@@ -25,7 +25,13 @@ pub(crate) fn factory(chosen: &[(&str, &str)]) -> LsmFactory {
     for (seam, name) in chosen {
         components.set(seam, name).unwrap();
     }
-    LsmFactory { settings: tiny(), components }
+    LsmFactory::new(tiny(), components)
+}
+
+/// The same under a replicated log.
+pub(crate) fn replicated(chosen: &[(&str, &str)]) -> LsmFactory {
+    let LsmFactory { settings, components, .. } = factory(chosen);
+    LsmFactory::replicated(settings, components)
 }
 
 /// Real threads over any file system.

@@ -1,0 +1,165 @@
+//! Where replicas are to be, and the next steps there. One node conducts at a time: the one that leads the shard with the map.
+//!
+//! 1. What is **decided** is the map. Whoever joins, drains or leaves changes it, and then the targets of shards follow ([`ShardMap::retarget`]).
+//! 2. What is **so** the leaders of shards report: their memberships as committed.
+//! 3. Where the two differ, [`norikv_placement::plan`] names the steps. A step that a shard's group has taken goes into the map; for one that it has not, its
+//!    leader is asked.
+//!
+//! Nothing is remembered here but who was asked when, so a conductor that dies is replaced by the next leader, who sees the same and goes on.
+
+use nori_consensus::{Change, Index, Instant, Membership, NodeId, Role, ShardId, Term};
+use norikv_placement::{
+    self as placement, Change as MapChange, MoveLimit, ShardMap, Step, balance_leaders, plan,
+};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// A report that is older than this is none.
+const REPORT_AGE_MAX: Duration = Duration::from_secs(10);
+/// A leader that was asked for something is asked again after this.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A learner that lacks no more entries than this has caught up.
+const LAG_MAX: u64 = 1_000;
+
+/// What a node says of a replica that it has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Report {
+    pub(crate) shard: ShardId,
+    pub(crate) role: Role,
+    pub(crate) term: Term,
+    pub(crate) commit: Index,
+    pub(crate) applied: Index,
+    /// Of a leader: what it knows to be committed, if no change is under way.
+    pub(crate) membership: Option<Membership>,
+}
+
+/// Something to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    /// The map is to be changed.
+    Decide(MapChange),
+    /// The leader of a shard is to be asked for another membership.
+    Ask { leader: NodeId, shard: ShardId, change: Change },
+}
+
+/// What the conductor sees.
+#[derive(Debug, Default)]
+pub(crate) struct Conductor {
+    reports: BTreeMap<(ShardId, NodeId), (Instant, Report)>,
+    asked: BTreeMap<ShardId, Instant>,
+}
+
+impl Conductor {
+    /// A node reports.
+    pub(crate) fn hear(&mut self, now: Instant, from: NodeId, report: Report) {
+        self.reports.insert((report.shard, from), (now, report));
+    }
+
+    /// Nothing that was heard counts any more: another conducts, or this one begins.
+    pub(crate) fn forget(&mut self) {
+        *self = Self::default();
+    }
+
+    /// What to do next. At most one change of the map, since each makes another map.
+    pub(crate) fn acts(
+        &mut self,
+        now: Instant,
+        map: &ShardMap,
+        limit: MoveLimit,
+        is_up: impl Fn(NodeId) -> bool,
+    ) -> Vec<Act> {
+        self.reports.retain(|_, (at, _)| now.since(*at) < REPORT_AGE_MAX);
+        if let Ok(Some(change)) = map.retarget() {
+            return vec![Act::Decide(change)];
+        }
+        let mut acts = Vec::new();
+        for step in plan(map, limit) {
+            match self.next(now, map, &step, &is_up) {
+                Some(Act::Decide(change)) => return vec![Act::Decide(change)],
+                Some(ask) => acts.push(ask),
+                None => {}
+            }
+        }
+        if acts.is_empty()
+            && let Some(step) = balance_leaders(map).into_iter().next()
+        {
+            return vec![Act::Decide(MapChange::Step(step))];
+        }
+        // One thing at a time of each shard.
+        let mut asked = BTreeSet::new();
+        acts.retain(|act| !matches!(act, Act::Ask { shard, .. } if !asked.insert(*shard)));
+        asked.into_iter().for_each(|shard| {
+            self.asked.insert(shard, now);
+        });
+        acts
+    }
+
+    /// Who leads a shard, and what it says.
+    fn leader(&self, shard: ShardId) -> Option<(NodeId, &Report)> {
+        let of_shard = self.reports.range((shard, NodeId(0))..=(shard, NodeId(u64::MAX)));
+        let leaders = of_shard.filter(|(_, (_, report))| report.role == Role::Leader);
+        let newest = leaders.max_by_key(|(_, (_, report))| report.term);
+        newest.map(|((_, node), (_, report))| (*node, report))
+    }
+
+    fn next(
+        &self,
+        now: Instant,
+        map: &ShardMap,
+        step: &Step,
+        is_up: &impl Fn(NodeId) -> bool,
+    ) -> Option<Act> {
+        let shard = ShardId(u64::from(step.shard().0));
+        let (leader, report) = self.leader(shard)?;
+        let membership = report.membership.as_ref()?;
+        let decide = || Some(Act::Decide(MapChange::Step(step.clone())));
+        let is_patient = |asked: &Instant| now.since(*asked) < PATIENCE;
+        let ask = |change: Change| {
+            let may_ask = !self.asked.get(&shard).is_some_and(is_patient);
+            may_ask.then_some(Act::Ask { leader, shard, change })
+        };
+        match step {
+            Step::AddLearner { node, .. } => {
+                let node = ours(*node);
+                if membership.has(node) {
+                    return decide();
+                }
+                let mut learners = membership.learners.clone();
+                learners.insert(node);
+                ask(membership.to(membership.voters.clone(), learners)).filter(|_| is_up(node))
+            }
+            Step::Promote { joins, leaves, .. } => {
+                let target: BTreeSet<NodeId> =
+                    map.shard(step.shard())?.target.iter().map(|node| ours(*node)).collect();
+                if membership.voters == target {
+                    return decide();
+                }
+                let commit = report.commit.0;
+                let has_caught_up = |node: &placement::NodeId| {
+                    let report = self.reports.get(&(shard, ours(*node)));
+                    report.is_some_and(|(_, of)| of.applied.0 + LAG_MAX >= commit)
+                };
+                if !joins.iter().all(has_caught_up) {
+                    return None;
+                }
+                let mut learners = membership.learners.clone();
+                learners.extend(leaves.iter().map(|node| ours(*node)));
+                learners.retain(|node| !target.contains(node));
+                ask(membership.to(target, learners))
+            }
+            Step::Remove { node, .. } => {
+                let node = ours(*node);
+                if !membership.has(node) {
+                    return decide();
+                }
+                ask(membership.without(node))
+            }
+            Step::TransferLeader { .. } => decide(),
+        }
+    }
+}
+
+/// Placement's number of a node is ours.
+fn ours(node: placement::NodeId) -> NodeId {
+    NodeId(node.0)
+}

@@ -1,0 +1,539 @@
+//! A node that is a member: its replicas, what it knows of the others, and what it says to them.
+
+use super::conduct::Conducting;
+use super::requests::Waiting;
+use super::swimming::Swimming;
+use super::{Event, Fatal, Output, Settings, map_shard, placed};
+use crate::charter::{Addresses, Charter, Files, Identity};
+use crate::conductor::Report;
+use crate::control::Control;
+use crate::founding::{Candidate, Introduction};
+use crate::packet::BadPacket;
+use crate::roster::Roster;
+use crate::shards::{Config, Output as ShardOutput, Parts, ShardOpening, Shards};
+use bytes::Bytes;
+use nori_consensus::{Input, Instant, Membership, NodeId, Role, ShardId, Standing, Term};
+use nori_env::Durability;
+use nori_swim::MemberState;
+use norikv_placement::{self as placement, Epoch, ShardMap};
+use norikv_replica::{Now, RequestId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How often a member looks after what needs no hurry: reports, replicas that failed, leaders that ought to be others.
+const CHORES: Duration = Duration::from_millis(200);
+/// Reports are made this often, and whenever they say something new.
+const REPORT: Duration = Duration::from_secs(2);
+/// A replica that failed is opened again after this, and after twice as long each time.
+const REOPEN: Duration = Duration::from_secs(1);
+const REOPEN_MAX: Duration = Duration::from_secs(60);
+/// A leader that was told to hand over is told again after this.
+const HAND_OVER: Duration = Duration::from_secs(3);
+const NEVER: Instant = Instant { nanos: u64::MAX };
+
+/// A member of a cluster.
+pub struct Member {
+    pub(super) settings: Settings,
+    pub(super) me: NodeId,
+    pub(super) charter: Charter,
+    /// The newest map that this node has seen.
+    pub(super) map: ShardMap,
+    /// Where nodes are, as the charter, the map's news or the failure detector said last.
+    pub(super) addresses: BTreeMap<NodeId, Addresses>,
+    pub(super) shards: Shards,
+    pub(super) swimming: Swimming,
+    pub(super) conducting: Conducting,
+    roster: Roster,
+    /// What each shard was founded as on this node.
+    foundings: BTreeMap<ShardId, Bytes>,
+    parts: Parts,
+    /// Replicas that failed: when they are opened again, and after how long the next time.
+    failed: BTreeMap<ShardId, (Instant, Duration)>,
+    /// Shards whose replicas are being removed.
+    closing: BTreeSet<ShardId>,
+    pub(super) leaders: BTreeMap<ShardId, (Term, Option<NodeId>)>,
+    handed_over: BTreeMap<ShardId, Instant>,
+    chores_at: Instant,
+    reported_at: Instant,
+    reported: Vec<Report>,
+    is_doubtful: bool,
+    /// Stale reads that the leader's word may be needed for.
+    pub(super) stale: Vec<Waiting>,
+    /// Read indices that are being found out: for whom, and as of when.
+    pub(super) indices: BTreeMap<RequestId, (NodeId, Instant)>,
+    pub(super) outputs: Vec<Output>,
+    shard_outputs: Vec<ShardOutput>,
+}
+
+impl Member {
+    /// Begins to be one. Waits for the disk.
+    pub(super) fn begin(
+        settings: &Settings,
+        identity: &Identity,
+        parts: Parts,
+        charter: Charter,
+        now: Now,
+    ) -> Result<Self, Fatal> {
+        let shards_dir = settings.dir.join("shards");
+        let config = Config {
+            me: identity.node,
+            cluster: charter.cluster,
+            boots: identity.boots,
+            dir: settings.dir.clone(),
+            durability: settings.durability,
+            replica: settings.replica.clone(),
+        };
+        let swimming = Swimming::begin(settings, identity, &charter, &parts, now)?;
+        let mut member = Self {
+            me: identity.node,
+            map: charter.map.clone(),
+            addresses: charter.founders.iter().cloned().collect(),
+            shards: Shards::new(config, parts.clone()),
+            swimming,
+            conducting: Conducting::default(),
+            roster: Roster::new(shards_dir),
+            foundings: BTreeMap::new(),
+            failed: BTreeMap::new(),
+            closing: BTreeSet::new(),
+            leaders: BTreeMap::new(),
+            handed_over: BTreeMap::new(),
+            chores_at: now.steady,
+            reported_at: now.steady,
+            reported: Vec::new(),
+            is_doubtful: false,
+            stale: Vec::new(),
+            indices: BTreeMap::new(),
+            outputs: Vec::new(),
+            shard_outputs: Vec::new(),
+            settings: settings.clone(),
+            charter,
+            parts,
+        };
+        member.addresses.insert(member.me, settings.candidate.addresses.clone());
+        member.open_all(now, identity)?;
+        Ok(member)
+    }
+
+    fn files(parts: &Parts) -> Files<'_> {
+        Files { fs: &*parts.engine_parts.fs, tasks: &*parts.engine_parts.tasks }
+    }
+
+    /// Opens the replicas that this node has; a founder has those of the charter first of all.
+    fn open_all(&mut self, now: Now, identity: &Identity) -> Result<(), Fatal> {
+        let parts = self.parts.clone();
+        let files = Self::files(&parts);
+        if !self.roster.is_founded(files)? {
+            for (shard, placed) in self.charter.map.shards() {
+                let voters = || placed.voters.iter().map(|node| NodeId(node.0));
+                if voters().any(|node| node == self.me) {
+                    let founding = Membership::founding(voters());
+                    let founding = parts.protocol.founding(&founding);
+                    self.roster.add(files, ShardId(u64::from(shard.0)), &founding)?;
+                }
+            }
+            self.roster.set_founded(files)?;
+        }
+        // Unsynced writes may be lost only if the machine itself was started again.
+        let machine = parts.machine_boot.as_str();
+        self.is_doubtful = self.settings.durability != Durability::Sync
+            && identity.boots > 1
+            && (machine.is_empty() || machine != identity.machine_boot);
+        for (shard, founding) in self.roster.shards(files)? {
+            self.foundings.insert(shard, founding);
+            self.open(now, shard)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, now: Now, shard: ShardId) -> Result<(), Fatal> {
+        let founding = self.foundings.get(&shard).cloned().unwrap_or_default();
+        let standing = if self.is_doubtful { Standing::Doubtful } else { Standing::Whole };
+        let opening = ShardOpening { shard, founding, standing, priority: 0 };
+        Ok(self.shards.open_shard(now, opening)?)
+    }
+
+    /// The cluster's charter.
+    pub fn charter(&self) -> &Charter {
+        &self.charter
+    }
+
+    /// The newest map that this node has seen. Its last shard is the one with the map itself: no client's key is in it.
+    pub fn map(&self) -> &ShardMap {
+        &self.map
+    }
+
+    /// The number of shards with clients' keys.
+    pub fn client_shards(&self) -> u32 {
+        self.map.shard_count().get() - 1
+    }
+
+    /// Where a node is reached, as far as this one knows.
+    pub fn addresses(&self, node: NodeId) -> Option<&Addresses> {
+        self.addresses.get(&node)
+    }
+
+    /// How a member is seen; this node is alive.
+    pub fn seen(&self, node: NodeId) -> Option<MemberState> {
+        if node == self.me {
+            return Some(MemberState::Alive);
+        }
+        self.swimming.seen.get(&node).copied()
+    }
+
+    /// Who leads a shard, and in which term, as far as this node knows; else who ought to.
+    pub fn leader(&self, shard: ShardId) -> (Term, Option<NodeId>) {
+        if let Some((term, Some(leader))) = self.leaders.get(&shard) {
+            return (*term, Some(*leader));
+        }
+        let placed = placed(shard).and_then(|shard| self.map.shard(shard));
+        (Term::ZERO, placed.and_then(|shard| shard.leader).map(|node| NodeId(node.0)))
+    }
+
+    /// The replicas of this node.
+    pub fn replicas(&self) -> &Shards {
+        &self.shards
+    }
+
+    /// The same, to ask something of them.
+    pub fn replicas_mut(&mut self) -> &mut Shards {
+        &mut self.shards
+    }
+
+    pub(super) fn is_up(&self, node: NodeId) -> bool {
+        self.seen(node)
+            .is_some_and(|state| matches!(state, MemberState::Alive | MemberState::Suspect))
+    }
+
+    /// Somebody who is fresh introduces itself: it is told of the charter, and is to be a member.
+    pub(super) fn welcome(&mut self, now: Now, candidate: Candidate) -> Introduction {
+        if candidate.cluster != self.charter.name {
+            let (ours, theirs) = (&self.charter.name, &candidate.cluster);
+            return Introduction::Refused(format!(
+                "this is the cluster {ours:?}, and it wants {theirs:?}"
+            ));
+        }
+        self.addresses.insert(candidate.node, candidate.addresses.clone());
+        self.wants_in(now, candidate.node, candidate);
+        Introduction::Charter(self.charter.clone())
+    }
+
+    /// Somebody comes with a charter.
+    pub(super) fn compare(&self, charter: &Charter) -> Introduction {
+        if charter.cluster == self.charter.cluster {
+            return Introduction::Charter(self.charter.clone());
+        }
+        Introduction::Refused(format!(
+            "this node is of the cluster {:?} already, of another founding",
+            self.charter.name
+        ))
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        now: Now,
+        from: NodeId,
+        packet: &Bytes,
+    ) -> Result<(), BadPacket> {
+        let mut bodies = Vec::new();
+        self.shards.receive(now, from, packet, &mut bodies)?;
+        for control in bodies.iter().filter_map(Control::decode) {
+            self.control(now, from, control);
+        }
+        Ok(())
+    }
+
+    pub(super) fn say(&mut self, to: NodeId, control: &Control) {
+        if to != self.me {
+            self.shards.control(to, &control.encode());
+        }
+    }
+
+    fn control(&mut self, now: Now, from: NodeId, control: Control) {
+        match control {
+            Control::Epoch(epoch) if epoch > self.map.epoch().0 => {
+                self.say(from, &Control::AskMap(self.map.epoch().0));
+            }
+            Control::Epoch(epoch) if epoch < self.map.epoch().0 => self.tell_map(from),
+            Control::Epoch(_) => {}
+            Control::AskMap(epoch) => {
+                if epoch < self.map.epoch().0 {
+                    self.tell_map(from);
+                }
+            }
+            Control::Map { map, addresses } => {
+                for (node, addresses) in addresses {
+                    self.addresses.entry(node).or_insert(addresses);
+                }
+                if let Ok(map) = ShardMap::decode(&map) {
+                    self.adopt(now, map);
+                }
+            }
+            Control::Reports(reports) => self.hear_reports(now, from, reports),
+            Control::Reform { shard, change } => self.reform(now, shard, change),
+            Control::AskIndex { shard, asked } => self.index_for(now, from, shard, asked),
+            Control::Index { shard, asked, index } => {
+                self.shards.refresh(shard, asked, index);
+                self.retry_stale(now, shard);
+            }
+            Control::Join { addresses, zone, weight } => {
+                let mut candidate = self.settings.candidate.clone();
+                (candidate.node, candidate.addresses) = (from, addresses);
+                (candidate.zone, candidate.weight) = (zone, weight);
+                self.wants_in(now, from, candidate);
+            }
+        }
+    }
+
+    fn tell_map(&mut self, to: NodeId) {
+        let members = self.map.members().keys().map(|node| NodeId(node.0));
+        let addresses =
+            members.filter_map(|node| Some((node, self.addresses.get(&node)?.clone()))).collect();
+        let map = self.map.encode().into();
+        self.say(to, &Control::Map { map, addresses });
+    }
+
+    /// Takes a map that may be newer, and does on this node what it says.
+    pub(super) fn adopt(&mut self, now: Now, map: ShardMap) {
+        if map.epoch() <= self.map.epoch() && self.map.epoch() > Epoch(1) {
+            return;
+        }
+        let is_news = map.epoch() > self.map.epoch();
+        self.map = map;
+        if is_news {
+            let epoch = self.map.epoch().0;
+            self.outputs.push(Output::Event(Event::MapChanged { epoch }));
+            let others: Vec<NodeId> = self.swimming.seen.keys().copied().collect();
+            others.into_iter().for_each(|node| self.say(node, &Control::Epoch(epoch)));
+        }
+        self.chores_at = now.steady;
+    }
+
+    /// Opens replicas that this node ought to have, and closes those it ought not to.
+    fn follow_map(&mut self, now: Now) {
+        let me = placement::NodeId(self.me.0);
+        let mut wanted = BTreeSet::new();
+        for (shard, placed) in self.map.shards() {
+            if placed.concerns(me) {
+                wanted.insert(ShardId(u64::from(shard.0)));
+            }
+        }
+        for shard in wanted.clone() {
+            if !self.foundings.contains_key(&shard) && !self.closing.contains(&shard) {
+                self.join_shard(now, shard);
+            }
+        }
+        let had: Vec<ShardId> = self.foundings.keys().copied().collect();
+        for shard in had.into_iter().filter(|shard| !wanted.contains(shard)) {
+            self.leave_shard(shard);
+        }
+    }
+
+    fn join_shard(&mut self, now: Now, shard: ShardId) {
+        let parts = self.parts.clone();
+        let added = self.roster.add(Self::files(&parts), shard, &[]);
+        let opened = match added {
+            Ok(()) => {
+                self.foundings.insert(shard, Bytes::new());
+                self.open(now, shard)
+            }
+            Err(error) => Err(error.into()),
+        };
+        if let Err(error) = opened {
+            self.note_failure(now, shard, error.to_string());
+        }
+    }
+
+    /// The group has let this node go, so the map says: its replica goes, with its log and its state.
+    fn leave_shard(&mut self, shard: ShardId) {
+        if self.closing.insert(shard) {
+            self.failed.remove(&shard);
+            self.shards.destroy_shard(shard);
+        }
+    }
+
+    fn destroyed(&mut self, shard: ShardId) {
+        let parts = self.parts.clone();
+        // If the file cannot be removed, the replica is opened at the next start, and removed again.
+        let _ = self.roster.remove(Self::files(&parts), shard);
+        self.foundings.remove(&shard);
+        self.closing.remove(&shard);
+        self.leaders.remove(&shard);
+    }
+
+    fn note_failure(&mut self, now: Now, shard: ShardId, why: String) {
+        let (_, last) = self.failed.get(&shard).copied().unwrap_or((now.steady, REOPEN / 2));
+        let next = (last * 2).min(REOPEN_MAX);
+        self.failed.insert(shard, (now.steady.after(next), next));
+        self.outputs.push(Output::Event(Event::Failed { shard, why }));
+    }
+
+    fn reopen(&mut self, now: Now) {
+        let is_due = |(at, _): &(Instant, Duration)| *at <= now.steady;
+        let due: Vec<ShardId> = self
+            .failed
+            .iter()
+            .filter(|(shard, when)| is_due(when) && self.foundings.contains_key(shard))
+            .map(|(shard, _)| *shard)
+            .collect();
+        for shard in due {
+            match self.open(now, shard) {
+                // What it failed of may come again at once: the next pause is longer until it has lasted for a while.
+                Ok(()) => {
+                    if let Some((at, _)) = self.failed.get_mut(&shard) {
+                        *at = NEVER;
+                    }
+                }
+                Err(error) => self.note_failure(now, shard, error.to_string()),
+            }
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        [Some(self.chores_at), self.shards.deadline(), self.swimming.deadline()]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    pub(super) fn turn(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<(), Fatal> {
+        self.swim_timers(now)?;
+        if now.steady >= self.chores_at {
+            self.chores_at = now.steady.after(CHORES);
+            self.follow_map(now);
+            self.reopen(now);
+            self.expire_stale(now);
+            self.hand_over(now);
+            self.report(now);
+            self.conduct(now);
+        }
+        let mut from_shards = std::mem::take(&mut self.shard_outputs);
+        loop {
+            self.shards.turn(now, &mut from_shards)?;
+            let mut has_more = false;
+            for output in from_shards.drain(..) {
+                has_more |= self.shard_output(now, output);
+            }
+            if !has_more {
+                break;
+            }
+        }
+        self.shard_outputs = from_shards;
+        outputs.append(&mut self.outputs);
+        Ok(())
+    }
+
+    /// Passes on what the replicas have to say; whether they are to take another turn for it.
+    fn shard_output(&mut self, now: Now, output: ShardOutput) -> bool {
+        match output {
+            ShardOutput::Send { to, packet } => self.outputs.push(Output::Send { to, packet }),
+            ShardOutput::Answer { shard, answer } => return self.answered(now, shard, answer),
+            ShardOutput::RoleChanged { shard, role, term, leader } => {
+                self.leaders.insert(shard, (term, leader));
+                if shard == map_shard(&self.map) {
+                    self.map_led(role);
+                    self.chores_at = now.steady;
+                }
+                self.outputs.push(Output::Event(Event::RoleChanged { shard, role, term, leader }));
+            }
+            ShardOutput::Failed { shard, why } => self.note_failure(now, shard, why.to_string()),
+            ShardOutput::Destroyed { shard } => self.destroyed(shard),
+        }
+        false
+    }
+
+    /// Who leads though another ought to hands over, if that one lives.
+    fn hand_over(&mut self, now: Now) {
+        let mut due = Vec::new();
+        for (shard, status) in self.shards.shards() {
+            let placed = placed(shard).and_then(|shard| self.map.shard(shard));
+            let preferred = placed.and_then(|placed| placed.leader).map(|node| NodeId(node.0));
+            let last = self.handed_over.get(&shard);
+            if status.role == Role::Leader
+                && let Some(to) = preferred
+                && to != self.me
+                && status.membership.voters.contains(&to)
+                && self.seen(to) == Some(MemberState::Alive)
+                && last.is_none_or(|at| now.steady.since(*at) >= HAND_OVER)
+            {
+                due.push((shard, to));
+            }
+        }
+        for (shard, to) in due {
+            self.handed_over.insert(shard, now.steady);
+            self.shards.step(now, shard, Input::TransferRequested { to });
+        }
+    }
+
+    /// Tells the conductor what is so on this node, if there is news or it is time.
+    fn report(&mut self, now: Now) {
+        let (_, Some(conductor)) = self.leader(map_shard(&self.map)) else { return };
+        let reports: Vec<Report> = self
+            .shards
+            .shards()
+            .map(|(shard, status)| {
+                let is_settled = status.membership.at <= status.commit
+                    && !status.membership.is_joint()
+                    && status.role == Role::Leader;
+                Report {
+                    shard,
+                    role: status.role,
+                    term: status.term,
+                    commit: status.commit,
+                    applied: status.applied,
+                    membership: is_settled.then(|| (*status.membership).clone()),
+                }
+            })
+            .collect();
+        // How far entries have come is news only for who learns.
+        let is_news = |new: &Report, old: &Report| {
+            (new.shard, new.role, new.term, &new.membership)
+                != (old.shard, old.role, old.term, &old.membership)
+                || new.role == Role::Learner
+        };
+        let has_news = reports.len() != self.reported.len()
+            || reports.iter().zip(&self.reported).any(|(new, old)| is_news(new, old));
+        if !has_news && now.steady.since(self.reported_at) < REPORT {
+            return;
+        }
+        (self.reported, self.reported_at) = (reports.clone(), now.steady);
+        if conductor == self.me {
+            self.hear_reports(now, conductor, reports);
+        } else {
+            self.say(conductor, &Control::Reports(reports));
+        }
+    }
+
+    /// Hands over everything that this node leads, and tells the others that it leaves. What is left to do, [`is_gone`](Self::is_gone) says.
+    pub fn leave(&mut self, now: Now) -> Result<(), Fatal> {
+        self.swim_leave(now)?;
+        let led: Vec<(ShardId, Option<NodeId>)> = self
+            .shards
+            .shards()
+            .filter(|(_, status)| status.role == Role::Leader)
+            .map(|(shard, status)| {
+                let others = status.membership.voters.iter().copied();
+                (shard, others.filter(|node| *node != self.me).find(|node| self.is_up(*node)))
+            })
+            .collect();
+        for (shard, to) in led {
+            if let Some(to) = to {
+                self.shards.step(now, shard, Input::TransferRequested { to });
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether this node leads nothing that another could lead.
+    pub fn is_gone(&self) -> bool {
+        let has_others = |voters: &BTreeSet<NodeId>| {
+            voters.iter().any(|node| *node != self.me && self.is_up(*node))
+        };
+        !self
+            .shards
+            .shards()
+            .any(|(_, status)| status.role == Role::Leader && has_others(&status.membership.voters))
+    }
+}
+
+/// Requests of the node's own have this bit in their numbers; those of clients must not.
+pub(super) const INTERNAL: u64 = 1 << 63;

@@ -1,0 +1,126 @@
+//! Requests of clients, and what other nodes want to know for theirs.
+//!
+//! A stale read may say how old what it sees may be. A node that does not lead the shard cannot know that by itself: it asks the leader for a read
+//! index, and from the answer on its state is at most as old as its question.
+
+use super::member::INTERNAL;
+use super::{Member, Output};
+use crate::control::Control;
+use nori_consensus::{Instant, NodeId, ShardId};
+use norikv_replica::{Answer, Freshness, Now, Refusal, Reply, Request, RequestId, Target};
+use std::time::Duration;
+
+/// A stale read that waits for the leader's word waits so long at most.
+const PATIENCE: Duration = Duration::from_millis(500);
+
+/// A stale read that was too old, or may have been.
+pub(super) struct Waiting {
+    shard: ShardId,
+    id: RequestId,
+    request: Request,
+    until: Instant,
+    /// The leader has been asked, and has answered.
+    is_asked_again: bool,
+}
+
+impl Member {
+    pub(super) fn request(
+        &mut self,
+        now: Now,
+        shard: ShardId,
+        id: RequestId,
+        request: Request,
+    ) -> bool {
+        debug_assert_eq!(id.0 & INTERNAL, 0, "the numbers of clients' requests have 63 bits");
+        if let Request::Read { freshness: Freshness::Stale { age_max: Some(_), .. }, .. } = &request
+        {
+            let until = now.steady.after(PATIENCE);
+            let waiting =
+                Waiting { shard, id, request: request.clone(), until, is_asked_again: false };
+            self.stale.push(waiting);
+        }
+        self.shards.request(now, shard, id, request)
+    }
+
+    /// An answer of a replica: to a client, or to this node itself. Whether the replicas are to take another turn for it.
+    pub(super) fn answered(&mut self, now: Now, shard: ShardId, answer: Answer) -> bool {
+        if answer.request.0 & INTERNAL != 0 {
+            return self.conductor_answered(now, &answer) || self.index_answered(shard, &answer);
+        }
+        let place = self.stale.iter().position(|waiting| waiting.id == answer.request);
+        if let Some(place) = place {
+            let mut waiting = self.stale.swap_remove(place);
+            let is_too_old = matches!(answer.reply, Reply::Refused(Refusal::TooStale { .. }));
+            if is_too_old && !waiting.is_asked_again && now.steady < waiting.until {
+                waiting.is_asked_again = true;
+                self.ask_index(now, shard);
+                self.stale.push(waiting);
+                return false;
+            }
+        }
+        self.outputs.push(Output::Answer { shard, answer });
+        false
+    }
+
+    fn ask_index(&mut self, now: Now, shard: ShardId) {
+        if let (_, Some(leader)) = self.leader(shard) {
+            let asked = now.steady;
+            if leader == self.me {
+                self.index_for(now, leader, shard, asked);
+            } else {
+                self.say(leader, &Control::AskIndex { shard, asked });
+            }
+        }
+    }
+
+    /// A node wants to know what it has to have to be as of now.
+    pub(super) fn index_for(&mut self, now: Now, from: NodeId, shard: ShardId, asked: Instant) {
+        let id = self.conducting.next_id();
+        let read = Request::Read { freshness: Freshness::Lease, target: Target::Point };
+        if self.shards.request(now, shard, id, read) {
+            self.indices.insert(id, (from, asked));
+        }
+    }
+
+    fn index_answered(&mut self, shard: ShardId, answer: &Answer) -> bool {
+        let Some((to, asked)) = self.indices.remove(&answer.request) else { return false };
+        let Reply::Point(at) = answer.reply else { return false };
+        if to == self.me {
+            self.shards.refresh(shard, asked, at.index);
+        } else {
+            self.say(to, &Control::Index { shard, asked, index: at.index });
+        }
+        true
+    }
+
+    /// The leader has said as of when this node's state is new enough: reads that waited for it are asked for again.
+    pub(super) fn retry_stale(&mut self, now: Now, shard: ShardId) {
+        let due: Vec<_> = self
+            .stale
+            .iter()
+            .filter(|waiting| waiting.shard == shard && waiting.is_asked_again)
+            .map(|waiting| (waiting.id, waiting.request.clone()))
+            .collect();
+        for (id, request) in due {
+            self.shards.request(now, shard, id, request);
+        }
+    }
+
+    /// Nobody has answered in time: the reads are refused as too old.
+    pub(super) fn expire_stale(&mut self, now: Now) {
+        for waiting in self.stale.extract_if(.., |waiting| waiting.until <= now.steady) {
+            if !waiting.is_asked_again {
+                continue;
+            }
+            let Request::Read {
+                freshness: Freshness::Stale { age_max: Some(age_max), .. }, ..
+            } = waiting.request
+            else {
+                continue;
+            };
+            let reply = Reply::Refused(Refusal::TooStale { age: None, age_max });
+            let answer = Answer { request: waiting.id, reply, valid_until: None, age: None };
+            self.outputs.push(Output::Answer { shard: waiting.shard, answer });
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! Which shards a node has a replica of, and what they were founded as: a file for each, from before the replica's first life to after its last.
+//!
+//! A founder writes the files of all its shards, then a mark that it has; only before the mark does it look at the charter for them. So a replica that moved
+//! away never comes back as a founder, and a founding that was cut short is finished.
+
+use crate::charter::{self, CharterError, Files};
+use bytes::Bytes;
+use nori_consensus::ShardId;
+use std::path::PathBuf;
+
+const FOUNDED: &str = "FOUNDED";
+const SUFFIX: &str = ".founding";
+
+/// The files of a node's shards.
+pub(crate) struct Roster {
+    dir: PathBuf,
+}
+
+impl Roster {
+    /// In the folder of the node's shards.
+    pub(crate) fn new(dir: PathBuf) -> Self {
+        Self { dir }
+    }
+
+    /// The shards, each with its founding membership, empty where the node joined. Waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`CharterError`].
+    pub(crate) fn shards(&self, files: Files<'_>) -> Result<Vec<(ShardId, Bytes)>, CharterError> {
+        let mut shards = Vec::new();
+        for name in charter::names(files, &self.dir)? {
+            let number = name.strip_suffix(SUFFIX).and_then(|number| number.parse().ok());
+            if let Some(shard) = number.map(ShardId)
+                && let Some(founding) = charter::read(files, &self.dir.join(&name))?
+            {
+                shards.push((shard, founding));
+            }
+        }
+        shards.sort();
+        Ok(shards)
+    }
+
+    /// Takes in a shard. Waits for the disk, as do the others.
+    pub(crate) fn add(
+        &self,
+        files: Files<'_>,
+        shard: ShardId,
+        founding: &[u8],
+    ) -> Result<(), CharterError> {
+        charter::write(files, &self.dir, &format!("{}{SUFFIX}", shard.0), founding)
+    }
+
+    /// Lets a shard go whose replica is gone.
+    pub(crate) fn remove(&self, files: Files<'_>, shard: ShardId) -> Result<(), CharterError> {
+        charter::remove(files, &self.dir, &format!("{}{SUFFIX}", shard.0))
+    }
+
+    /// Whether the founding is done.
+    pub(crate) fn is_founded(&self, files: Files<'_>) -> Result<bool, CharterError> {
+        Ok(charter::read(files, &self.dir.join(FOUNDED))?.is_some())
+    }
+
+    /// Notes that it is.
+    pub(crate) fn set_founded(&self, files: Files<'_>) -> Result<(), CharterError> {
+        charter::write(files, &self.dir, FOUNDED, &[])
+    }
+}

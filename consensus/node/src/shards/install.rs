@@ -1,0 +1,319 @@
+//! A snapshot takes the place of a shard's state and log.
+//!
+//! 1. When no write of the shard is under way any more, an **intent** is made safe: a file that names the snapshot.
+//! 2. The state is replaced ([`nori_kv::EngineFactory::install`]) and opened, elsewhere.
+//! 3. The log is reset behind it, in a batch like any other.
+//! 4. When that is safe the replica goes on with the new state; intent and snapshot go.
+//!
+//! A crash after 1 leads to 2 and 3 again when the shard is opened. One before leaves things as they were.
+
+use super::Shards;
+use super::snapshots::Received;
+use crate::error::NodeError;
+use crate::host::{Install, Stage};
+use crate::inbox::{Inbox, Note};
+use crate::snapshot::remove;
+use nori_consensus::{LogId, ShardId, SnapshotHandle};
+use nori_env::{Class, Fs, Job, OpenMode, Slice, Step, SyncTicket, crc32c};
+use nori_kv::{EngineFactory, Error, Parts};
+use nori_raft_log::Batch;
+use norikv_replica::{Now, ReplicaError, State};
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// While somebody still reads the old state.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// A state that was installed, or why not.
+#[derive(Debug)]
+pub(crate) struct Done {
+    shard: ShardId,
+    life: u64,
+    result: Result<State, ReplicaError>,
+}
+
+impl Shards {
+    pub(super) fn install(&mut self, shard: ShardId, handle: SnapshotHandle, reset_to: LogId) {
+        if let Some(host) = self.hosts.get_mut(&shard) {
+            host.install = Some(Install { handle, reset_to, stage: Stage::Waiting });
+        }
+    }
+
+    /// Begins an installation, if one waits and may begin.
+    pub(super) fn install_ready(&mut self, shard: ShardId) {
+        let dir = self.shard_dir(shard);
+        let intent = self.intent(shard);
+        let Some(host) = self.hosts.get_mut(&shard) else { return };
+        if host.is_writing() {
+            return;
+        }
+        let life = host.life;
+        let Some(install) = host.install.as_mut() else { return };
+        if !matches!(install.stage, Stage::Waiting) {
+            return;
+        }
+        let Some(Received { dir: snapshot, .. }) = self.received.get(&install.handle) else {
+            return;
+        };
+        install.stage = Stage::Working;
+        let job = InstallJob {
+            shard,
+            life,
+            dir,
+            snapshot: snapshot.clone(),
+            intent,
+            engine: Arc::clone(&self.parts.engine),
+            parts: self.parts.engine_parts.clone(),
+            is_intended: None,
+            inbox: Arc::clone(&self.inbox),
+        };
+        self.tasks().submit(Class::Flush, Box::new(job));
+    }
+
+    pub(super) fn install_done(&mut self, done: Done) {
+        let Done { shard, life, result } = done;
+        let Some(host) = self.hosts.get_mut(&shard).filter(|host| host.life == life) else {
+            return;
+        };
+        let Some(install) = host.install.as_mut() else { return };
+        match result {
+            Ok(state) if state.applied() == install.reset_to => {
+                install.stage = Stage::Installed(state);
+                self.ready.insert(shard);
+            }
+            Ok(_) => {
+                let why = ReplicaError::Row { what: "a snapshot is of another entry than it says" };
+                self.fail_with(shard, NodeError::Replica { shard, why });
+            }
+            Err(why) => self.fail_with(shard, NodeError::Replica { shard, why }),
+        }
+    }
+
+    /// Puts the resets of those whose state is installed into the batch; whose they are.
+    pub(super) fn begin_resets(
+        &mut self,
+        ready: &BTreeSet<ShardId>,
+        batch: &mut Batch,
+    ) -> Vec<ShardId> {
+        let mut resets = Vec::new();
+        for shard in ready {
+            let Some(host) = self.hosts.get_mut(shard) else { continue };
+            let Some(install) = host.install.as_mut() else { continue };
+            match std::mem::replace(&mut install.stage, Stage::Working) {
+                Stage::Installed(state) => {
+                    batch.reset(*shard, install.reset_to);
+                    install.stage = Stage::Resetting(state);
+                    resets.push(*shard);
+                }
+                stage => install.stage = stage,
+            }
+        }
+        resets
+    }
+
+    /// State and log are safe: the replica goes on.
+    pub(super) fn finish_reset(&mut self, now: Now, shard: ShardId) {
+        let intent = self.intent(shard);
+        let Some(host) = self.hosts.get_mut(&shard) else { return };
+        let Some(Install { handle, stage: Stage::Resetting(state), .. }) = host.install.take()
+        else {
+            return;
+        };
+        host.begin_anew(state.applied().index);
+        host.replica.installed(now, state);
+        self.ready.insert(shard);
+        let Some(Received { dir, .. }) = self.received.remove(&handle) else { return };
+        let fs = Arc::clone(&self.parts.engine_parts.fs);
+        // The intent goes first, and safely: without its snapshot it could not be followed.
+        let work = move || {
+            if fs.remove(&intent).is_ok() && sync_parent(&*fs, &intent).is_ok() {
+                let _ = remove(&*fs, &dir);
+            }
+        };
+        self.tasks().submit(Class::Removal, Box::new(super::snapshots::Quiet::new(work)));
+    }
+
+    fn intent(&self, shard: ShardId) -> PathBuf {
+        self.snapshot_dir(&format!("install-{}", shard.0))
+    }
+
+    /// Finishes what an earlier life intended. Waits for the disk.
+    pub(super) fn finish_install(&self, shard: ShardId) -> Result<(), NodeError> {
+        let (intent, parts) = (self.intent(shard), &self.parts.engine_parts);
+        let wrong = |error: Error| NodeError::Replica { shard, why: error.into() };
+        let named = match parts.fs.read(&intent) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(wrong(Error::io("reading", &intent, error))),
+        };
+        // Cut short while it was written: nothing was begun.
+        if let Some(name) = read_intent(&named) {
+            let snapshot = self.snapshot_dir(&name);
+            let dir = self.shard_dir(shard);
+            self.parts.engine.install(&dir, &snapshot, parts).map_err(wrong)?;
+        }
+        Ok(())
+    }
+
+    /// What an earlier life intended is done.
+    pub(super) fn forget_intent(&self, shard: ShardId) -> Result<(), NodeError> {
+        let (intent, fs) = (self.intent(shard), &self.parts.engine_parts.fs);
+        let gone = match fs.remove(&intent) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            removed => removed.and_then(|()| sync_parent(&**fs, &intent)),
+        };
+        gone.map_err(|error| NodeError::Replica {
+            shard,
+            why: Error::io("removing", &intent, error).into(),
+        })
+    }
+}
+
+impl Shards {
+    /// Has a replica's state removed, elsewhere, as soon as nobody reads it any more.
+    pub(super) fn destroy(&self, shard: ShardId) {
+        let job = DestroyJob {
+            shard,
+            dir: self.shard_dir(shard),
+            engine: Arc::clone(&self.parts.engine),
+            parts: self.parts.engine_parts.clone(),
+            inbox: Arc::clone(&self.inbox),
+        };
+        self.tasks().submit(Class::Removal, Box::new(job));
+    }
+
+    /// The state is gone: the log goes with the next batch, and then the replica is no more.
+    pub(super) fn state_destroyed(&mut self, shard: ShardId, result: Result<(), Error>) {
+        match result {
+            Ok(()) => {
+                self.gone.insert(shard);
+            }
+            Err(error) => {
+                self.doomed.remove(&shard);
+                self.fail_with(shard, NodeError::Replica { shard, why: error.into() });
+            }
+        }
+    }
+}
+
+/// Removes a state, elsewhere.
+struct DestroyJob {
+    shard: ShardId,
+    dir: PathBuf,
+    engine: Arc<dyn EngineFactory>,
+    parts: Parts,
+    inbox: Arc<Inbox>,
+}
+
+impl Job for DestroyJob {
+    fn step(&mut self, _slice: &Slice) -> Step {
+        match self.engine.destroy(&self.dir, &self.parts) {
+            // Somebody still reads it.
+            Err(Error::Busy { .. }) => {
+                Step::Wait(self.parts.tasks.alarm(self.parts.clock.now().after(PAUSE)))
+            }
+            result => {
+                self.inbox.put(Note::Destroyed(self.shard, result));
+                Step::Done
+            }
+        }
+    }
+
+    fn panicked(&mut self) {
+        let what = "removing a state panicked".to_owned();
+        self.inbox.put(Note::Destroyed(self.shard, Err(Error::Invalid { what })));
+    }
+}
+
+/// The file of an intent: the name of the snapshot's folder, and a checksum in hex.
+fn intent_bytes(name: &str) -> Vec<u8> {
+    format!("{name} {:08x}\n", crc32c(name.as_bytes())).into_bytes()
+}
+
+fn read_intent(bytes: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let name = text.split(' ').next()?;
+    (intent_bytes(name) == bytes).then(|| name.to_owned())
+}
+
+fn sync_parent(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    path.parent().map_or(Ok(()), |dir| fs.sync_dir(dir))
+}
+
+/// Replaces a state, elsewhere.
+struct InstallJob {
+    shard: ShardId,
+    life: u64,
+    dir: PathBuf,
+    snapshot: PathBuf,
+    intent: PathBuf,
+    engine: Arc<dyn EngineFactory>,
+    parts: Parts,
+    /// The sync of the intent.
+    is_intended: Option<SyncTicket>,
+    inbox: Arc<Inbox>,
+}
+
+impl InstallJob {
+    fn end(&self, result: Result<State, ReplicaError>) -> Step {
+        self.inbox.put(Note::Install(Done { shard: self.shard, life: self.life, result }));
+        Step::Done
+    }
+
+    /// Writes the intent; the sync that makes it safe.
+    fn intend(&self) -> io::Result<SyncTicket> {
+        let fs = &self.parts.fs;
+        match fs.remove(&self.intent) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let name = self.snapshot.file_name().unwrap_or_default().to_string_lossy();
+        let file = fs.open(&self.intent, OpenMode::CreateNew)?;
+        file.write_at(&intent_bytes(&name), 0)?;
+        Ok(SyncTicket::start(|done| file.sync(done)))
+    }
+
+    fn replace(&self) -> Result<State, ReplicaError> {
+        sync_parent(&*self.parts.fs, &self.intent)
+            .map_err(|error| Error::io("syncing the folder of", &self.intent, error))?;
+        self.engine.install(&self.dir, &self.snapshot, &self.parts)?;
+        State::open(self.engine.open(&self.dir, self.parts.clone())?)
+    }
+}
+
+impl Job for InstallJob {
+    fn step(&mut self, _slice: &Slice) -> Step {
+        let failed = |error| Error::io("writing", &self.intent, error).into();
+        let ticket = match &self.is_intended {
+            Some(ticket) => ticket.clone(),
+            None => match self.intend() {
+                Ok(ticket) => {
+                    self.is_intended = Some(ticket.clone());
+                    ticket
+                }
+                Err(error) => return self.end(Err(failed(error))),
+            },
+        };
+        if !ticket.signal().is_fired() {
+            return Step::Wait(ticket.signal().clone());
+        }
+        if let Some(Err(error)) = ticket.take() {
+            return self.end(Err(failed(error)));
+        }
+        match self.replace() {
+            // Somebody still reads the state that goes.
+            Err(ReplicaError::Store(Error::Busy { .. })) => {
+                Step::Wait(self.parts.tasks.alarm(self.parts.clock.now().after(PAUSE)))
+            }
+            result => self.end(result),
+        }
+    }
+
+    fn panicked(&mut self) {
+        let what = "installing a snapshot panicked".to_owned();
+        self.end(Err(Error::Invalid { what }.into()));
+    }
+}

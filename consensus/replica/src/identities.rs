@@ -1,0 +1,235 @@
+//! Which requests were executed, and what was answered.
+//!
+//! 1. Each identity has one **row** with the answer, written in the batch of the entry that executed it: no crash keeps one without the other.
+//! 2. A row carries a **stamp**, the later of the shard's time when it was executed and the time when the identity was made.
+//! 3. Entries that expire raise the **floor**; rows with a stamp up to it go, and with them the knowledge of what was executed.
+//! 4. So an identity that has no row is executed only if it was made after the floor: an older one may have had one. The second and later requests of a
+//!    session have a row before them, or the session is forgotten.
+//!
+//! All of it follows from the log, so it is the same on every replica. The rows are in memory as well, each with its name of at most
+//! 66 bytes; whoever leads sees to it that they do not become too many.
+
+use crate::codec::{put_number, take_number};
+use crate::command::{Identity, Session};
+use crate::rows::Version;
+use bytes::{Buf, Bytes};
+use nori_kv::Tick;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What came of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Everything was written; the rows have this version.
+    Written(Version),
+    /// Nothing was: the row of the numbered operation has the version `actual`.
+    Mismatch {
+        /// The operation, from 0 on.
+        operation: u32,
+        /// Its row's version, 0 if there is no row.
+        actual: Version,
+    },
+    /// Nothing was, now: whether it was before is not known any more.
+    TooOld,
+}
+
+/// What is known of an identity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It was not executed.
+    Fresh,
+    /// It was, with this outcome; or cannot be told.
+    Ended(Outcome),
+}
+
+/// What a row says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Remembered {
+    stamp: Tick,
+    /// Of a session: the last request that was executed; otherwise 0.
+    sequence: u64,
+    outcome: Outcome,
+}
+
+impl Remembered {
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::new();
+        put_number(&mut out, self.stamp.0);
+        put_number(&mut out, self.sequence);
+        match self.outcome {
+            Outcome::Written(version) => {
+                out.push(1);
+                put_number(&mut out, version);
+            }
+            Outcome::Mismatch { operation, actual } => {
+                out.push(2);
+                put_number(&mut out, u64::from(operation));
+                put_number(&mut out, actual);
+            }
+            Outcome::TooOld => unreachable!("what is too old has no row"),
+        }
+        out
+    }
+
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        let mut from = Bytes::copy_from_slice(bytes);
+        let (stamp, sequence) = (Tick(take_number(&mut from)?), take_number(&mut from)?);
+        let outcome = match from.try_get_u8().ok()? {
+            1 => Outcome::Written(take_number(&mut from)?),
+            2 => {
+                let operation = u32::try_from(take_number(&mut from)?).ok()?;
+                Outcome::Mismatch { operation, actual: take_number(&mut from)? }
+            }
+            _ => return None,
+        };
+        from.is_empty().then_some(Self { stamp, sequence, outcome })
+    }
+}
+
+/// All that is remembered.
+#[derive(Debug, Default)]
+pub(crate) struct Identities {
+    rows: BTreeMap<Bytes, Remembered>,
+    /// The same, oldest first.
+    by_stamp: BTreeSet<(Tick, Bytes)>,
+    /// What was made up to then may be forgotten. Every row that went had a stamp `<= floor`.
+    floor: Tick,
+}
+
+impl Identities {
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn floor(&self) -> Tick {
+        self.floor
+    }
+
+    pub(crate) fn raise(&mut self, floor: Tick) {
+        self.floor = self.floor.max(floor);
+    }
+
+    /// The stamp of the row before which there are `n`.
+    pub(crate) fn stamp(&self, n: usize) -> Option<Tick> {
+        self.by_stamp.iter().nth(n).map(|(stamp, _)| *stamp)
+    }
+
+    /// Up to `most` rows that are up to the floor, the oldest first.
+    pub(crate) fn forgettable(&self, floor: Tick, most: usize) -> Vec<Bytes> {
+        let old = self.by_stamp.iter().take_while(|(stamp, _)| *stamp <= floor);
+        old.take(most).map(|(_, name)| name.clone()).collect()
+    }
+
+    pub(crate) fn forget(&mut self, name: &Bytes) {
+        if let Some(row) = self.rows.remove(name) {
+            debug_assert!(row.stamp <= self.floor, "a row went that is above the floor");
+            self.by_stamp.remove(&(row.stamp, name.clone()));
+        }
+    }
+
+    pub(crate) fn judge(&self, identity: &Identity) -> Verdict {
+        let (issued_at, sequence) = made(identity);
+        match self.rows.get(&name(identity)) {
+            Some(row) if row.sequence == sequence => Verdict::Ended(row.outcome),
+            Some(row) if row.sequence < sequence => Verdict::Fresh,
+            Some(_) => Verdict::Ended(Outcome::TooOld),
+            None if issued_at <= self.floor || sequence > 1 => Verdict::Ended(Outcome::TooOld),
+            None => Verdict::Fresh,
+        }
+    }
+
+    /// The row of an identity that is executed at `now`.
+    pub(crate) fn row(identity: &Identity, now: Tick, outcome: Outcome) -> (Bytes, Remembered) {
+        let (issued_at, sequence) = made(identity);
+        (name(identity), Remembered { stamp: now.max(issued_at), sequence, outcome })
+    }
+
+    pub(crate) fn insert(&mut self, name: Bytes, row: Remembered) {
+        if let Some(before) = self.rows.insert(name.clone(), row) {
+            self.by_stamp.remove(&(before.stamp, name.clone()));
+        }
+        self.by_stamp.insert((row.stamp, name));
+    }
+}
+
+/// When it was made, and which of its session it is.
+fn made(identity: &Identity) -> (Tick, u64) {
+    match identity {
+        Identity::Key { issued_at, .. } => (*issued_at, 0),
+        Identity::Session(Session { issued_at, sequence, .. }) => (*issued_at, *sequence),
+    }
+}
+
+/// Under which its row stands: of a key the key, whenever it says that it was made; of a session both of its numbers.
+fn name(identity: &Identity) -> Bytes {
+    match identity {
+        Identity::Key { key, .. } => [b"k", &key[..]].concat().into(),
+        Identity::Session(Session { issued_at, client, .. }) => {
+            [b"s", &client.to_be_bytes()[..], &issued_at.0.to_be_bytes()[..]].concat().into()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(issued_at: u64) -> Identity {
+        Identity::Key { issued_at: Tick(issued_at), key: Bytes::from_static(b"key") }
+    }
+
+    fn session(issued_at: u64, sequence: u64) -> Identity {
+        Identity::Session(Session { issued_at: Tick(issued_at), client: 7, sequence })
+    }
+
+    fn execute(all: &mut Identities, identity: &Identity, now: u64) {
+        assert_eq!(all.judge(identity), Verdict::Fresh);
+        let (name, row) = Identities::row(identity, Tick(now), Outcome::Written(now));
+        assert_eq!(Remembered::decode(&row.encode()), Some(row));
+        all.insert(name, row);
+        assert_eq!(all.judge(identity), Verdict::Ended(Outcome::Written(now)));
+    }
+
+    fn expire(all: &mut Identities, floor: u64) {
+        all.raise(Tick(floor));
+        let old = all.forgettable(all.floor(), usize::MAX);
+        old.iter().for_each(|name| all.forget(name));
+    }
+
+    #[test]
+    fn a_key_is_executed_once_and_never_again() {
+        let mut all = Identities::default();
+        execute(&mut all, &key(5), 100);
+        expire(&mut all, 99);
+        // The key counts, not when it is said to have been made.
+        assert_eq!(all.judge(&key(6)), Verdict::Ended(Outcome::Written(100)));
+        expire(&mut all, 100);
+        assert_eq!((all.len(), all.judge(&key(5))), (0, Verdict::Ended(Outcome::TooOld)));
+    }
+
+    #[test]
+    fn a_key_of_a_clock_that_is_ahead_is_remembered_for_as_long() {
+        let mut all = Identities::default();
+        execute(&mut all, &key(500), 100);
+        expire(&mut all, 499);
+        assert_eq!(all.judge(&key(500)), Verdict::Ended(Outcome::Written(100)));
+        expire(&mut all, 500);
+        assert_eq!(all.judge(&key(500)), Verdict::Ended(Outcome::TooOld));
+    }
+
+    #[test]
+    fn a_session_goes_on_while_it_is_used() {
+        let mut all = Identities::default();
+        for sequence in [1, 2, 5] {
+            execute(&mut all, &session(50, sequence), 100 * sequence);
+            expire(&mut all, 100 * sequence - 1);
+        }
+        assert_eq!(all.judge(&session(50, 2)), Verdict::Ended(Outcome::TooOld));
+        assert_eq!(all.len(), 1);
+        expire(&mut all, 500);
+        for sequence in [1, 5, 6] {
+            assert_eq!(all.judge(&session(50, sequence)), Verdict::Ended(Outcome::TooOld));
+        }
+        assert_eq!(all.judge(&session(501, 1)), Verdict::Fresh);
+        assert_eq!(all.judge(&session(501, 2)), Verdict::Ended(Outcome::TooOld));
+    }
+}
