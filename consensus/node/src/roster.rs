@@ -9,6 +9,7 @@ use nori_consensus::ShardId;
 use std::path::PathBuf;
 
 const FOUNDED: &str = "FOUNDED";
+const JOINED: &str = "JOINED";
 const SUFFIX: &str = ".founding";
 
 /// The files of a node's shards.
@@ -59,6 +60,16 @@ impl Roster {
     /// Whether the founding is done.
     pub(crate) fn is_founded(&self, files: Files<'_>) -> Result<bool, CharterError> {
         Ok(charter::read(files, &self.dir.join(FOUNDED))?.is_some())
+    }
+
+    /// Whether the node has been in a map: one that was and is not any more was let go, and does not ask to be taken in again.
+    pub(crate) fn has_joined(&self, files: Files<'_>) -> Result<bool, CharterError> {
+        Ok(charter::read(files, &self.dir.join(JOINED))?.is_some())
+    }
+
+    /// Notes that it has.
+    pub(crate) fn set_joined(&self, files: Files<'_>) -> Result<(), CharterError> {
+        charter::write(files, &self.dir, JOINED, &[])
     }
 
     /// Notes that it is.

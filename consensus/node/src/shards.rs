@@ -182,6 +182,9 @@ impl Shards {
         let engine = self.parts.engine.open(&dir, self.parts.engine_parts.clone());
         let engine = engine.map_err(|error| wrong(error.into()))?;
         let state = State::open(engine).map_err(wrong)?;
+        // A node that had this shard before, and does not know what it promised then, comes under the same number.
+        let has_heard = !founding.is_empty() || state.has_membership();
+        let standing = if has_heard { standing } else { Standing::Doubtful };
         self.match_log(shard, state.applied())?;
         self.forget_intent(shard)?;
         self.openings += 1;

@@ -4,7 +4,7 @@ use super::conduct::Conducting;
 use super::requests::Waiting;
 use super::swimming::Swimming;
 use super::{Event, Fatal, Output, Settings, map_shard, placed};
-use crate::charter::{Addresses, Charter, Files, Identity};
+use crate::charter::{self, Addresses, Charter, CharterError, Files, Identity};
 use crate::conductor::Report;
 use crate::control::Control;
 use crate::founding::{Candidate, Introduction};
@@ -28,7 +28,9 @@ const REPORT: Duration = Duration::from_secs(2);
 const REOPEN: Duration = Duration::from_secs(1);
 const REOPEN_MAX: Duration = Duration::from_secs(60);
 /// A leader that was told to hand over is told again after this.
-const HAND_OVER: Duration = Duration::from_secs(3);
+const HAND_OVER: Duration = Duration::from_secs(10);
+/// The map as this node knew it last when it did something by it.
+const MAP: &str = "MAP";
 const NEVER: Instant = Instant { nanos: u64::MAX };
 
 /// A member of a cluster.
@@ -44,6 +46,10 @@ pub struct Member {
     pub(super) swimming: Swimming,
     pub(super) conducting: Conducting,
     roster: Roster,
+    /// This node has been in a map.
+    pub(super) has_joined: bool,
+    /// The epoch of the map that is kept on the disk.
+    kept: Epoch,
     /// What each shard was founded as on this node.
     foundings: BTreeMap<ShardId, Bytes>,
     parts: Parts,
@@ -56,6 +62,8 @@ pub struct Member {
     chores_at: Instant,
     reported_at: Instant,
     reported: Vec<Report>,
+    /// From here on the next is told of the map.
+    told: NodeId,
     is_doubtful: bool,
     /// Stale reads that the leader's word may be needed for.
     pub(super) stale: Vec<Waiting>,
@@ -92,6 +100,8 @@ impl Member {
             swimming,
             conducting: Conducting::default(),
             roster: Roster::new(shards_dir),
+            has_joined: charter.map.members().contains_key(&placement::NodeId(identity.node.0)),
+            kept: charter.map.epoch(),
             foundings: BTreeMap::new(),
             failed: BTreeMap::new(),
             closing: BTreeSet::new(),
@@ -100,6 +110,7 @@ impl Member {
             chores_at: now.steady,
             reported_at: now.steady,
             reported: Vec::new(),
+            told: NodeId(0),
             is_doubtful: false,
             stale: Vec::new(),
             indices: BTreeMap::new(),
@@ -109,7 +120,11 @@ impl Member {
             charter,
             parts,
         };
+        let has_joined = member.roster.has_joined(Self::files(&member.parts))?;
+        member.has_joined |= has_joined;
+        member.take_up_map()?;
         member.addresses.insert(member.me, settings.candidate.addresses.clone());
+        member.swim_join(now)?;
         member.open_all(now, identity)?;
         Ok(member)
     }
@@ -275,11 +290,15 @@ impl Member {
                 self.shards.refresh(shard, asked, index);
                 self.retry_stale(now, shard);
             }
-            Control::Join { addresses, zone, weight } => {
+            Control::Join { node, addresses, zone, weight } => {
                 let mut candidate = self.settings.candidate.clone();
-                (candidate.node, candidate.addresses) = (from, addresses);
+                (candidate.node, candidate.addresses) = (node, addresses.clone());
                 (candidate.zone, candidate.weight) = (zone, weight);
-                self.wants_in(now, from, candidate);
+                self.addresses.entry(node).or_insert(addresses);
+                // Passed on once: by who it asked, to who conducts.
+                if from == node || self.conducts() {
+                    self.wants_in(now, node, candidate);
+                }
             }
         }
     }
@@ -310,6 +329,14 @@ impl Member {
 
     /// Opens replicas that this node ought to have, and closes those it ought not to.
     fn follow_map(&mut self, now: Now) {
+        if let Err(error) = self.keep_map() {
+            // Nothing is done that the next start would undo.
+            self.outputs.push(Output::Event(Event::Failed {
+                shard: map_shard(&self.map),
+                why: error.to_string(),
+            }));
+            return;
+        }
         let me = placement::NodeId(self.me.0);
         let mut wanted = BTreeSet::new();
         for (shard, placed) in self.map.shards() {
@@ -326,6 +353,37 @@ impl Member {
         for shard in had.into_iter().filter(|shard| !wanted.contains(shard)) {
             self.leave_shard(shard);
         }
+    }
+
+    /// Keeps the map before anything is done by it: the next start begins with it, not with the charter's.
+    fn keep_map(&mut self) -> Result<(), CharterError> {
+        if self.kept == self.map.epoch() {
+            return Ok(());
+        }
+        let parts = self.parts.clone();
+        if !self.has_joined && self.map.members().contains_key(&placement::NodeId(self.me.0)) {
+            self.roster.set_joined(Self::files(&parts))?;
+            self.has_joined = true;
+        }
+        let addresses = self.addresses.iter().map(|(node, at)| (*node, at.clone())).collect();
+        let control = Control::Map { map: self.map.encode().into(), addresses };
+        charter::write(Self::files(&parts), &self.settings.dir, MAP, &control.encode())?;
+        self.kept = self.map.epoch();
+        Ok(())
+    }
+
+    /// The map and the addresses that this node kept last.
+    fn take_up_map(&mut self) -> Result<(), CharterError> {
+        let parts = self.parts.clone();
+        let path = self.settings.dir.join(MAP);
+        let Some(kept) = charter::read(Self::files(&parts), &path)? else { return Ok(()) };
+        let Some(Control::Map { map, addresses }) = Control::decode(&kept) else {
+            return Err(CharterError::Damaged(path));
+        };
+        self.map = ShardMap::decode(&map).map_err(|_| CharterError::Damaged(path))?;
+        self.addresses.extend(addresses);
+        self.kept = self.map.epoch();
+        Ok(())
     }
 
     fn join_shard(&mut self, now: Now, shard: ShardId) {
@@ -435,7 +493,12 @@ impl Member {
                 }
                 self.outputs.push(Output::Event(Event::RoleChanged { shard, role, term, leader }));
             }
-            ShardOutput::Failed { shard, why } => self.note_failure(now, shard, why.to_string()),
+            ShardOutput::Failed { shard, why } => {
+                if shard == map_shard(&self.map) {
+                    self.map_led(Role::Halted);
+                }
+                self.note_failure(now, shard, why.to_string());
+            }
             ShardOutput::Destroyed { shard } => self.destroyed(shard),
         }
         false
@@ -452,7 +515,7 @@ impl Member {
                 && let Some(to) = preferred
                 && to != self.me
                 && status.membership.voters.contains(&to)
-                && self.seen(to) == Some(MemberState::Alive)
+                && self.swimming.has_lived(to, now.steady)
                 && last.is_none_or(|at| now.steady.since(*at) >= HAND_OVER)
             {
                 due.push((shard, to));
@@ -466,7 +529,6 @@ impl Member {
 
     /// Tells the conductor what is so on this node, if there is news or it is time.
     fn report(&mut self, now: Now) {
-        let (_, Some(conductor)) = self.leader(map_shard(&self.map)) else { return };
         let reports: Vec<Report> = self
             .shards
             .shards()
@@ -496,10 +558,26 @@ impl Member {
             return;
         }
         (self.reported, self.reported_at) = (reports.clone(), now.steady);
-        if conductor == self.me {
-            self.hear_reports(now, conductor, reports);
-        } else {
-            self.say(conductor, &Control::Reports(reports));
+        // Which of them conducts is known best to themselves.
+        for keeper in self.keepers() {
+            if keeper == self.me {
+                self.hear_reports(now, keeper, reports.clone());
+            } else {
+                self.say(keeper, &Control::Reports(reports.clone()));
+                self.say(keeper, &Control::Epoch(self.map.epoch().0));
+            }
+        }
+        self.tell_epoch();
+        self.ask_in();
+    }
+
+    /// Says which map this node has to the next of the others: a packet that was lost is made up for.
+    fn tell_epoch(&mut self) {
+        let next = self.swimming.seen.range(self.told..).next();
+        let next = next.or_else(|| self.swimming.seen.first_key_value()).map(|(node, _)| *node);
+        if let Some(node) = next {
+            self.told = NodeId(node.0.wrapping_add(1));
+            self.say(node, &Control::Epoch(self.map.epoch().0));
         }
     }
 

@@ -17,6 +17,7 @@ impl Replica {
     pub fn request(&mut self, now: Now, id: RequestId, request: Request) {
         match request {
             Request::Write { identity, changes } => self.write(now, id, identity, changes),
+            Request::Own(change) => self.propose(now, id, None, vec![change]),
             Request::Read { freshness, target } => self.read(now, id, freshness, target),
             Request::Reform(change) => {
                 let ticket = self.open_ticket(Open::Reform(id));
@@ -54,6 +55,16 @@ impl Replica {
             }
             self.catch_up(now);
         }
+        self.propose(now, id, identity, changes);
+    }
+
+    fn propose(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        identity: Option<Identity>,
+        changes: Vec<KeyChange>,
+    ) {
         let operations = changes.into_iter().map(|change| operation(change, now.wall)).collect();
         let payload = Command::Write { identity, operations }.encode();
         let ticket = self.open_ticket(Open::Write(id));
