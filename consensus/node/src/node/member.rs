@@ -4,12 +4,12 @@ use super::conduct::Conducting;
 use super::requests::Waiting;
 use super::swimming::Swimming;
 use super::{Event, Fatal, Output, Settings, map_shard, placed};
-use crate::charter::{self, Addresses, Charter, CharterError, Files, Identity};
+use crate::charter::{Addresses, Charter, Files, Identity};
 use crate::conductor::Report;
 use crate::control::Control;
 use crate::founding::{Candidate, Introduction};
 use crate::packet::BadPacket;
-use crate::roster::Roster;
+use crate::roster::{Listed, Roster};
 use crate::shards::{Config, Output as ShardOutput, Parts, ShardOpening, Shards};
 use bytes::Bytes;
 use nori_consensus::{Input, Instant, Membership, NodeId, Role, ShardId, Standing, Term};
@@ -25,13 +25,13 @@ const CHORES: Duration = Duration::from_millis(200);
 /// Reports are made this often, and whenever they say something new.
 const REPORT: Duration = Duration::from_secs(2);
 /// A replica that failed is opened again after this, and after twice as long each time.
-const REOPEN: Duration = Duration::from_secs(1);
-const REOPEN_MAX: Duration = Duration::from_secs(60);
+pub(super) const REOPEN: Duration = Duration::from_secs(1);
+pub(super) const REOPEN_MAX: Duration = Duration::from_secs(60);
 /// A leader that was told to hand over is told again after this.
 const HAND_OVER: Duration = Duration::from_secs(10);
 /// The map as this node knew it last when it did something by it.
-const MAP: &str = "MAP";
-const NEVER: Instant = Instant { nanos: u64::MAX };
+pub(super) const MAP: &str = "MAP";
+pub(super) const NEVER: Instant = Instant { nanos: u64::MAX };
 
 /// A member of a cluster.
 pub struct Member {
@@ -45,18 +45,18 @@ pub struct Member {
     pub(super) shards: Shards,
     pub(super) swimming: Swimming,
     pub(super) conducting: Conducting,
-    roster: Roster,
+    pub(super) roster: Roster,
     /// This node has been in a map.
     pub(super) has_joined: bool,
     /// The epoch of the map that is kept on the disk.
-    kept: Epoch,
+    pub(super) kept: Epoch,
     /// What each shard was founded as on this node.
-    foundings: BTreeMap<ShardId, Bytes>,
-    parts: Parts,
+    pub(super) foundings: BTreeMap<ShardId, Bytes>,
+    pub(super) parts: Parts,
     /// Replicas that failed: when they are opened again, and after how long the next time.
-    failed: BTreeMap<ShardId, (Instant, Duration)>,
+    pub(super) failed: BTreeMap<ShardId, (Instant, Duration)>,
     /// Shards whose replicas are being removed.
-    closing: BTreeSet<ShardId>,
+    pub(super) closing: BTreeSet<ShardId>,
     pub(super) leaders: BTreeMap<ShardId, (Term, Option<NodeId>)>,
     handed_over: BTreeMap<ShardId, Instant>,
     chores_at: Instant,
@@ -129,7 +129,7 @@ impl Member {
         Ok(member)
     }
 
-    fn files(parts: &Parts) -> Files<'_> {
+    pub(super) fn files(parts: &Parts) -> Files<'_> {
         Files { fs: &*parts.engine_parts.fs, tasks: &*parts.engine_parts.tasks }
     }
 
@@ -153,14 +153,26 @@ impl Member {
         self.is_doubtful = self.settings.durability != Durability::Sync
             && identity.boots > 1
             && (machine.is_empty() || machine != identity.machine_boot);
-        for (shard, founding) in self.roster.shards(files)? {
-            self.foundings.insert(shard, founding);
-            self.open(now, shard)?;
+        for (shard, listed) in self.roster.shards(files)? {
+            match listed {
+                Listed::Here(founding) => {
+                    self.foundings.insert(shard, founding);
+                    // One that cannot begin is no reason for the others not to.
+                    if let Err(error) = self.open(now, shard) {
+                        self.note_failure(now, shard, error.to_string());
+                    }
+                }
+                Listed::Doomed => {
+                    self.foundings.insert(shard, Bytes::new());
+                    self.closing.insert(shard);
+                    self.shards.destroy_shard(shard);
+                }
+            }
         }
         Ok(())
     }
 
-    fn open(&mut self, now: Now, shard: ShardId) -> Result<(), Fatal> {
+    pub(super) fn open(&mut self, now: Now, shard: ShardId) -> Result<(), Fatal> {
         let founding = self.foundings.get(&shard).cloned().unwrap_or_default();
         let standing = if self.is_doubtful { Standing::Doubtful } else { Standing::Whole };
         let opening = ShardOpening { shard, founding, standing, priority: 0 };
@@ -325,125 +337,6 @@ impl Member {
             others.into_iter().for_each(|node| self.say(node, &Control::Epoch(epoch)));
         }
         self.chores_at = now.steady;
-    }
-
-    /// Opens replicas that this node ought to have, and closes those it ought not to.
-    fn follow_map(&mut self, now: Now) {
-        if let Err(error) = self.keep_map() {
-            // Nothing is done that the next start would undo.
-            self.outputs.push(Output::Event(Event::Failed {
-                shard: map_shard(&self.map),
-                why: error.to_string(),
-            }));
-            return;
-        }
-        let me = placement::NodeId(self.me.0);
-        let mut wanted = BTreeSet::new();
-        for (shard, placed) in self.map.shards() {
-            if placed.concerns(me) {
-                wanted.insert(ShardId(u64::from(shard.0)));
-            }
-        }
-        for shard in wanted.clone() {
-            if !self.foundings.contains_key(&shard) && !self.closing.contains(&shard) {
-                self.join_shard(now, shard);
-            }
-        }
-        let had: Vec<ShardId> = self.foundings.keys().copied().collect();
-        for shard in had.into_iter().filter(|shard| !wanted.contains(shard)) {
-            self.leave_shard(shard);
-        }
-    }
-
-    /// Keeps the map before anything is done by it: the next start begins with it, not with the charter's.
-    fn keep_map(&mut self) -> Result<(), CharterError> {
-        if self.kept == self.map.epoch() {
-            return Ok(());
-        }
-        let parts = self.parts.clone();
-        if !self.has_joined && self.map.members().contains_key(&placement::NodeId(self.me.0)) {
-            self.roster.set_joined(Self::files(&parts))?;
-            self.has_joined = true;
-        }
-        let addresses = self.addresses.iter().map(|(node, at)| (*node, at.clone())).collect();
-        let control = Control::Map { map: self.map.encode().into(), addresses };
-        charter::write(Self::files(&parts), &self.settings.dir, MAP, &control.encode())?;
-        self.kept = self.map.epoch();
-        Ok(())
-    }
-
-    /// The map and the addresses that this node kept last.
-    fn take_up_map(&mut self) -> Result<(), CharterError> {
-        let parts = self.parts.clone();
-        let path = self.settings.dir.join(MAP);
-        let Some(kept) = charter::read(Self::files(&parts), &path)? else { return Ok(()) };
-        let Some(Control::Map { map, addresses }) = Control::decode(&kept) else {
-            return Err(CharterError::Damaged(path));
-        };
-        self.map = ShardMap::decode(&map).map_err(|_| CharterError::Damaged(path))?;
-        self.addresses.extend(addresses);
-        self.kept = self.map.epoch();
-        Ok(())
-    }
-
-    fn join_shard(&mut self, now: Now, shard: ShardId) {
-        let parts = self.parts.clone();
-        let added = self.roster.add(Self::files(&parts), shard, &[]);
-        let opened = match added {
-            Ok(()) => {
-                self.foundings.insert(shard, Bytes::new());
-                self.open(now, shard)
-            }
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = opened {
-            self.note_failure(now, shard, error.to_string());
-        }
-    }
-
-    /// The group has let this node go, so the map says: its replica goes, with its log and its state.
-    fn leave_shard(&mut self, shard: ShardId) {
-        if self.closing.insert(shard) {
-            self.failed.remove(&shard);
-            self.shards.destroy_shard(shard);
-        }
-    }
-
-    fn destroyed(&mut self, shard: ShardId) {
-        let parts = self.parts.clone();
-        // If the file cannot be removed, the replica is opened at the next start, and removed again.
-        let _ = self.roster.remove(Self::files(&parts), shard);
-        self.foundings.remove(&shard);
-        self.closing.remove(&shard);
-        self.leaders.remove(&shard);
-    }
-
-    fn note_failure(&mut self, now: Now, shard: ShardId, why: String) {
-        let (_, last) = self.failed.get(&shard).copied().unwrap_or((now.steady, REOPEN / 2));
-        let next = (last * 2).min(REOPEN_MAX);
-        self.failed.insert(shard, (now.steady.after(next), next));
-        self.outputs.push(Output::Event(Event::Failed { shard, why }));
-    }
-
-    fn reopen(&mut self, now: Now) {
-        let is_due = |(at, _): &(Instant, Duration)| *at <= now.steady;
-        let due: Vec<ShardId> = self
-            .failed
-            .iter()
-            .filter(|(shard, when)| is_due(when) && self.foundings.contains_key(shard))
-            .map(|(shard, _)| *shard)
-            .collect();
-        for shard in due {
-            match self.open(now, shard) {
-                // What it failed of may come again at once: the next pause is longer until it has lasted for a while.
-                Ok(()) => {
-                    if let Some((at, _)) = self.failed.get_mut(&shard) {
-                        *at = NEVER;
-                    }
-                }
-                Err(error) => self.note_failure(now, shard, error.to_string()),
-            }
-        }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
