@@ -85,12 +85,31 @@ impl Conductor {
         {
             return vec![Act::Decide(MapChange::Step(step))];
         }
+        acts.extend(self.strays(now, map));
         // One thing at a time of each shard.
         let mut asked = BTreeSet::new();
         acts.retain(|act| !matches!(act, Act::Ask { shard, .. } if !asked.insert(*shard)));
         asked.into_iter().for_each(|shard| {
             self.asked.insert(shard, now);
         });
+        acts
+    }
+
+    /// Learners that the map knows nothing of: somebody asked for them, and the target was changed before anybody noted it.
+    fn strays(&self, now: Instant, map: &ShardMap) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for (number, placed) in map.shards() {
+            let shard = ShardId(u64::from(number.0));
+            let Some((leader, report)) = self.leader(shard) else { continue };
+            let Some(membership) = &report.membership else { continue };
+            let is_known = |node: &&NodeId| placed.concerns(placement::NodeId(node.0));
+            let is_patient = |asked: &Instant| now.since(*asked) < PATIENCE;
+            if let Some(stray) = membership.learners.iter().find(|node| !is_known(node))
+                && !self.asked.get(&shard).is_some_and(is_patient)
+            {
+                acts.push(Act::Ask { leader, shard, change: membership.without(*stray) });
+            }
+        }
         acts
     }
 

@@ -9,7 +9,7 @@
 //! kind 4   reform: shard, from, count, voter*, count, learner*. The leader of the shard is asked for this membership
 //! kind 5   ask index: shard, asked. As of when is a state with everything that was written by now?
 //! kind 6   index: shard, asked, index. By then
-//! kind 7   join: addresses, zone bytes, weight. The sender wants to be a member
+//! kind 7   join: node, addresses, zone bytes, weight. The node wants to be a member
 //! report   = shard, role u8, term, commit, applied, membership?
 //! membership = 0 | 1 at, count, voter*, count, learner*
 //! ```
@@ -37,7 +37,7 @@ pub(crate) enum Control {
     Reform { shard: ShardId, change: Change },
     AskIndex { shard: ShardId, asked: Instant },
     Index { shard: ShardId, asked: Instant, index: Index },
-    Join { addresses: Addresses, zone: Zone, weight: Weight },
+    Join { node: NodeId, addresses: Addresses, zone: Zone, weight: Weight },
 }
 
 impl Control {
@@ -84,8 +84,9 @@ impl Control {
                     put_number(&mut out, number);
                 }
             }
-            Self::Join { addresses, zone, weight } => {
+            Self::Join { node, addresses, zone, weight } => {
                 out.put_u8(7);
+                put_number(&mut out, node.0);
                 addresses.put(&mut out);
                 put_bytes(&mut out, zone.name().as_bytes());
                 put_number(&mut out, u64::from(weight.get()));
@@ -123,11 +124,12 @@ impl Control {
                 Self::Index { shard, asked, index: Index(take_number(&mut from)?) }
             }
             7 => {
+                let node = NodeId(take_number(&mut from)?);
                 let addresses = Addresses::take(&mut from)?;
                 let zone = take_bytes(&mut from)?;
                 let zone = Zone::new(std::str::from_utf8(&zone).ok()?).ok()?;
                 let weight = u32::try_from(take_number(&mut from)?).ok()?;
-                Self::Join { addresses, zone, weight: Weight::new(weight).ok()? }
+                Self::Join { node, addresses, zone, weight: Weight::new(weight).ok()? }
             }
             _ => return None,
         };
@@ -249,6 +251,7 @@ mod tests {
             Control::AskIndex { shard, asked },
             Control::Index { shard, asked, index: Index(77) },
             Control::Join {
+                node: NodeId(9),
                 addresses,
                 zone: Zone::new("a").unwrap(),
                 weight: Weight::new(3).unwrap(),

@@ -5,6 +5,8 @@ use bytes::Bytes;
 use nori_consensus::{Index, LogId, MessageClass, NodeId, SnapshotHandle, WriteId};
 use norikv_replica::{Replica, State};
 use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// A message that waits for a write.
 #[derive(Debug)]
@@ -33,6 +35,8 @@ pub(crate) enum Stage {
     Installed(State),
     /// It is being.
     Resetting(State),
+    /// It is: what was intended is being forgotten.
+    Concluding(State),
 }
 
 /// A replica with what its node keeps of it.
@@ -57,6 +61,14 @@ pub(crate) struct Host {
     /// What the engine was asked to have safe.
     pub(crate) asked_safe: Index,
     pub(crate) install: Option<Install>,
+    /// Set when this life is over, for jobs that would go on.
+    pub(crate) is_over: Arc<AtomicBool>,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.is_over.store(true, Ordering::Release);
+    }
 }
 
 impl Host {
@@ -73,6 +85,7 @@ impl Host {
             building: None,
             asked_safe: Index::ZERO,
             install: None,
+            is_over: Arc::default(),
         }
     }
 

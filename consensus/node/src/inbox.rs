@@ -6,7 +6,7 @@
 use crate::shards::{InstallDone, SnapshotDone};
 use nori_consensus::ShardId;
 use nori_env::{Class, Job, Signal, Slice, Step, Tasks};
-use norikv_replica::Fetched;
+use norikv_replica::{Fetched, ReplicaError};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -28,6 +28,8 @@ pub(crate) enum Note {
     Snapshot(SnapshotDone),
     /// A state was installed.
     Install(InstallDone),
+    /// What was intended for the replica of that life is forgotten.
+    Concluded(ShardId, u64, Result<(), ReplicaError>),
     /// A state was removed.
     Destroyed(ShardId, nori_kv::Result<()>),
 }

@@ -9,6 +9,7 @@
 //! 4. Who lives is the failure detector's word. It moves nothing: it wakes replicas that sleep, and keeps the conductor from asking the dead.
 
 mod conduct;
+mod holdings;
 mod member;
 mod requests;
 mod swimming;

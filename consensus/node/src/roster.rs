@@ -1,4 +1,5 @@
-//! Which shards a node has a replica of, and what they were founded as: a file for each, from before the replica's first life to after its last.
+//! Which shards a node has a replica of, and what they were founded as: a file for each, from before the replica's first life to after its last. One
+//! that is to go says so from before anything of it goes, so that no part of it ever lives again.
 //!
 //! A founder writes the files of all its shards, then a mark that it has; only before the mark does it look at the charter for them. So a replica that moved
 //! away never comes back as a founder, and a founding that was cut short is finished.
@@ -9,7 +10,21 @@ use nori_consensus::ShardId;
 use std::path::PathBuf;
 
 const FOUNDED: &str = "FOUNDED";
+const JOINED: &str = "JOINED";
 const SUFFIX: &str = ".founding";
+
+/// The first byte of a shard's file.
+const HERE: u8 = 0;
+const DOOMED: u8 = 1;
+
+/// What a shard's file says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// There is a replica, which was founded with this membership; empty where the node joined.
+    Here(Bytes),
+    /// What there is of it is to go: it may be half of one, and promises may be gone.
+    Doomed,
+}
 
 /// The files of a node's shards.
 pub(crate) struct Roster {
@@ -22,22 +37,26 @@ impl Roster {
         Self { dir }
     }
 
-    /// The shards, each with its founding membership, empty where the node joined. Waits for the disk.
+    /// The shards. Waits for the disk.
     ///
     /// # Errors
     ///
     /// [`CharterError`].
-    pub(crate) fn shards(&self, files: Files<'_>) -> Result<Vec<(ShardId, Bytes)>, CharterError> {
+    pub(crate) fn shards(&self, files: Files<'_>) -> Result<Vec<(ShardId, Listed)>, CharterError> {
         let mut shards = Vec::new();
         for name in charter::names(files, &self.dir)? {
             let number = name.strip_suffix(SUFFIX).and_then(|number| number.parse().ok());
             if let Some(shard) = number.map(ShardId)
-                && let Some(founding) = charter::read(files, &self.dir.join(&name))?
+                && let Some(content) = charter::read(files, &self.dir.join(&name))?
             {
-                shards.push((shard, founding));
+                let listed = match content.first() {
+                    Some(&HERE) => Listed::Here(content.slice(1..)),
+                    _ => Listed::Doomed,
+                };
+                shards.push((shard, listed));
             }
         }
-        shards.sort();
+        shards.sort_by_key(|(shard, _)| *shard);
         Ok(shards)
     }
 
@@ -48,7 +67,13 @@ impl Roster {
         shard: ShardId,
         founding: &[u8],
     ) -> Result<(), CharterError> {
-        charter::write(files, &self.dir, &format!("{}{SUFFIX}", shard.0), founding)
+        let content = [&[HERE], founding].concat();
+        charter::write(files, &self.dir, &format!("{}{SUFFIX}", shard.0), &content)
+    }
+
+    /// Notes that a shard is to go, before anything of it does.
+    pub(crate) fn doom(&self, files: Files<'_>, shard: ShardId) -> Result<(), CharterError> {
+        charter::write(files, &self.dir, &format!("{}{SUFFIX}", shard.0), &[DOOMED])
     }
 
     /// Lets a shard go whose replica is gone.
@@ -59,6 +84,16 @@ impl Roster {
     /// Whether the founding is done.
     pub(crate) fn is_founded(&self, files: Files<'_>) -> Result<bool, CharterError> {
         Ok(charter::read(files, &self.dir.join(FOUNDED))?.is_some())
+    }
+
+    /// Whether the node has been in a map: one that was and is not any more was let go, and does not ask to be taken in again.
+    pub(crate) fn has_joined(&self, files: Files<'_>) -> Result<bool, CharterError> {
+        Ok(charter::read(files, &self.dir.join(JOINED))?.is_some())
+    }
+
+    /// Notes that it has.
+    pub(crate) fn set_joined(&self, files: Files<'_>) -> Result<(), CharterError> {
+        charter::write(files, &self.dir, JOINED, &[])
     }
 
     /// Notes that it is.

@@ -21,7 +21,9 @@ use nori_consensus::{
 use nori_env::{Durability, Tasks};
 use nori_kv::EngineFactory;
 use nori_raft_log::NodeLog;
-use norikv_replica::{Answer, Now, Opening, Replica, Request, RequestId, Settings, State};
+use norikv_replica::{
+    Answer, Now, Opening, Replica, ReplicaError, Request, RequestId, Settings, State,
+};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -136,6 +138,7 @@ pub struct Shards {
     doomed: BTreeSet<ShardId>,
     /// Those whose state is gone, and whose log goes next.
     gone: BTreeSet<ShardId>,
+    turns: u64,
     last_transfer: u64,
     last_handle: SnapshotHandle,
     /// How many replicas were opened in this life of the node.
@@ -163,6 +166,7 @@ impl Shards {
             unshipped: Vec::new(),
             doomed: BTreeSet::new(),
             gone: BTreeSet::new(),
+            turns: 0,
             last_handle: SnapshotHandle::ZERO,
             openings: 0,
             outputs: Vec::new(),
@@ -182,6 +186,9 @@ impl Shards {
         let engine = self.parts.engine.open(&dir, self.parts.engine_parts.clone());
         let engine = engine.map_err(|error| wrong(error.into()))?;
         let state = State::open(engine).map_err(wrong)?;
+        // A node that had this shard before, and does not know what it promised then, comes under the same number.
+        let has_heard = !founding.is_empty() || state.has_membership();
+        let standing = if has_heard { standing } else { Standing::Doubtful };
         self.match_log(shard, state.applied())?;
         self.forget_intent(shard)?;
         self.openings += 1;
@@ -212,6 +219,11 @@ impl Shards {
     /// A life ended between the installation of a state and the reset of the log: the log follows.
     fn match_log(&self, shard: ShardId, applied: LogId) -> Result<(), NodeError> {
         let view = self.parts.log.view(shard)?;
+        if applied.index.next() < view.first() {
+            // Entries that the state lacks were let go: it is not the state that they were let go for.
+            let why = ReplicaError::Log { at: applied.index.next() };
+            return Err(NodeError::Replica { shard, why });
+        }
         if applied != LogId::ZERO && view.term(applied.index) != Some(applied.term) {
             let mut batch = nori_raft_log::Batch::default();
             batch.reset(shard, applied);
@@ -263,6 +275,11 @@ impl Shards {
             host.replica.step(now, input);
             self.ready.insert(shard);
         }
+    }
+
+    /// Whether writes of an earlier life of the shard's replica are not safe yet: the next one would take them for safe.
+    pub(crate) fn is_landing(&self, shard: ShardId) -> bool {
+        self.flights.iter().any(|flight| flight.has(shard))
     }
 
     /// Tells all replicas the same.

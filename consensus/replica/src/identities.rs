@@ -137,6 +137,22 @@ impl Identities {
         }
     }
 
+    /// The outcome, if it is certain whatever entries are applied after these: a session without a row may have one in the next.
+    pub(crate) fn decided(&self, identity: &Identity) -> Option<Outcome> {
+        match self.judge(identity) {
+            Verdict::Fresh => None,
+            Verdict::Ended(outcome) => {
+                let is_certain = made(identity).0 <= self.floor || self.has(identity);
+                Some(outcome).filter(|_| is_certain)
+            }
+        }
+    }
+
+    /// Whether there is a row of it, of this request or another of its session.
+    pub(crate) fn has(&self, identity: &Identity) -> bool {
+        self.rows.contains_key(&name(identity))
+    }
+
     /// The row of an identity that is executed at `now`.
     pub(crate) fn row(identity: &Identity, now: Tick, outcome: Outcome) -> (Bytes, Remembered) {
         let (issued_at, sequence) = made(identity);
@@ -214,6 +230,22 @@ mod tests {
         assert_eq!(all.judge(&key(500)), Verdict::Ended(Outcome::Written(100)));
         expire(&mut all, 500);
         assert_eq!(all.judge(&key(500)), Verdict::Ended(Outcome::TooOld));
+    }
+
+    #[test]
+    fn what_a_state_that_lags_does_not_know_is_not_decided() {
+        let mut all = Identities::default();
+        all.raise(Tick(40));
+        // Its first request may be in the next entry.
+        assert_eq!(all.judge(&session(50, 2)), Verdict::Ended(Outcome::TooOld));
+        assert_eq!(all.decided(&session(50, 2)), None);
+        assert_eq!(all.decided(&session(40, 2)), Some(Outcome::TooOld));
+        assert_eq!((all.decided(&key(40)), all.decided(&key(41))), (Some(Outcome::TooOld), None));
+        execute(&mut all, &session(50, 1), 60);
+        execute(&mut all, &session(50, 2), 61);
+        assert_eq!(all.decided(&session(50, 2)), Some(Outcome::Written(61)));
+        assert_eq!(all.decided(&session(50, 1)), Some(Outcome::TooOld));
+        assert_eq!(all.decided(&session(50, 3)), None);
     }
 
     #[test]

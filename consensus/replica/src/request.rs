@@ -34,6 +34,8 @@ pub enum Request {
         /// What is to become of which keys.
         changes: Vec<KeyChange>,
     },
+    /// The same of whoever runs the replica, without a limit for lengths.
+    Own(KeyChange),
     /// To see the rows.
     Read {
         /// How new they have to be.

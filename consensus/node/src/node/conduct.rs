@@ -57,13 +57,24 @@ impl Member {
         }
         self.conducting.is_leading = is_leading;
         self.conducting.conductor.forget();
-        self.conducting.version = None;
+        self.forget_map_row();
         if !is_leading {
             let conductor = self.leader(map_shard(&self.map)).1;
             for (request, _) in std::mem::take(&mut self.conducting.queue) {
                 let result = Err(Refused::NotConductor { conductor });
                 self.outputs.push(Output::Decided { request, result });
             }
+        }
+    }
+
+    /// Whatever was asked of the map's row has no answer any more, and it is to be read anew.
+    pub(super) fn forget_map_row(&mut self) {
+        self.conducting.version = None;
+        if let Some((_, Doing::Writing { request: Some(request), .. })) =
+            self.conducting.under_way.take()
+        {
+            let result = Err(Refused::Unknown);
+            self.outputs.push(Output::Decided { request, result });
         }
     }
 
@@ -97,12 +108,26 @@ impl Member {
             && conductor != self.me
         {
             let Candidate { addresses, zone, weight, .. } = candidate;
-            self.forward_join(conductor, node, Control::Join { addresses, zone, weight });
+            self.say(conductor, &Control::Join { node, addresses, zone, weight });
         }
     }
 
-    fn forward_join(&mut self, conductor: NodeId, _node: NodeId, join: Control) {
-        self.say(conductor, &join);
+    /// A node that has never been in the map asks for it, again and again.
+    pub(super) fn ask_in(&mut self) {
+        if self.has_joined || self.map.members().contains_key(&placement::NodeId(self.me.0)) {
+            return;
+        }
+        let Candidate { addresses, zone, weight, .. } = self.settings.candidate.clone();
+        let join = Control::Join { node: self.me, addresses, zone, weight };
+        self.keepers().into_iter().for_each(|node| self.say(node, &join));
+    }
+
+    /// Who votes in the shard with the map, as far as this node knows: one of them conducts.
+    pub(super) fn keepers(&self) -> Vec<NodeId> {
+        let placed = super::placed(map_shard(&self.map)).and_then(|shard| self.map.shard(shard));
+        placed.map_or_else(Vec::new, |placed| {
+            placed.voters.iter().map(|node| NodeId(node.0)).collect()
+        })
     }
 
     pub(super) fn hear_reports(&mut self, now: Now, from: NodeId, reports: Vec<Report>) {
@@ -128,6 +153,7 @@ impl Member {
                 }
             }
         }
+        // Who cannot be taken in now asks again.
         while let Some((node, candidate)) = self.conducting.candidates.pop_first() {
             let node = placement::NodeId(node.0);
             let Candidate { zone, weight, .. } = candidate;
@@ -183,9 +209,8 @@ impl Member {
             value: Some(map.encode().into()),
             ttl: None,
         };
-        let write = Request::Write { identity: None, changes: vec![change] };
         let id = self.conducting.next_id();
-        if self.shards.request(now, map_shard(&self.map), id, write) {
+        if self.shards.request(now, map_shard(&self.map), id, Request::Own(change)) {
             self.conducting.under_way = Some((id, Doing::Writing { map, request }));
         }
     }
@@ -204,7 +229,10 @@ impl Member {
             Doing::Reading => self.map_read(now, &answer.reply),
             Doing::Writing { map, request } => self.map_written(now, &answer.reply, map, request),
         }
-        self.conduct(now);
+        // What failed is tried again at the next chore: at once it would fail again.
+        if self.conducting.version.is_some() {
+            self.conduct(now);
+        }
         true
     }
 
@@ -212,7 +240,10 @@ impl Member {
         let row = match reply {
             Reply::Row(row) => row.clone(),
             // It is not in memory. To read one row once in a term here is less than what a job would cost.
-            Reply::View(view) => view.row(MAP).unwrap_or_default(),
+            Reply::View(view) => match view.row(MAP) {
+                Ok(row) => row,
+                Err(_) => return,
+            },
             _ => return,
         };
         match row {

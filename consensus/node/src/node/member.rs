@@ -9,7 +9,7 @@ use crate::conductor::Report;
 use crate::control::Control;
 use crate::founding::{Candidate, Introduction};
 use crate::packet::BadPacket;
-use crate::roster::Roster;
+use crate::roster::{Listed, Roster};
 use crate::shards::{Config, Output as ShardOutput, Parts, ShardOpening, Shards};
 use bytes::Bytes;
 use nori_consensus::{Input, Instant, Membership, NodeId, Role, ShardId, Standing, Term};
@@ -25,11 +25,13 @@ const CHORES: Duration = Duration::from_millis(200);
 /// Reports are made this often, and whenever they say something new.
 const REPORT: Duration = Duration::from_secs(2);
 /// A replica that failed is opened again after this, and after twice as long each time.
-const REOPEN: Duration = Duration::from_secs(1);
-const REOPEN_MAX: Duration = Duration::from_secs(60);
+pub(super) const REOPEN: Duration = Duration::from_secs(1);
+pub(super) const REOPEN_MAX: Duration = Duration::from_secs(60);
 /// A leader that was told to hand over is told again after this.
-const HAND_OVER: Duration = Duration::from_secs(3);
-const NEVER: Instant = Instant { nanos: u64::MAX };
+const HAND_OVER: Duration = Duration::from_secs(10);
+/// The map as this node knew it last when it did something by it.
+pub(super) const MAP: &str = "MAP";
+pub(super) const NEVER: Instant = Instant { nanos: u64::MAX };
 
 /// A member of a cluster.
 pub struct Member {
@@ -43,19 +45,25 @@ pub struct Member {
     pub(super) shards: Shards,
     pub(super) swimming: Swimming,
     pub(super) conducting: Conducting,
-    roster: Roster,
+    pub(super) roster: Roster,
+    /// This node has been in a map.
+    pub(super) has_joined: bool,
+    /// The epoch of the map that is kept on the disk.
+    pub(super) kept: Epoch,
     /// What each shard was founded as on this node.
-    foundings: BTreeMap<ShardId, Bytes>,
-    parts: Parts,
+    pub(super) foundings: BTreeMap<ShardId, Bytes>,
+    pub(super) parts: Parts,
     /// Replicas that failed: when they are opened again, and after how long the next time.
-    failed: BTreeMap<ShardId, (Instant, Duration)>,
+    pub(super) failed: BTreeMap<ShardId, (Instant, Duration)>,
     /// Shards whose replicas are being removed.
-    closing: BTreeSet<ShardId>,
+    pub(super) closing: BTreeSet<ShardId>,
     pub(super) leaders: BTreeMap<ShardId, (Term, Option<NodeId>)>,
     handed_over: BTreeMap<ShardId, Instant>,
     chores_at: Instant,
     reported_at: Instant,
     reported: Vec<Report>,
+    /// From here on the next is told of the map.
+    told: NodeId,
     is_doubtful: bool,
     /// Stale reads that the leader's word may be needed for.
     pub(super) stale: Vec<Waiting>,
@@ -92,6 +100,8 @@ impl Member {
             swimming,
             conducting: Conducting::default(),
             roster: Roster::new(shards_dir),
+            has_joined: charter.map.members().contains_key(&placement::NodeId(identity.node.0)),
+            kept: charter.map.epoch(),
             foundings: BTreeMap::new(),
             failed: BTreeMap::new(),
             closing: BTreeSet::new(),
@@ -100,6 +110,7 @@ impl Member {
             chores_at: now.steady,
             reported_at: now.steady,
             reported: Vec::new(),
+            told: NodeId(0),
             is_doubtful: false,
             stale: Vec::new(),
             indices: BTreeMap::new(),
@@ -109,12 +120,16 @@ impl Member {
             charter,
             parts,
         };
+        let has_joined = member.roster.has_joined(Self::files(&member.parts))?;
+        member.has_joined |= has_joined;
+        member.take_up_map()?;
         member.addresses.insert(member.me, settings.candidate.addresses.clone());
+        member.swim_join(now)?;
         member.open_all(now, identity)?;
         Ok(member)
     }
 
-    fn files(parts: &Parts) -> Files<'_> {
+    pub(super) fn files(parts: &Parts) -> Files<'_> {
         Files { fs: &*parts.engine_parts.fs, tasks: &*parts.engine_parts.tasks }
     }
 
@@ -138,14 +153,26 @@ impl Member {
         self.is_doubtful = self.settings.durability != Durability::Sync
             && identity.boots > 1
             && (machine.is_empty() || machine != identity.machine_boot);
-        for (shard, founding) in self.roster.shards(files)? {
-            self.foundings.insert(shard, founding);
-            self.open(now, shard)?;
+        for (shard, listed) in self.roster.shards(files)? {
+            match listed {
+                Listed::Here(founding) => {
+                    self.foundings.insert(shard, founding);
+                    // One that cannot begin is no reason for the others not to.
+                    if let Err(error) = self.open(now, shard) {
+                        self.note_failure(now, shard, error.to_string());
+                    }
+                }
+                Listed::Doomed => {
+                    self.foundings.insert(shard, Bytes::new());
+                    self.closing.insert(shard);
+                    self.shards.destroy_shard(shard);
+                }
+            }
         }
         Ok(())
     }
 
-    fn open(&mut self, now: Now, shard: ShardId) -> Result<(), Fatal> {
+    pub(super) fn open(&mut self, now: Now, shard: ShardId) -> Result<(), Fatal> {
         let founding = self.foundings.get(&shard).cloned().unwrap_or_default();
         let standing = if self.is_doubtful { Standing::Doubtful } else { Standing::Whole };
         let opening = ShardOpening { shard, founding, standing, priority: 0 };
@@ -275,11 +302,15 @@ impl Member {
                 self.shards.refresh(shard, asked, index);
                 self.retry_stale(now, shard);
             }
-            Control::Join { addresses, zone, weight } => {
+            Control::Join { node, addresses, zone, weight } => {
                 let mut candidate = self.settings.candidate.clone();
-                (candidate.node, candidate.addresses) = (from, addresses);
+                (candidate.node, candidate.addresses) = (node, addresses.clone());
                 (candidate.zone, candidate.weight) = (zone, weight);
-                self.wants_in(now, from, candidate);
+                self.addresses.entry(node).or_insert(addresses);
+                // Passed on once: by who it asked, to who conducts.
+                if from == node || self.conducts() {
+                    self.wants_in(now, node, candidate);
+                }
             }
         }
     }
@@ -306,86 +337,6 @@ impl Member {
             others.into_iter().for_each(|node| self.say(node, &Control::Epoch(epoch)));
         }
         self.chores_at = now.steady;
-    }
-
-    /// Opens replicas that this node ought to have, and closes those it ought not to.
-    fn follow_map(&mut self, now: Now) {
-        let me = placement::NodeId(self.me.0);
-        let mut wanted = BTreeSet::new();
-        for (shard, placed) in self.map.shards() {
-            if placed.concerns(me) {
-                wanted.insert(ShardId(u64::from(shard.0)));
-            }
-        }
-        for shard in wanted.clone() {
-            if !self.foundings.contains_key(&shard) && !self.closing.contains(&shard) {
-                self.join_shard(now, shard);
-            }
-        }
-        let had: Vec<ShardId> = self.foundings.keys().copied().collect();
-        for shard in had.into_iter().filter(|shard| !wanted.contains(shard)) {
-            self.leave_shard(shard);
-        }
-    }
-
-    fn join_shard(&mut self, now: Now, shard: ShardId) {
-        let parts = self.parts.clone();
-        let added = self.roster.add(Self::files(&parts), shard, &[]);
-        let opened = match added {
-            Ok(()) => {
-                self.foundings.insert(shard, Bytes::new());
-                self.open(now, shard)
-            }
-            Err(error) => Err(error.into()),
-        };
-        if let Err(error) = opened {
-            self.note_failure(now, shard, error.to_string());
-        }
-    }
-
-    /// The group has let this node go, so the map says: its replica goes, with its log and its state.
-    fn leave_shard(&mut self, shard: ShardId) {
-        if self.closing.insert(shard) {
-            self.failed.remove(&shard);
-            self.shards.destroy_shard(shard);
-        }
-    }
-
-    fn destroyed(&mut self, shard: ShardId) {
-        let parts = self.parts.clone();
-        // If the file cannot be removed, the replica is opened at the next start, and removed again.
-        let _ = self.roster.remove(Self::files(&parts), shard);
-        self.foundings.remove(&shard);
-        self.closing.remove(&shard);
-        self.leaders.remove(&shard);
-    }
-
-    fn note_failure(&mut self, now: Now, shard: ShardId, why: String) {
-        let (_, last) = self.failed.get(&shard).copied().unwrap_or((now.steady, REOPEN / 2));
-        let next = (last * 2).min(REOPEN_MAX);
-        self.failed.insert(shard, (now.steady.after(next), next));
-        self.outputs.push(Output::Event(Event::Failed { shard, why }));
-    }
-
-    fn reopen(&mut self, now: Now) {
-        let is_due = |(at, _): &(Instant, Duration)| *at <= now.steady;
-        let due: Vec<ShardId> = self
-            .failed
-            .iter()
-            .filter(|(shard, when)| is_due(when) && self.foundings.contains_key(shard))
-            .map(|(shard, _)| *shard)
-            .collect();
-        for shard in due {
-            match self.open(now, shard) {
-                // What it failed of may come again at once: the next pause is longer until it has lasted for a while.
-                Ok(()) => {
-                    if let Some((at, _)) = self.failed.get_mut(&shard) {
-                        *at = NEVER;
-                    }
-                }
-                Err(error) => self.note_failure(now, shard, error.to_string()),
-            }
-        }
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -435,7 +386,12 @@ impl Member {
                 }
                 self.outputs.push(Output::Event(Event::RoleChanged { shard, role, term, leader }));
             }
-            ShardOutput::Failed { shard, why } => self.note_failure(now, shard, why.to_string()),
+            ShardOutput::Failed { shard, why } => {
+                if shard == map_shard(&self.map) {
+                    self.map_led(Role::Halted);
+                }
+                self.note_failure(now, shard, why.to_string());
+            }
             ShardOutput::Destroyed { shard } => self.destroyed(shard),
         }
         false
@@ -452,7 +408,7 @@ impl Member {
                 && let Some(to) = preferred
                 && to != self.me
                 && status.membership.voters.contains(&to)
-                && self.seen(to) == Some(MemberState::Alive)
+                && self.swimming.has_lived(to, now.steady)
                 && last.is_none_or(|at| now.steady.since(*at) >= HAND_OVER)
             {
                 due.push((shard, to));
@@ -466,7 +422,6 @@ impl Member {
 
     /// Tells the conductor what is so on this node, if there is news or it is time.
     fn report(&mut self, now: Now) {
-        let (_, Some(conductor)) = self.leader(map_shard(&self.map)) else { return };
         let reports: Vec<Report> = self
             .shards
             .shards()
@@ -496,10 +451,26 @@ impl Member {
             return;
         }
         (self.reported, self.reported_at) = (reports.clone(), now.steady);
-        if conductor == self.me {
-            self.hear_reports(now, conductor, reports);
-        } else {
-            self.say(conductor, &Control::Reports(reports));
+        // Which of them conducts is known best to themselves.
+        for keeper in self.keepers() {
+            if keeper == self.me {
+                self.hear_reports(now, keeper, reports.clone());
+            } else {
+                self.say(keeper, &Control::Reports(reports.clone()));
+                self.say(keeper, &Control::Epoch(self.map.epoch().0));
+            }
+        }
+        self.tell_epoch();
+        self.ask_in();
+    }
+
+    /// Says which map this node has to the next of the others: a packet that was lost is made up for.
+    fn tell_epoch(&mut self) {
+        let next = self.swimming.seen.range(self.told..).next();
+        let next = next.or_else(|| self.swimming.seen.first_key_value()).map(|(node, _)| *node);
+        if let Some(node) = next {
+            self.told = NodeId(node.0.wrapping_add(1));
+            self.say(node, &Control::Epoch(self.map.epoch().0));
         }
     }
 

@@ -19,8 +19,17 @@ pub(super) struct Waiting {
     id: RequestId,
     request: Request,
     until: Instant,
-    /// The leader has been asked, and has answered.
-    is_asked_again: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// The replica was asked.
+    Asked,
+    /// It was too old, and the leader was asked.
+    Waits,
+    /// The leader has answered, and the replica was asked once more: what it says now counts.
+    AskedAgain,
 }
 
 impl Member {
@@ -35,8 +44,8 @@ impl Member {
         if let Request::Read { freshness: Freshness::Stale { age_max: Some(_), .. }, .. } = &request
         {
             let until = now.steady.after(PATIENCE);
-            let waiting =
-                Waiting { shard, id, request: request.clone(), until, is_asked_again: false };
+            let stage = Stage::Asked;
+            let waiting = Waiting { shard, id, request: request.clone(), until, stage };
             self.stale.push(waiting);
         }
         self.shards.request(now, shard, id, request)
@@ -51,8 +60,9 @@ impl Member {
         if let Some(place) = place {
             let mut waiting = self.stale.swap_remove(place);
             let is_too_old = matches!(answer.reply, Reply::Refused(Refusal::TooStale { .. }));
-            if is_too_old && !waiting.is_asked_again && now.steady < waiting.until {
-                waiting.is_asked_again = true;
+            if is_too_old && waiting.stage == Stage::Asked && now.steady < waiting.until {
+                waiting.stage = Stage::Waits;
+                // One question is for all that wait, as long as it was asked after them.
                 self.ask_index(now, shard);
                 self.stale.push(waiting);
                 return false;
@@ -95,12 +105,13 @@ impl Member {
 
     /// The leader has said as of when this node's state is new enough: reads that waited for it are asked for again.
     pub(super) fn retry_stale(&mut self, now: Now, shard: ShardId) {
-        let due: Vec<_> = self
-            .stale
-            .iter()
-            .filter(|waiting| waiting.shard == shard && waiting.is_asked_again)
-            .map(|waiting| (waiting.id, waiting.request.clone()))
-            .collect();
+        let mut due = Vec::new();
+        for waiting in &mut self.stale {
+            if waiting.shard == shard && waiting.stage == Stage::Waits {
+                waiting.stage = Stage::AskedAgain;
+                due.push((waiting.id, waiting.request.clone()));
+            }
+        }
         for (id, request) in due {
             self.shards.request(now, shard, id, request);
         }
@@ -108,10 +119,9 @@ impl Member {
 
     /// Nobody has answered in time: the reads are refused as too old.
     pub(super) fn expire_stale(&mut self, now: Now) {
-        for waiting in self.stale.extract_if(.., |waiting| waiting.until <= now.steady) {
-            if !waiting.is_asked_again {
-                continue;
-            }
+        let is_over =
+            |waiting: &mut Waiting| waiting.stage == Stage::Waits && waiting.until <= now.steady;
+        for waiting in self.stale.extract_if(.., is_over) {
             let Request::Read {
                 freshness: Freshness::Stale { age_max: Some(age_max), .. }, ..
             } = waiting.request

@@ -13,6 +13,9 @@ use norikv_replica::Now;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+/// A member that has been alive for so long is there.
+const SETTLED: Duration = Duration::from_secs(5);
+
 /// The detector and what it has asked for.
 pub(super) struct Swimming {
     swim: Swim,
@@ -20,6 +23,8 @@ pub(super) struct Swimming {
     asked: Asked,
     /// How the others are seen.
     pub(super) seen: BTreeMap<NodeId, MemberState>,
+    /// Since when those that are alive have been.
+    alive_since: BTreeMap<NodeId, Instant>,
 }
 
 #[derive(Default)]
@@ -77,12 +82,14 @@ impl Swimming {
         let mut swim = Swim::new(boot, &*parts.engine_parts.meter)?;
         let mut asked = Asked::default();
         swim.start(theirs(now.steady), &mut asked)?;
-        let others = charter.founders.iter().filter(|(node, _)| *node != identity.node);
-        let seeds = others
-            .map(|(_, addresses)| address(&addresses.swim))
-            .collect::<Result<Vec<Address>, _>>()?;
-        swim.join(theirs(now.steady), &seeds, &mut asked)?;
-        Ok(Self { swim, timers: BTreeSet::new(), asked, seen: BTreeMap::new() })
+        let (timers, seen, alive_since) = (BTreeSet::new(), BTreeMap::new(), BTreeMap::new());
+        Ok(Self { swim, timers, asked, seen, alive_since })
+    }
+
+    /// Whether a member has been alive for a while: one that has just come back may not have everything.
+    pub(super) fn has_lived(&self, node: NodeId, now: Instant) -> bool {
+        self.seen.get(&node) == Some(&MemberState::Alive)
+            && self.alive_since.get(&node).is_some_and(|since| now.since(*since) >= SETTLED)
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -95,6 +102,16 @@ impl Member {
         let swimming = &mut self.swimming;
         // What is refused is counted by the detector.
         let _ = swimming.swim.receive(theirs(now.steady), class, packet, &mut swimming.asked);
+    }
+
+    /// Looks for the others where they were last.
+    pub(super) fn swim_join(&mut self, now: Now) -> Result<(), Fatal> {
+        let others = self.addresses.iter().filter(|(node, _)| **node != self.me);
+        let seeds = others
+            .map(|(_, addresses)| address(&addresses.swim))
+            .collect::<Result<Vec<Address>, _>>()?;
+        let swimming = &mut self.swimming;
+        Ok(swimming.swim.join(theirs(now.steady), &seeds, &mut swimming.asked)?)
     }
 
     pub(super) fn swim_leave(&mut self, now: Now) -> Result<(), Fatal> {
@@ -163,6 +180,9 @@ impl Member {
         self.outputs.push(Output::Event(Event::Member { node, state }));
         let was_up =
             before.is_some_and(|state| matches!(state, MemberState::Alive | MemberState::Suspect));
+        if state == MemberState::Alive && !was_up {
+            self.swimming.alive_since.insert(node, now.steady);
+        }
         match state {
             MemberState::Alive if !was_up => {
                 self.shards.step_all(now, &Input::PeerUp { peer: node });

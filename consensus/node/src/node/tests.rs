@@ -492,6 +492,33 @@ fn who_joins_gets_its_share_and_who_drains_loses_it() {
 }
 
 #[test]
+fn who_joined_keeps_its_replicas_over_restarts_of_all() {
+    let mut rig = Rig::new(3);
+    rig.fill(30);
+    rig.add();
+    rig.wait(20_000);
+    let held: Vec<Vec<usize>> =
+        (0..=u64::from(SHARDS)).map(|shard| rig.holders(ShardId(shard))).collect();
+    assert!(held.iter().any(|holders| holders.contains(&3)));
+    let at: Vec<_> = shards().map(|shard| rig.member(3).replicas().applied(shard)).collect();
+    (0..4).for_each(|n| rig.kill(n));
+    rig.under_way.clear();
+    // The one that joined comes first, and hears of no map but its own.
+    rig.start(3);
+    rig.wait(1_000);
+    for (shard, before) in shards().zip(at) {
+        let now = rig.member(3).replicas().applied(shard);
+        assert_eq!(now.is_some(), before.is_some(), "{shard}");
+    }
+    (0..3).for_each(|n| rig.start(n));
+    rig.wait(5_000);
+    for (shard, before) in (0..=u64::from(SHARDS)).zip(held) {
+        assert_eq!(rig.holders(ShardId(shard)), before);
+    }
+    rig.check(30);
+}
+
+#[test]
 fn a_dead_node_is_replaced() {
     let mut rig = Rig::new(3);
     rig.fill(30);

@@ -3,16 +3,16 @@
 //! 1. When no write of the shard is under way any more, an **intent** is made safe: a file that names the snapshot.
 //! 2. The state is replaced ([`nori_kv::EngineFactory::install`]) and opened, elsewhere.
 //! 3. The log is reset behind it, in a batch like any other.
-//! 4. When that is safe the replica goes on with the new state; intent and snapshot go.
+//! 4. When that is safe the intent goes, and when that is, the replica goes on with the new state. The snapshot goes last.
 //!
-//! A crash after 1 leads to 2 and 3 again when the shard is opened. One before leaves things as they were.
+//! A crash after 1 leads to 2 and 3 again when the shard is opened. One before leaves things as they were. No replica lives on while there is an
+//! intent that would take its state back.
 
 use super::Shards;
 use super::snapshots::Received;
 use crate::error::NodeError;
 use crate::host::{Install, Stage};
 use crate::inbox::{Inbox, Note};
-use crate::snapshot::remove;
 use nori_consensus::{LogId, ShardId, SnapshotHandle};
 use nori_env::{Class, Fs, Job, OpenMode, Slice, Step, SyncTicket, crc32c};
 use nori_kv::{EngineFactory, Error, Parts};
@@ -22,6 +22,7 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// While somebody still reads the old state.
@@ -50,13 +51,14 @@ impl Shards {
         if host.is_writing() {
             return;
         }
-        let life = host.life;
+        let (life, is_off) = (host.life, Arc::clone(&host.is_over));
         let Some(install) = host.install.as_mut() else { return };
         if !matches!(install.stage, Stage::Waiting) {
             return;
         }
         let Some(Received { dir: snapshot, .. }) = self.received.get(&install.handle) else {
-            return;
+            let why = ReplicaError::Row { what: "a snapshot that is to be installed is not there" };
+            return self.fail_with(shard, NodeError::Replica { shard, why });
         };
         install.stage = Stage::Working;
         let job = InstallJob {
@@ -68,6 +70,7 @@ impl Shards {
             engine: Arc::clone(&self.parts.engine),
             parts: self.parts.engine_parts.clone(),
             is_intended: None,
+            is_off,
             inbox: Arc::clone(&self.inbox),
         };
         self.tasks().submit(Class::Flush, Box::new(job));
@@ -114,26 +117,48 @@ impl Shards {
         resets
     }
 
-    /// State and log are safe: the replica goes on.
-    pub(super) fn finish_reset(&mut self, now: Now, shard: ShardId) {
+    /// State and log are safe: the intent goes, and is gone for certain before anything follows.
+    pub(super) fn finish_reset(&mut self, shard: ShardId) {
         let intent = self.intent(shard);
         let Some(host) = self.hosts.get_mut(&shard) else { return };
         let Some(Install { handle, stage: Stage::Resetting(state), .. }) = host.install.take()
         else {
             return;
         };
+        let life = host.life;
+        let reset_to = state.applied();
+        host.install = Some(Install { handle, reset_to, stage: Stage::Concluding(state) });
+        let fs = Arc::clone(&self.parts.engine_parts.fs);
+        self.inbox.submit(self.tasks(), Class::Log, move || {
+            let gone = remove_intent(&*fs, &intent).map_err(ReplicaError::from);
+            Note::Concluded(shard, life, gone)
+        });
+    }
+
+    /// The intent is gone: the replica goes on, and the snapshot is needed no more.
+    pub(super) fn concluded(
+        &mut self,
+        now: Now,
+        shard: ShardId,
+        life: u64,
+        result: Result<(), ReplicaError>,
+    ) {
+        let Some(host) = self.hosts.get_mut(&shard).filter(|host| host.life == life) else {
+            return;
+        };
+        if let Err(why) = result {
+            return self.fail_with(shard, NodeError::Replica { shard, why });
+        }
+        let Some(Install { handle, stage: Stage::Concluding(state), .. }) = host.install.take()
+        else {
+            return;
+        };
         host.begin_anew(state.applied().index);
         host.replica.installed(now, state);
         self.ready.insert(shard);
-        let Some(Received { dir, .. }) = self.received.remove(&handle) else { return };
-        let fs = Arc::clone(&self.parts.engine_parts.fs);
-        // The intent goes first, and safely: without its snapshot it could not be followed.
-        let work = move || {
-            if fs.remove(&intent).is_ok() && sync_parent(&*fs, &intent).is_ok() {
-                let _ = remove(&*fs, &dir);
-            }
-        };
-        self.tasks().submit(Class::Removal, Box::new(super::snapshots::Quiet::new(work)));
+        if let Some(Received { dir, .. }) = self.received.remove(&handle) {
+            self.remove_dir(dir);
+        }
     }
 
     fn intent(&self, shard: ShardId) -> PathBuf {
@@ -160,15 +185,8 @@ impl Shards {
 
     /// What an earlier life intended is done.
     pub(super) fn forget_intent(&self, shard: ShardId) -> Result<(), NodeError> {
-        let (intent, fs) = (self.intent(shard), &self.parts.engine_parts.fs);
-        let gone = match fs.remove(&intent) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            removed => removed.and_then(|()| sync_parent(&**fs, &intent)),
-        };
-        gone.map_err(|error| NodeError::Replica {
-            shard,
-            why: Error::io("removing", &intent, error).into(),
-        })
+        let gone = remove_intent(&*self.parts.engine_parts.fs, &self.intent(shard));
+        gone.map_err(|error| NodeError::Replica { shard, why: error.into() })
     }
 }
 
@@ -178,6 +196,7 @@ impl Shards {
         let job = DestroyJob {
             shard,
             dir: self.shard_dir(shard),
+            intent: self.intent(shard),
             engine: Arc::clone(&self.parts.engine),
             parts: self.parts.engine_parts.clone(),
             inbox: Arc::clone(&self.inbox),
@@ -189,6 +208,7 @@ impl Shards {
     pub(super) fn state_destroyed(&mut self, shard: ShardId, result: Result<(), Error>) {
         match result {
             Ok(()) => {
+                self.forget_received(shard);
                 self.gone.insert(shard);
             }
             Err(error) => {
@@ -203,6 +223,7 @@ impl Shards {
 struct DestroyJob {
     shard: ShardId,
     dir: PathBuf,
+    intent: PathBuf,
     engine: Arc<dyn EngineFactory>,
     parts: Parts,
     inbox: Arc<Inbox>,
@@ -210,7 +231,8 @@ struct DestroyJob {
 
 impl Job for DestroyJob {
     fn step(&mut self, _slice: &Slice) -> Step {
-        match self.engine.destroy(&self.dir, &self.parts) {
+        let gone = remove_intent(&*self.parts.fs, &self.intent);
+        match gone.and_then(|()| self.engine.destroy(&self.dir, &self.parts)) {
             // Somebody still reads it.
             Err(Error::Busy { .. }) => {
                 Step::Wait(self.parts.tasks.alarm(self.parts.clock.now().after(PAUSE)))
@@ -239,6 +261,15 @@ fn read_intent(bytes: &[u8]) -> Option<String> {
     (intent_bytes(name) == bytes).then(|| name.to_owned())
 }
 
+/// Removes an intent, if there is one; that it is gone is safe when this returns.
+fn remove_intent(fs: &dyn Fs, intent: &Path) -> nori_kv::Result<()> {
+    let gone = match fs.remove(intent) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        removed => removed.and_then(|()| sync_parent(fs, intent)),
+    };
+    gone.map_err(|error| Error::io("removing", intent, error))
+}
+
 fn sync_parent(fs: &dyn Fs, path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |dir| fs.sync_dir(dir))
 }
@@ -254,6 +285,8 @@ struct InstallJob {
     parts: Parts,
     /// The sync of the intent.
     is_intended: Option<SyncTicket>,
+    /// The replica has ended: nothing more is to be done.
+    is_off: Arc<AtomicBool>,
     inbox: Arc<Inbox>,
 }
 
@@ -286,6 +319,9 @@ impl InstallJob {
 
 impl Job for InstallJob {
     fn step(&mut self, _slice: &Slice) -> Step {
+        if self.is_off.load(Ordering::Acquire) {
+            return Step::Done;
+        }
         let failed = |error| Error::io("writing", &self.intent, error).into();
         let ticket = match &self.is_intended {
             Some(ticket) => ticket.clone(),

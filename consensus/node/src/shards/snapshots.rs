@@ -28,6 +28,8 @@ pub(super) struct Receiving {
 /// A snapshot that has arrived.
 pub(super) struct Received {
     pub(super) shard: ShardId,
+    /// In which turn it came: what came in this one the replica may still ask for.
+    turn: u64,
     pub(super) dir: PathBuf,
 }
 
@@ -315,17 +317,19 @@ impl Shards {
         self.forget_received(shard);
         self.last_handle = self.last_handle.next();
         let handle = self.last_handle;
-        self.received.insert(handle, Received { shard, dir });
+        let turn = self.turns;
+        self.received.insert(handle, Received { shard, turn, dir });
         let Offer { through, membership, message, .. } = offer;
         let snapshot = Snapshot { through, membership, handle };
         self.step(now, shard, Input::SnapshotArrived { from, message, snapshot });
     }
 
     /// Lets go what has arrived for a shard and is not being installed.
-    fn forget_received(&mut self, shard: ShardId) {
+    pub(super) fn forget_received(&mut self, shard: ShardId) {
+        let turn = self.turns;
         let installing = self.hosts.get(&shard).and_then(Host::installing);
         let is_old = |handle: &SnapshotHandle, received: &Received| {
-            received.shard == shard && Some(*handle) != installing
+            received.shard == shard && Some(*handle) != installing && received.turn < turn
         };
         let old: Vec<_> = self
             .received
@@ -399,7 +403,6 @@ impl Shards {
             .map(|(key, _)| *key)
             .collect();
         keys.into_iter().for_each(|key| self.give_up(key));
-        self.forget_received(shard);
     }
 
     pub(super) fn snapshot_dir(&self, name: &str) -> PathBuf {

@@ -27,6 +27,15 @@ pub(super) struct Flight {
     gone: BTreeSet<ShardId>,
 }
 
+impl Flight {
+    /// Whether there is something of the shard in it.
+    pub(super) fn has(&self, shard: ShardId) -> bool {
+        self.writes.iter().any(|(of, ..)| *of == shard)
+            || self.resets.contains(&shard)
+            || self.gone.contains(&shard)
+    }
+}
+
 impl Shards {
     /// Everything that can be done now.
     ///
@@ -34,6 +43,7 @@ impl Shards {
     ///
     /// If the log failed: the process ends.
     pub fn turn(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<(), NodeError> {
+        self.turns += 1;
         self.read_notes(now);
         while let Some(shard) = self.wheel.pop(now.steady) {
             if let Some(host) = self.hosts.get_mut(&shard) {
@@ -75,6 +85,7 @@ impl Shards {
                 Note::LogFetched(shard, life, result) => self.log_fetched(now, shard, life, result),
                 Note::Snapshot(done) => self.snapshot_done(now, done),
                 Note::Install(done) => self.install_done(done),
+                Note::Concluded(shard, life, result) => self.concluded(now, shard, life, result),
                 Note::Destroyed(shard, result) => self.state_destroyed(shard, result),
             }
         }
@@ -243,7 +254,7 @@ impl Shards {
             released.iter().for_each(|held| self.send(*shard, held));
         }
         for shard in &flight.resets {
-            self.finish_reset(now, *shard);
+            self.finish_reset(*shard);
         }
         for shard in &flight.gone {
             self.doomed.remove(shard);

@@ -68,8 +68,8 @@ impl Replica {
     fn accept(&mut self, ticket: Ticket, at: LogId) {
         let Some(open) = self.tickets.remove(&ticket) else { return };
         if let Some((_, before)) = self.accepted.insert(at.index, (at, open)) {
-            // A leader whose log has another entry there: the earlier one was never committed, and will not be.
-            self.refuse_open(before, Refusal::NotLeader { leader: None });
+            // This log has another entry there. The earlier one may be in others', and be committed by a leader that has it after all.
+            self.refuse_open(before, Refusal::Unknown);
         }
     }
 
@@ -106,7 +106,7 @@ impl Replica {
                     self.answer(request, reply);
                 }
                 Open::Reform(request) => self.answer(request, Reply::Reformed(at)),
-                Open::Expire => self.expiry.end(),
+                Open::Expire => self.expiry.succeed(),
                 Open::Read(..) => debug_assert!(false, "a read has no entry"),
             }
         }
@@ -117,7 +117,7 @@ impl Replica {
             Open::Write(request) | Open::Reform(request) | Open::Read(request, ..) => {
                 self.refuse(request, why);
             }
-            Open::Expire => self.expiry.end(),
+            Open::Expire => self.expiry.fail(),
         }
     }
 

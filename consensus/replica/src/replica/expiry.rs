@@ -6,7 +6,7 @@
 use super::{Open, Replica};
 use crate::command::Command;
 use crate::request::Now;
-use nori_consensus::{Input, Instant, Role};
+use nori_consensus::{Input, Instant, Role, Term};
 use nori_kv::Tick;
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Expiry {
-    /// An entry is under way.
-    is_under_way: bool,
+    /// An entry is under way, which was proposed in this term.
+    under_way: Option<Term>,
     /// Nothing is proposed before.
     not_before: Instant,
     /// When something is due, as of the last look.
@@ -26,13 +26,18 @@ pub(super) struct Expiry {
 }
 
 impl Expiry {
-    /// The entry that was under way is so no more.
-    pub(super) fn end(&mut self) {
-        self.is_under_way = false;
+    /// The entry that was under way is applied: the next one may follow at once.
+    pub(super) fn succeed(&mut self) {
+        (self.under_way, self.not_before) = (None, Instant::default());
+    }
+
+    /// Nothing came of it.
+    pub(super) fn fail(&mut self) {
+        self.under_way = None;
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
-        self.due.filter(|_| !self.is_under_way).map(|due| due.max(self.not_before))
+        self.due.filter(|_| self.under_way.is_none()).map(|due| due.max(self.not_before))
     }
 }
 
@@ -40,7 +45,10 @@ impl Replica {
     /// Proposes that the time go on, if this leads and something is due. Whether it did.
     pub(super) fn expire(&mut self, now: Now) -> bool {
         self.expiry.due = None;
-        if self.expiry.is_under_way || self.consensus.status().role != Role::Leader {
+        let status = self.consensus.status();
+        // What was proposed in another term may never be heard of again.
+        self.expiry.under_way.take_if(|term| *term != status.term);
+        if self.expiry.under_way.is_some() || status.role != Role::Leader {
             return false;
         }
         let Some(due) = self.due(now.wall) else { return false };
@@ -62,14 +70,14 @@ impl Replica {
         let behind_max = self.settings.identity_window / BEHIND;
         let Some(machine) = &self.machine else { return };
         let behind = Duration::from_millis(now.wall.0.saturating_sub(machine.time().0));
-        if !self.expiry.is_under_way && behind > behind_max {
+        if self.expiry.under_way.is_none() && behind > behind_max {
             self.propose_expiry(now);
         }
     }
 
     fn propose_expiry(&mut self, now: Now) {
         let Some(floor) = self.floor(now.wall) else { return };
-        self.expiry.is_under_way = true;
+        self.expiry.under_way = Some(self.consensus.status().term);
         self.expiry.not_before = now.steady.after(PAUSE);
         let payload = Command::Expire { upto: now.wall, floor }.encode();
         let ticket = self.open_ticket(Open::Expire);

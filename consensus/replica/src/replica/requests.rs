@@ -4,12 +4,11 @@ use super::effects::reply_of;
 use super::{Age, Open, Output, Replica, Waiting};
 use crate::command::{Command, IDENTITY_KEY_BYTES_MAX, Identity, Operation, Session};
 use crate::error::{Refusal, ReplicaError};
-use crate::identities::Verdict;
 use crate::request::{
     self, Answer, Freshness, KeyChange, Now, Reply, Request, RequestId, Target, View,
 };
 use bytes::Bytes;
-use nori_consensus::{Consistency, Index, Input, Ticket};
+use nori_consensus::{Consistency, Index, Input, Role, Ticket};
 use nori_kv::{Error, Tick, Tier};
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ impl Replica {
     pub fn request(&mut self, now: Now, id: RequestId, request: Request) {
         match request {
             Request::Write { identity, changes } => self.write(now, id, identity, changes),
+            Request::Own(change) => self.propose(now, id, None, vec![change]),
             Request::Read { freshness, target } => self.read(now, id, freshness, target),
             Request::Reform(change) => {
                 let ticket = self.open_ticket(Open::Reform(id));
@@ -44,14 +44,27 @@ impl Replica {
         }
         if let (Some(identity), Some(machine)) = (&identity, &self.machine) {
             // What is applied is decided, whoever leads.
-            if let Verdict::Ended(outcome) = machine.identities().judge(identity) {
+            let identities = machine.identities();
+            if let Some(outcome) = identities.decided(identity) {
                 return self.answer(id, reply_of(outcome));
             }
-            if machine.identities().len() >= 2 * self.settings.identities_max {
+            let is_full = identities.len() >= 2 * self.settings.identities_max;
+            if is_full && !identities.has(identity) && self.consensus.status().role == Role::Leader
+            {
                 return self.refuse(id, Refusal::Overloaded);
             }
             self.catch_up(now);
         }
+        self.propose(now, id, identity, changes);
+    }
+
+    fn propose(
+        &mut self,
+        now: Now,
+        id: RequestId,
+        identity: Option<Identity>,
+        changes: Vec<KeyChange>,
+    ) {
         let operations = changes.into_iter().map(|change| operation(change, now.wall)).collect();
         let payload = Command::Write { identity, operations }.encode();
         let ticket = self.open_ticket(Open::Write(id));
@@ -148,7 +161,7 @@ impl Replica {
     fn age_of(&self, now: Now) -> (Age, Index) {
         let status = self.consensus.status();
         if status.lease_until.is_some_and(|until| until > now.steady) {
-            return (Age::Fresh, status.commit);
+            return (Age::Since(now.steady), status.commit);
         }
         self.fresh.map_or((Age::Unknown, Index::ZERO), |(asked, index)| (Age::Since(asked), index))
     }

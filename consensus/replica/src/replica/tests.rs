@@ -281,6 +281,44 @@ fn a_session_that_is_used_outlives_the_window_and_one_that_idles_does_not() {
 }
 
 #[test]
+fn a_replica_that_lags_does_not_take_a_session_for_forgotten() {
+    let mut group = Group::three();
+    let issued_at = group.now.wall;
+    let session = |sequence| Some(Identity::Session(Session { issued_at, client: 9, sequence }));
+    let leader = group.leader();
+    let lagging = (leader + 1) % 3;
+    let away = group.nodes[lagging].take();
+    group.write(session(1), put("a", "1")).unwrap();
+    group.nodes[lagging] = away;
+    let write = Request::Write { identity: session(2), changes: vec![put("a", "2")] };
+    let now = group.now;
+    let replica = &mut group.nodes[lagging].as_mut().unwrap().replica;
+    replica.request(now, RequestId(900), write);
+    let mut outputs = Vec::new();
+    replica.drain(&mut outputs);
+    let is_hint = |output: &Output| {
+        matches!(
+            output,
+            Output::Answer(Answer { reply: Reply::Refused(Refusal::NotLeader { .. }), .. })
+        )
+    };
+    assert!(outputs.iter().any(is_hint), "{outputs:?}");
+}
+
+#[test]
+fn many_identities_expire_one_entry_after_the_other() {
+    let mut group = Group::three();
+    for name in ["a", "b", "c", "d", "e", "f", "g"] {
+        group.wait(10);
+        group.write(key(group.now.wall, name), put("a", "x")).unwrap();
+    }
+    // No pause between entries that went well: there are as many as there may be at once.
+    group.wait(10);
+    let machine = group.nodes[group.leader()].as_ref().unwrap().replica.machine.as_ref();
+    assert!(machine.unwrap().identities().len() <= 4);
+}
+
+#[test]
 fn identities_that_are_too_many_go_oldest_first() {
     let mut group = Group::three();
     let names = ["1", "2", "3", "4", "5", "6"];
