@@ -7,11 +7,12 @@
 //!
 //! Both are written beside their place, synced, and put there by a rename. Bytes: a version, the content, CRC-32C of all before it.
 
-use crate::packet::{ClusterId, put_bytes, put_number, take_bytes, take_number};
+use crate::packet::ClusterId;
 use bytes::{Buf, BufMut, Bytes};
 use nori_consensus::NodeId;
 use nori_env::{Entropy, Fs, OpenMode, SyncTicket, Tasks, Waited, crc32c};
 use norikv_placement::ShardMap;
+use norikv_replica::codec::{put_bytes, put_number, take_bytes, take_number};
 use std::io;
 use std::path::{Path, PathBuf};
 

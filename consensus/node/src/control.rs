@@ -18,10 +18,10 @@
 
 use crate::charter::Addresses;
 use crate::conductor::Report;
-use crate::packet::{put_bytes, put_number, take_bytes, take_number};
 use bytes::{Buf, BufMut, Bytes};
 use nori_consensus::{Change, Index, Instant, Membership, NodeId, Role, ShardId, Term};
 use norikv_placement::{Weight, Zone};
+use norikv_replica::codec::{put_bytes, put_number, take_bytes, take_number};
 use std::collections::BTreeSet;
 
 /// The most of anything that is listed.

@@ -18,12 +18,13 @@
 //! ```
 
 use crate::charter::{Addresses, Charter, take_text};
-use crate::packet::{ClusterId, put_bytes, put_number, take_number};
+use crate::packet::ClusterId;
 use bytes::{Buf, BufMut, Bytes};
 use nori_consensus::{Instant, NodeId};
 use norikv_placement::{
     self as placement, Member, MemberState, ReplicaCount, ShardCount, ShardMap, Weight, Zone,
 };
+use norikv_replica::codec::{put_bytes, put_number, take_number};
 use std::collections::BTreeMap;
 use std::time::Duration;
 

@@ -16,6 +16,7 @@
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use nori_consensus::{MessageClass, NodeId, ShardId};
 use nori_env::crc32c;
+use norikv_replica::codec::{put_number, take_number};
 
 const VERSION: u8 = 1;
 const HEADER_BYTES: usize = 25;
@@ -189,40 +190,6 @@ fn class_of(number: u8) -> Option<MessageClass> {
         4 => MessageClass::Other,
         _ => return None,
     })
-}
-
-pub(crate) fn put_number(into: &mut impl BufMut, mut number: u64) {
-    while number >= 0x80 {
-        into.put_u8(number as u8 | 0x80);
-        number >>= 7;
-    }
-    into.put_u8(number as u8);
-}
-
-pub(crate) fn take_number(from: &mut Bytes) -> Option<u64> {
-    let mut number = 0u64;
-    for shift in (0..64).step_by(7) {
-        let byte = from.try_get_u8().ok()?;
-        let bits = u64::from(byte & 0x7F);
-        if shift == 63 && bits > 1 {
-            return None;
-        }
-        number |= bits << shift;
-        if byte < 0x80 {
-            return Some(number);
-        }
-    }
-    None
-}
-
-pub(crate) fn put_bytes(into: &mut impl BufMut, bytes: &[u8]) {
-    put_number(into, bytes.len() as u64);
-    into.put_slice(bytes);
-}
-
-pub(crate) fn take_bytes(from: &mut Bytes) -> Option<Bytes> {
-    let len = usize::try_from(take_number(from)?).ok()?;
-    (len <= from.len()).then(|| from.split_to(len))
 }
 
 #[cfg(test)]

@@ -24,9 +24,9 @@ mod send;
 pub(crate) use receive::{Arrival, Work, Writer, remove};
 pub(crate) use send::{End, Piece, Shipment, files, read};
 
-use crate::packet::{put_bytes, put_number, take_bytes, take_number};
 use bytes::{Buf, BufMut, Bytes};
 use nori_consensus::{LogId, ShardId};
+use norikv_replica::codec::{put_bytes, put_number, take_bytes, take_number};
 use std::collections::BTreeSet;
 
 /// The bytes of a piece at most.

@@ -1,25 +1,25 @@
 //! Numbers and bytes at the front of bytes: LEB128 numbers, and bytes behind their length. Decoding never panics and never trusts a
 //! length.
 
-use bytes::{Buf, Bytes};
+use bytes::{Buf, BufMut, Bytes};
 
 /// Appends a number.
-pub(crate) fn put_number(into: &mut Vec<u8>, mut number: u64) {
+pub fn put_number(into: &mut impl BufMut, mut number: u64) {
     while number >= 0x80 {
-        into.push(number as u8 | 0x80);
+        into.put_u8(number as u8 | 0x80);
         number >>= 7;
     }
-    into.push(number as u8);
+    into.put_u8(number as u8);
 }
 
 /// Appends bytes behind their length.
-pub(crate) fn put_bytes(into: &mut Vec<u8>, bytes: &[u8]) {
+pub fn put_bytes(into: &mut impl BufMut, bytes: &[u8]) {
     put_number(into, bytes.len() as u64);
-    into.extend_from_slice(bytes);
+    into.put_slice(bytes);
 }
 
 /// Takes a number off the front; `None` if there is none.
-pub(crate) fn take_number(from: &mut Bytes) -> Option<u64> {
+pub fn take_number(from: &mut Bytes) -> Option<u64> {
     let mut number = 0u64;
     for shift in (0..64).step_by(7) {
         let byte = from.try_get_u8().ok()?;
@@ -37,7 +37,7 @@ pub(crate) fn take_number(from: &mut Bytes) -> Option<u64> {
 }
 
 /// Takes bytes behind their length off the front. They share the memory of `from`.
-pub(crate) fn take_bytes(from: &mut Bytes) -> Option<Bytes> {
+pub fn take_bytes(from: &mut Bytes) -> Option<Bytes> {
     let len = usize::try_from(take_number(from)?).ok()?;
     (len <= from.len()).then(|| from.split_to(len))
 }

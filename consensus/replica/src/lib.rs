@@ -6,6 +6,7 @@
 //!
 //! | module | what it has |
 //! |---|---|
+//! | [`codec`] | numbers and bytes, for whoever lays out more beside these |
 //! | [`command`](mod@command) | the bytes of an entry (`docs/formats/command.md`) |
 //! | `rows` | where things stand in the engine: a client's rows, and the replica's own |
 //! | `identities` | which requests were executed, and what was answered |
@@ -17,7 +18,7 @@
 //! reads a clock, a disk of its own, or chance. Left to others: the protocol ([`nori_consensus::Consensus`]), the store
 //! ([`nori_kv::Engine`] with [`nori_kv::Replicated`]), the log, the network, and when anything happens.
 
-mod codec;
+pub mod codec;
 pub mod command;
 mod error;
 mod identities;
