@@ -11,6 +11,7 @@
 //! | views that were taken before see it too | one is kept from the beginning |
 //! | rewriting and purging change nothing that can be seen | after each |
 //! | what left memory is fetched and is what was written | all of it is read |
+//! | what a new life recalls is in memory | after all of it left memory |
 //! | a power loss loses nothing that was synced, and leaves a beginning of the rest | at every event of the file system |
 //! | a failed call is told, and loses nothing that was synced | at every event |
 //! | a failed sync is final | each sync |
@@ -78,6 +79,7 @@ impl Suite<'_> {
                     "an old view is behind"
                 );
                 log.applied(shard, now.last().index);
+                model::assert_recalls(&*log, shard, &mut chance);
             }
             for pin in log.purge().expect("it purges") {
                 log.rewrite(pin).expect("it rewrites");

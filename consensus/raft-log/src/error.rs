@@ -45,6 +45,11 @@ pub enum LogError {
 }
 
 impl LogError {
+    /// Whether nothing failed but a wait, which had nothing to wait for: it may be tried again. Only where one thread does everything, in turns.
+    pub fn is_stuck(&self) -> bool {
+        matches!(self, Self::Wal(WalError::Stuck))
+    }
+
     pub(crate) fn io(action: &'static str, file: &Path, source: io::Error) -> Self {
         Self::Io { action, file: file.to_owned(), source: Arc::new(source) }
     }

@@ -61,6 +61,14 @@ pub trait NodeLog: Send + Sync {
     /// If it cannot be read, or is not what was written.
     fn fetch(&self, shard: ShardId) -> Result<bool>;
 
+    /// A new life of `shard` begins, with a state that has everything up to `applied` and perhaps less than an earlier life's had:
+    /// entries above it are in memory when this returns, and stay there until they are [applied](NodeLog::applied). Waits for the disk.
+    ///
+    /// # Errors
+    ///
+    /// If they cannot be read, or are not what was written.
+    fn recall(&self, shard: ShardId, applied: Index) -> Result<()>;
+
     /// Writes once more what `pin` says.
     ///
     /// # Errors

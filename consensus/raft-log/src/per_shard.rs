@@ -40,7 +40,7 @@ impl LogPerShard {
         meter: Arc<dyn Meter>,
         options: LogOptions,
     ) -> Result<Self> {
-        fs.create_dir(dir).map_err(|e| LogError::io("creating", dir, e))?;
+        nori_env::make_dir(&*fs, dir).map_err(|e| LogError::io("making", dir, e))?;
         let names = fs.list(dir).map_err(|e| LogError::io("listing", dir, e))?;
         let log = Self { dir: dir.to_owned(), fs, tasks, meter, options, logs: RwLock::default() };
         for name in names {
@@ -121,6 +121,10 @@ impl NodeLog for LogPerShard {
 
     fn fetch(&self, shard: ShardId) -> Result<bool> {
         self.known(shard).map_or(Ok(false), |log| log.fetch(shard))
+    }
+
+    fn recall(&self, shard: ShardId, applied: Index) -> Result<()> {
+        self.log(shard)?.recall(shard, applied)
     }
 
     fn rewrite(&self, pin: Pin) -> Result<()> {

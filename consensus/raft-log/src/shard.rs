@@ -192,6 +192,28 @@ impl State {
         }
     }
 
+    /// The entries above `applied` that are not cached.
+    pub(crate) fn lacking(&self, applied: Index) -> Vec<(Index, Place)> {
+        let from = applied.max(self.base.index).next();
+        let indices = (from.0..self.cached_from().0).map(Index);
+        indices.filter_map(|index| Some((index, self.place(index)?))).collect()
+    }
+
+    /// Takes `entries` for those that were lacking above `applied`, if they still are: whether none is any more.
+    pub(crate) fn recall(&mut self, applied: Index, entries: Vec<Entry>) -> bool {
+        let is_same = |entry: &Entry| self.term(entry.id.index) == Some(entry.id.term);
+        let adjoins =
+            entries.last().is_none_or(|entry| entry.id.index.next() == self.cached_from());
+        if adjoins && entries.iter().all(is_same) {
+            for entry in entries.into_iter().rev() {
+                self.cached_bytes += entry.bytes();
+                self.cached.push_front(entry);
+            }
+        }
+        self.applied = applied;
+        self.lacking(applied).is_empty()
+    }
+
     /// The oldest segment that is needed; `None` if none is.
     pub(crate) fn oldest_needed(&self) -> Option<u32> {
         let records = [self.hard_segment, self.base_segment].into_iter().filter(|of| *of > 0);

@@ -79,7 +79,7 @@ impl SharedLog {
         meter: &dyn Meter,
         options: LogOptions,
     ) -> Result<Self> {
-        make_dir(&*fs, dir)?;
+        nori_env::make_dir(&*fs, dir).map_err(|e| LogError::io("making", dir, e))?;
         let lock_path = dir.join(LOCK);
         let lock = fs.lock(&lock_path).map_err(|e| LogError::io("locking", &lock_path, e))?;
         let span = first::read(&*fs, dir)?;
@@ -332,6 +332,18 @@ impl NodeLog for SharedLog {
         Ok(true)
     }
 
+    fn recall(&self, shard: ShardId, applied: Index) -> Result<()> {
+        let log = self.shard(shard);
+        loop {
+            let lacking = log.with(|state| state.lacking(applied));
+            let read = lacking.into_iter().map(|(index, place)| self.read(shard, index, place));
+            let entries = read.collect::<Result<Vec<Entry>>>()?;
+            if log.with(|state| state.recall(applied, entries)) {
+                return Ok(());
+            }
+        }
+    }
+
     fn rewrite(&self, pin: Pin) -> Result<()> {
         self.rewrite_below(pin.shard, pin.segment + 1)
     }
@@ -371,6 +383,7 @@ impl NodeLog for SharedLog {
             })
             .collect())
     }
+
     fn segments(&self) -> u64 {
         self.wal.tail().0 + 1 - self.tail.lock().first.from
     }
@@ -460,16 +473,6 @@ fn show(state: &mut State, written: Written, ground: Ground) {
         Written::Reset(to) => state.reset(to, segment),
         Written::Forget | Written::Nothing => {}
     }
-}
-
-/// Makes the folder, and its name safe.
-fn make_dir(fs: &dyn Fs, dir: &Path) -> Result<()> {
-    fs.create_dir(dir).map_err(|e| LogError::io("creating", dir, e))?;
-    let parents = dir.ancestors().skip(1).filter(|parent| **parent != *Path::new(""));
-    for parent in parents.collect::<Vec<_>>().into_iter().rev() {
-        fs.sync_dir(parent).map_err(|e| LogError::io("syncing", parent, e))?;
-    }
-    Ok(())
 }
 
 /// Removes the segments behind the tail, the newest first, so that no power loss leaves a gap.

@@ -12,6 +12,8 @@
 
 mod checksum;
 mod clock;
+mod deferred;
+mod dir;
 mod durability;
 mod entropy;
 mod fault;
@@ -25,6 +27,8 @@ mod tasks;
 
 pub use checksum::{crc32c, crc32c_append};
 pub use clock::{Clock, Instant, ManualClock, OsClock};
+pub use deferred::DeferredFs;
+pub use dir::make_dir;
 pub use durability::{Durability, DurabilityError};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};
 pub use fault::{FaultFs, FaultPlan, PowerLoss};

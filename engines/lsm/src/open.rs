@@ -278,21 +278,9 @@ fn begin_manifest(
     Ok((Manifest::create(fs, dir, number, stored.kind, &whole)?, numbers))
 }
 
-/// Makes the folder and those above it that are missing, and every name on the way to it safe: an opening that was cut off may
-/// have made folders and have come no further.
+/// Makes the folder, and its name safe.
 pub(crate) fn make_dir(fs: &dyn Fs, dir: &Path) -> Result<()> {
-    let lacks = |folder: &&Path| **folder != *Path::new("") && fs.list(folder).is_err();
-    let made = dir.ancestors().take_while(lacks).count();
-    fs.create_dir(dir).map_err(|e| Error::io("creating", dir, e))?;
-    for (n, parent) in dir.ancestors().skip(1).enumerate().collect::<Vec<_>>().into_iter().rev() {
-        let parent = if parent == Path::new("") { Path::new(".") } else { parent };
-        match fs.sync_dir(parent) {
-            // Far above there may be folders that this process may pass through and not read.
-            Err(e) if e.kind() == ErrorOf::PermissionDenied && n > 0 && n >= made => {}
-            outcome => outcome.map_err(|e| Error::io("syncing", parent, e))?,
-        }
-    }
-    Ok(())
+    nori_env::make_dir(fs, dir).map_err(|e| Error::io("making", dir, e))
 }
 
 /// Makes the folder and takes its lock. Whoever destroys a store there may remove the folder in between.

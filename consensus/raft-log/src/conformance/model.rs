@@ -158,3 +158,23 @@ impl Model {
         assert_eq!(self.known(), Self::of(log));
     }
 }
+
+/// A state that is behind has what it lacks at hand after a recall.
+///
+/// # Panics
+///
+/// If it has not.
+pub(super) fn assert_recalls(log: &dyn NodeLog, shard: ShardId, chance: &mut Chance) {
+    let view = log.view(shard).expect("a view");
+    let (first, last) = (view.first(), view.last().index);
+    let applied = Index(chance.between(first.0 - 1, last.0));
+    log.recall(shard, applied).expect("a recall");
+    let mut from = applied.next();
+    while from <= last {
+        let Slice::Ready(entries) = view.slice(from, last.next(), usize::MAX) else {
+            panic!("entry {from} of {shard} was recalled and is not at hand");
+        };
+        from = Index(from.0 + entries.len() as u64);
+    }
+    log.applied(shard, last);
+}

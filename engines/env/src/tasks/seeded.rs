@@ -50,6 +50,19 @@ impl SeededTasks {
         self.lock().steps
     }
 
+    /// When the next alarm is due.
+    pub fn next_alarm_at(&self) -> Option<Instant> {
+        self.lock().alarms.first().map(|(at, _)| *at)
+    }
+
+    /// Fires the alarms whose time has come; for whoever moves the clock himself.
+    pub fn fire_due(&self) {
+        let now = self.shared.clock.now();
+        while self.next_alarm_at().is_some_and(|at| at <= now) {
+            self.next_alarm();
+        }
+    }
+
     fn step_one(&self) -> bool {
         let mut state = self.lock();
         if state.ready.is_empty() {
