@@ -10,7 +10,7 @@
 use crate::packet::ClusterId;
 use bytes::{Buf, BufMut, Bytes};
 use nori_consensus::NodeId;
-use nori_env::{Entropy, Fs, OpenMode, SyncTicket, Tasks, Waited, crc32c};
+use nori_env::{Entropy, Fs, OpenMode, SyncTicket, Tasks, Waited, crc32c, make_dir};
 use norikv_placement::ShardMap;
 use norikv_replica::codec::{put_bytes, put_number, take_bytes, take_number};
 use std::io;
@@ -254,7 +254,7 @@ pub(crate) fn write(files: Files<'_>, dir: &Path, name: &str, content: &[u8]) ->
     bytes.put_u32_le(checksum);
     let (path, next) = (dir.join(name), dir.join(format!("{name}.next")));
     let put = || {
-        fs.create_dir(dir)?;
+        make_dir(fs, dir)?;
         match fs.remove(&next) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}

@@ -25,7 +25,7 @@ use norikv_placement::{
     self as placement, Member, MemberState, ReplicaCount, ShardCount, ShardMap, Weight, Zone,
 };
 use norikv_replica::codec::{put_bytes, put_number, take_number};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 const VERSION: u8 = 1;
@@ -181,8 +181,9 @@ impl Founding {
     pub(crate) fn new(now: Instant, me: Candidate, seeds: &[String]) -> Self {
         let is_me = |seed: &String| *seed == me.addresses.peer;
         let is_first = seeds.first().is_none_or(is_me);
-        let seeds = seeds.iter().filter(|seed| !is_me(seed)).cloned().collect();
-        Self { me, seeds, is_first, fresh: BTreeMap::new(), next: now }
+        // One that is listed twice is one.
+        let seeds: BTreeSet<String> = seeds.iter().filter(|seed| !is_me(seed)).cloned().collect();
+        Self { me, seeds: seeds.into_iter().collect(), is_first, fresh: BTreeMap::new(), next: now }
     }
 
     pub(crate) fn deadline(&self) -> Instant {

@@ -3,10 +3,10 @@
 //! A job runs elsewhere, and a signal fires on any thread; both leave a note here and wake whoever drives the node. The loop takes the notes at its
 //! next turn. Nothing waits for the loop, and the loop waits for nothing.
 
-use crate::shards::{InstallDone, SnapshotDone};
+use crate::shards::{Chore, InstallDone, ShardOpening, SnapshotDone};
 use nori_consensus::ShardId;
 use nori_env::{Class, Job, Signal, Slice, Step, Tasks};
-use norikv_replica::{Fetched, ReplicaError};
+use norikv_replica::{Fetched, ReplicaError, State};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -30,6 +30,12 @@ pub(crate) enum Note {
     Install(InstallDone),
     /// What was intended for the replica of that life is forgotten.
     Concluded(ShardId, u64, Result<(), ReplicaError>),
+    /// Segments of the log were let go; what keeps the oldest.
+    Tidied(nori_raft_log::Result<Vec<nori_raft_log::Pin>>),
+    /// The state of a shard was opened.
+    Opened(Box<ShardOpening>, Result<State, String>),
+    /// Something that whoever owns the replicas wanted done with the disk is done.
+    Chore(Chore, Result<(), String>),
     /// A state was removed.
     Destroyed(ShardId, nori_kv::Result<()>),
 }

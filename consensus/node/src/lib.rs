@@ -46,4 +46,4 @@ pub use founding::{Candidate, FoundingError};
 pub use inbox::Waker;
 pub use node::{Event, Fatal, Member, Node, Output, Refused, Settings};
 pub use packet::{BadPacket, ClusterId};
-pub use shards::{Config, Output as ShardOutput, Parts, ShardOpening, Shards};
+pub use shards::{Chore, Config, Output as ShardOutput, Parts, ShardOpening, Shards};

@@ -22,7 +22,7 @@ use crate::founding::{Candidate, Founding, FoundingError, Introduction, Verdict}
 use crate::packet::BadPacket;
 use crate::shards::Parts;
 use bytes::Bytes;
-use nori_consensus::{Instant, NodeId, Role, ShardId, Term};
+use nori_consensus::{Input, Instant, NodeId, Role, ShardId, Term};
 use nori_env::Durability;
 use norikv_placement::{self as placement, ShardMap};
 use norikv_replica::{Answer, Now, Request, RequestId};
@@ -41,6 +41,8 @@ pub struct Settings {
     pub durability: Durability,
     /// Of every replica.
     pub replica: norikv_replica::Settings,
+    /// Above so many segments of the log, what keeps the oldest from going is flushed or written anew.
+    pub log_segments_max: u64,
     /// Of the failure detector.
     pub swim: nori_swim::Settings,
     /// How many shards may move onto or off one node at once.
@@ -349,6 +351,15 @@ impl Node {
     pub fn gossip(&mut self, now: Now, class: nori_swim::Class, packet: &Bytes) {
         if let Phase::Member(member) = &mut self.phase {
             member.gossip(now, class, packet);
+        }
+    }
+
+    /// Whoever drives this node cannot reach another one. Groups that sleep wake up for it: sooner than the failure detector is certain, for here somebody waits.
+    pub fn unreachable(&mut self, now: Now, peer: NodeId) {
+        if let Phase::Member(member) = &mut self.phase {
+            for input in [Input::PeerUnreachable { peer }, Input::PeerDown { peer }] {
+                member.replicas_mut().step_all(now, &input);
+            }
         }
     }
 

@@ -16,17 +16,20 @@ const SUFFIX: &str = ".founding";
 /// The first byte of a shard's file.
 const HERE: u8 = 0;
 const DOOMED: u8 = 1;
+const DOUBTFUL: u8 = 2;
 
 /// What a shard's file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Listed {
-    /// There is a replica, which was founded with this membership; empty where the node joined.
-    Here(Bytes),
+    /// There is a replica, which was founded with this membership; empty where the node joined. A doubtful one may have promised what it does not know any more, in this
+    /// life or in one before: it stays so over starts, until it was brought up.
+    Here { founding: Bytes, is_doubtful: bool },
     /// What there is of it is to go: it may be half of one, and promises may be gone.
     Doomed,
 }
 
 /// The files of a node's shards.
+#[derive(Clone)]
 pub(crate) struct Roster {
     dir: PathBuf,
 }
@@ -50,7 +53,10 @@ impl Roster {
                 && let Some(content) = charter::read(files, &self.dir.join(&name))?
             {
                 let listed = match content.first() {
-                    Some(&HERE) => Listed::Here(content.slice(1..)),
+                    Some(&kind @ (HERE | DOUBTFUL)) => {
+                        let is_doubtful = kind == DOUBTFUL;
+                        Listed::Here { founding: content.slice(1..), is_doubtful }
+                    }
                     _ => Listed::Doomed,
                 };
                 shards.push((shard, listed));
@@ -60,14 +66,15 @@ impl Roster {
         Ok(shards)
     }
 
-    /// Takes in a shard. Waits for the disk, as do the others.
+    /// Takes in a shard, or says of one that it is doubtful, or is not any more. Waits for the disk, as do the others.
     pub(crate) fn add(
         &self,
         files: Files<'_>,
         shard: ShardId,
         founding: &[u8],
+        is_doubtful: bool,
     ) -> Result<(), CharterError> {
-        let content = [&[HERE], founding].concat();
+        let content = [&[if is_doubtful { DOUBTFUL } else { HERE }], founding].concat();
         charter::write(files, &self.dir, &format!("{}{SUFFIX}", shard.0), &content)
     }
 

@@ -1,15 +1,16 @@
 //! The replicas of a node: what they are told, and what they are made of.
 
 mod install;
+mod log;
 mod snapshots;
 mod turn;
 
-pub(crate) use install::Done as InstallDone;
+pub(crate) use install::{Before, Done as InstallDone};
 pub(crate) use snapshots::{Done as SnapshotDone, Wanted};
 
 use crate::error::NodeError;
 use crate::host::Host;
-use crate::inbox::{Inbox, Waker};
+use crate::inbox::{Inbox, Note, Waker};
 use crate::packet::{self, BadPacket, ClusterId, Frame, Packet};
 use crate::snapshot::{Shipment, TransferId};
 use crate::wheel::Wheel;
@@ -18,8 +19,8 @@ use nori_consensus::{
     ConsensusFactory, Index, Input, Instant, LogId, NodeId, Role, ShardId, SnapshotHandle,
     Standing, Status, Term,
 };
-use nori_env::{Durability, Tasks};
-use nori_kv::EngineFactory;
+use nori_env::{Class, Durability, Tasks};
+use nori_kv::{Engine, EngineFactory};
 use nori_raft_log::NodeLog;
 use norikv_replica::{
     Answer, Now, Opening, Replica, ReplicaError, Request, RequestId, Settings, State,
@@ -43,6 +44,8 @@ pub struct Config {
     pub durability: Durability,
     /// Of every replica.
     pub replica: Settings,
+    /// Above so many segments of the log, what keeps the oldest from going is flushed or written anew.
+    pub log_segments_max: u64,
 }
 
 /// What a node is made of.
@@ -115,6 +118,31 @@ pub enum Output {
         /// Of which shard.
         shard: ShardId,
     },
+    /// A replica that was to be opened elsewhere has begun its life, or why not.
+    Opened {
+        /// Of which shard.
+        shard: ShardId,
+        /// Whether it has.
+        result: Result<(), String>,
+    },
+    /// Something that was to be done with the disk is done.
+    Chore {
+        /// What.
+        chore: Chore,
+        /// Whether it is.
+        result: Result<(), String>,
+    },
+}
+
+/// What a node has done with its disk where waiting for it keeps nobody waiting.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Chore {
+    /// The map of this epoch was kept.
+    MapKept(u64),
+    /// The file of a shard was removed whose replica is gone.
+    ShardForgotten(ShardId),
+    /// The file of a shard says that its replica is doubtful no more.
+    DoubtEnded(ShardId),
 }
 
 /// The replicas of a node, on its log.
@@ -143,6 +171,7 @@ pub struct Shards {
     last_handle: SnapshotHandle,
     /// How many replicas were opened in this life of the node.
     openings: u64,
+    tidying: log::Tidying,
     outputs: Vec<Output>,
 }
 
@@ -169,6 +198,7 @@ impl Shards {
             turns: 0,
             last_handle: SnapshotHandle::ZERO,
             openings: 0,
+            tidying: log::Tidying::default(),
             outputs: Vec::new(),
         }
     }
@@ -179,16 +209,41 @@ impl Shards {
     ///
     /// If its log or state cannot be read, or do not go together.
     pub fn open_shard(&mut self, now: Now, opening: ShardOpening) -> Result<(), NodeError> {
+        let shard = opening.shard;
+        let state = self.state_opener(shard).open();
+        self.begin_life(now, opening, state?)
+    }
+
+    /// The same, but what waits for the disk does so elsewhere, after `before`. [`Output::Opened`] says what came of it.
+    pub(crate) fn open_shard_elsewhere(&self, opening: ShardOpening, before: Before) {
+        let opener = self.state_opener(opening.shard);
+        self.inbox.submit(self.tasks(), Class::Flush, move || {
+            let state = before().and_then(|()| opener.open().map_err(|error| error.to_string()));
+            Note::Opened(Box::new(opening), state)
+        });
+    }
+
+    fn opened(&mut self, now: Now, opening: ShardOpening, state: Result<State, String>) {
+        let shard = opening.shard;
+        let begun = state.and_then(|state| {
+            self.begin_life(now, opening, state).map_err(|error| error.to_string())
+        });
+        self.outputs.push(Output::Opened { shard, result: begun });
+    }
+
+    /// Has something done with the disk elsewhere. [`Output::Chore`] says when it is.
+    pub(crate) fn do_elsewhere(&self, chore: Chore, work: Before) {
+        self.inbox.submit(self.tasks(), Class::Flush, move || Note::Chore(chore, work()));
+    }
+
+    fn begin_life(
+        &mut self,
+        now: Now,
+        opening: ShardOpening,
+        state: State,
+    ) -> Result<(), NodeError> {
         let ShardOpening { shard, founding, standing, priority } = opening;
         let wrong = |why| NodeError::Replica { shard, why };
-        self.finish_install(shard)?;
-        let dir = self.shard_dir(shard);
-        let engine = self.parts.engine.open(&dir, self.parts.engine_parts.clone());
-        let engine = engine.map_err(|error| wrong(error.into()))?;
-        let state = State::open(engine).map_err(wrong)?;
-        // A node that had this shard before, and does not know what it promised then, comes under the same number.
-        let has_heard = !founding.is_empty() || state.has_membership();
-        let standing = if has_heard { standing } else { Standing::Doubtful };
         self.match_log(shard, state.applied())?;
         self.forget_intent(shard)?;
         self.openings += 1;
@@ -293,14 +348,14 @@ impl Shards {
         self.packet(to).control(body);
     }
 
-    /// Ends a replica for good: its state and its log go. [`Output::Destroyed`] says when they have.
-    pub fn destroy_shard(&mut self, shard: ShardId) {
+    /// Ends a replica for good: after `before`, its state and its log go. [`Output::Destroyed`] says when they have.
+    pub(crate) fn destroy_shard(&mut self, shard: ShardId, before: Before) {
         self.hosts.remove(&shard);
         self.wheel.set(shard, None);
         self.ready.remove(&shard);
         self.forget_transfers(shard);
         self.doomed.insert(shard);
-        self.destroy(shard);
+        self.destroy(shard, before);
     }
 
     /// By the leader's word, everything that was written to the shard before `asked` is in the entries up to `index`.
@@ -312,7 +367,12 @@ impl Shards {
 
     /// When to take a turn though nothing happened.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.wheel.next(), self.next_transfer()].into_iter().flatten().min()
+        if !self.ready.is_empty() {
+            // The last turn was long enough.
+            return Some(Instant::default());
+        }
+        let all = [self.wheel.next(), self.next_transfer(), self.tidying.deadline()];
+        all.into_iter().flatten().min()
     }
 
     /// The shards that have a replica here, and what it says of itself.
@@ -323,6 +383,16 @@ impl Shards {
     /// The last entry that the state of a shard has; `None` if there is no replica here, or its state is being replaced.
     pub fn applied(&self, shard: ShardId) -> Option<LogId> {
         self.hosts.get(&shard)?.replica.applied()
+    }
+
+    /// The last entry that no crash takes away from the state of a shard; `None` as above.
+    pub fn safe(&self, shard: ShardId) -> Option<LogId> {
+        self.hosts.get(&shard)?.replica.safe()
+    }
+
+    /// The engine with the state of a shard, for what operators do; `None` as above.
+    pub fn engine(&self, shard: ShardId) -> Option<Arc<dyn Engine>> {
+        self.hosts.get(&shard)?.replica.engine().cloned()
     }
 
     fn shard_dir(&self, shard: ShardId) -> PathBuf {

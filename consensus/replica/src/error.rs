@@ -59,6 +59,14 @@ pub enum Refusal {
         /// What was allowed.
         age_max: Duration,
     },
+    /// The write that a stale read wants to see has not come here in time.
+    #[error("what this replica has ends at version {version}, and {version_min} is wanted")]
+    Behind {
+        /// What is wanted.
+        version_min: u64,
+        /// What there is.
+        version: u64,
+    },
     /// What is asked for breaks a rule.
     #[error("{what}")]
     Invalid {

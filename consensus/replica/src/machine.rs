@@ -122,11 +122,6 @@ impl State {
         self.0.applied
     }
 
-    /// Whether it knows who is of its group: one that was made to join and has heard nothing does not.
-    pub fn has_membership(&self) -> bool {
-        !self.0.memberships.is_empty()
-    }
-
     pub(crate) fn into_machine(self) -> Machine {
         self.0
     }

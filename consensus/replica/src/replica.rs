@@ -23,12 +23,15 @@ use nori_consensus::{
 };
 use nori_env::Signal;
 use nori_kv::Engine;
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Entries are read from the log to be applied in pieces of this many bytes.
 const APPLY_BYTES: usize = 1 << 20;
+/// And so many bytes of them are applied at once, with so much for each beside its own: then others of the node have their turn.
+const APPLY_BUDGET_BYTES: usize = 256 << 10;
+const APPLY_ENTRY_BYTES: usize = 256;
 
 /// What a replica is set to. May differ between the replicas of a group: what counts is what the leader of the day says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -195,6 +198,8 @@ enum Blocked {
     Busy(Signal),
     /// Rows are being fetched.
     Fetching,
+    /// Entries are being fetched, which an earlier life had applied and this one has not.
+    Log,
 }
 
 /// A replica.
@@ -212,6 +217,8 @@ pub struct Replica {
     accepted: BTreeMap<Index, (LogId, Open)>,
     /// By the entry that the state has to have.
     reads: BTreeMap<Index, Vec<Waiting>>,
+    /// Until when those wait whose entry may never come; they may have been answered since.
+    patience: BTreeSet<(Instant, RequestId, Index)>,
     ranges: VecDeque<Range>,
     /// Entries of the first range, read from the log.
     entries: VecDeque<Entry>,
@@ -277,6 +284,7 @@ impl Replica {
             tickets: HashMap::new(),
             accepted: BTreeMap::new(),
             reads: BTreeMap::new(),
+            patience: BTreeSet::new(),
             ranges: VecDeque::new(),
             entries: VecDeque::new(),
             blocked: None,
@@ -326,7 +334,9 @@ impl Replica {
 
     /// When to call [`tick`](Self::tick), if nothing else happens before.
     pub fn deadline(&self) -> Option<Instant> {
-        [self.consensus.deadline(), self.expiry.deadline()].into_iter().flatten().min()
+        let patience = self.patience.first().map(|(until, ..)| *until);
+        let all = [self.consensus.deadline(), self.expiry.deadline(), patience];
+        all.into_iter().flatten().min()
     }
 
     /// The time that was asked for has come, or not yet.
@@ -334,6 +344,7 @@ impl Replica {
         if self.consensus.deadline().is_some_and(|deadline| deadline <= now.steady) {
             self.consensus.step(now.steady, Input::TimerFired);
         }
+        self.lose_patience(now);
         self.expire(now);
     }
 
@@ -349,6 +360,9 @@ impl Replica {
             ),
             "a replica is asked to hear of itself"
         );
+        if matches!(input, Input::LogFetched) && matches!(self.blocked, Some(Blocked::Log)) {
+            self.blocked = None;
+        }
         self.consensus.step(now.steady, input);
     }
 
@@ -374,17 +388,17 @@ impl Replica {
         self.fresh = self.fresh.max(Some((asked, index)));
     }
 
-    /// Applies what may be applied, answers what can be answered, tells the protocol. Whether there is something to drain.
+    /// Applies what may be applied, up to a bound, answers what can be answered, tells the protocol. Whether there is something to drain, or more to apply.
     ///
     /// # Errors
     ///
     /// If an entry cannot be applied. The replica has to end then: its next life begins with what is safe.
     pub fn work(&mut self, now: Now) -> Result<bool, ReplicaError> {
-        self.apply()?;
+        let is_unfinished = self.apply()?;
         let has_told = self.tell(now)?;
         self.answer_reads(now)?;
         let has_expired = self.expire(now);
-        Ok(has_told || has_expired || !self.outputs.is_empty())
+        Ok(is_unfinished || has_told || has_expired || !self.outputs.is_empty())
     }
 
     /// Tells the protocol how far the state is; whether there was news.
@@ -419,14 +433,20 @@ impl Replica {
         }
     }
 
-    fn apply(&mut self) -> Result<(), ReplicaError> {
+    /// Whether there is more that can be applied at once.
+    fn apply(&mut self) -> Result<bool, ReplicaError> {
         if matches!(&self.blocked, Some(Blocked::Busy(signal)) if signal.is_fired()) {
             self.blocked = None;
         }
+        let mut budget = APPLY_BUDGET_BYTES;
         while self.blocked.is_none()
             && let Some((entry, membership)) = self.next_entry()?
         {
-            let Some(machine) = &mut self.machine else { return Ok(()) };
+            if budget == 0 {
+                return Ok(true);
+            }
+            budget = budget.saturating_sub(entry.bytes() + APPLY_ENTRY_BYTES);
+            let Some(machine) = &mut self.machine else { return Ok(false) };
             match machine.apply(&entry, membership.as_ref(), self.fetched.take())? {
                 Step::Done(outcome) => {
                     self.pop_entry();
@@ -442,7 +462,7 @@ impl Replica {
                 }
             }
         }
-        Ok(())
+        Ok(false)
     }
 
     /// The next entry to apply, and the membership that begins with it.
@@ -451,11 +471,17 @@ impl Replica {
         if self.entries.is_empty() {
             match self.log.slice(range.next, range.through.next(), APPLY_BYTES) {
                 Slice::Ready(entries) => self.entries.extend(entries),
-                // Entries above what is applied are at hand at any time.
-                Slice::Pending => return Err(ReplicaError::Log { at: range.next }),
+                // Entries above what this life has applied are at hand, but an earlier one in the same process may have applied more. The log says that it waits
+                // for them, and whoever drives this replica has them fetched.
+                Slice::Pending => {
+                    self.blocked = Some(Blocked::Log);
+                    return Ok(None);
+                }
             }
         }
-        let Some(entry) = self.entries.front().cloned() else { return Ok(None) };
+        let Some(entry) = self.entries.front().cloned() else {
+            return Err(ReplicaError::Log { at: range.next });
+        };
         let is_last = entry.id.index == range.through;
         Ok(Some((entry, range.membership.clone().filter(|_| is_last))))
     }

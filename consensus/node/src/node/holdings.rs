@@ -6,23 +6,19 @@ use super::member::{MAP, Member, NEVER, REOPEN, REOPEN_MAX};
 use super::{Event, Output, map_shard};
 use crate::charter::{self, CharterError};
 use crate::control::Control;
+use crate::shards::{Before, Chore};
 use bytes::Bytes;
 use nori_consensus::{Instant, ShardId};
-use norikv_placement::{self as placement, ShardMap};
+use norikv_placement::{self as placement, Epoch, ShardMap};
 use norikv_replica::Now;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 impl Member {
-    /// Opens replicas that this node ought to have, and closes those it ought not to.
-    pub(super) fn follow_map(&mut self, now: Now) {
-        if let Err(error) = self.keep_map() {
-            // Nothing is done that the next start would undo.
-            self.outputs.push(Output::Event(Event::Failed {
-                shard: map_shard(&self.map),
-                why: error.to_string(),
-            }));
-            return;
+    /// Opens replicas that this node ought to have, and closes those it ought not to. Nothing is done by a map that the next start would not know.
+    pub(super) fn follow_map(&mut self) {
+        if self.kept != self.map.epoch() {
+            return self.keep_map();
         }
         let me = placement::NodeId(self.me.0);
         let mut wanted = BTreeSet::new();
@@ -33,30 +29,64 @@ impl Member {
         }
         for shard in wanted.clone() {
             if !self.foundings.contains_key(&shard) && !self.closing.contains(&shard) {
-                self.join_shard(now, shard);
+                self.join_shard(shard);
             }
         }
         let had: Vec<ShardId> = self.foundings.keys().copied().collect();
         for shard in had.into_iter().filter(|shard| !wanted.contains(shard)) {
-            self.leave_shard(now, shard);
+            self.leave_shard(shard);
         }
     }
 
-    /// Keeps the map before anything is done by it: the next start begins with it, not with the charter's.
-    fn keep_map(&mut self) -> Result<(), CharterError> {
-        if self.kept == self.map.epoch() {
-            return Ok(());
+    /// Has the map kept before anything is done by it: the next start begins with it, not with the charter's.
+    fn keep_map(&mut self) {
+        if self.keeping.is_some() {
+            return;
         }
-        let parts = self.parts.clone();
-        if !self.has_joined && self.map.members().contains_key(&placement::NodeId(self.me.0)) {
-            self.roster.set_joined(Self::files(&parts))?;
-            self.has_joined = true;
-        }
+        let joins =
+            !self.has_joined && self.map.members().contains_key(&placement::NodeId(self.me.0));
         let addresses = self.addresses.iter().map(|(node, at)| (*node, at.clone())).collect();
-        let control = Control::Map { map: self.map.encode().into(), addresses };
-        charter::write(Self::files(&parts), &self.settings.dir, MAP, &control.encode())?;
-        self.kept = self.map.epoch();
-        Ok(())
+        let control = Control::Map { map: self.map.encode().into(), addresses }.encode();
+        let (parts, roster) = (self.parts.clone(), self.roster.clone());
+        let (dir, epoch) = (self.settings.dir.clone(), self.map.epoch().0);
+        self.keeping = Some(joins);
+        let work = move || {
+            let files = Self::files(&parts);
+            if joins {
+                roster.set_joined(files)?;
+            }
+            charter::write(files, &dir, MAP, &control)
+        };
+        let work = move || work().map_err(|error: CharterError| error.to_string());
+        self.shards.do_elsewhere(Chore::MapKept(epoch), Box::new(work));
+    }
+
+    pub(super) fn chore_done(&mut self, now: Now, chore: Chore, result: Result<(), String>) {
+        match (chore, result) {
+            (Chore::MapKept(epoch), Ok(())) => {
+                self.has_joined |= self.keeping.take().unwrap_or(false);
+                self.kept = Epoch(epoch);
+                self.chores_at = now.steady;
+            }
+            (Chore::MapKept(_), Err(why)) => {
+                self.keeping = None;
+                let shard = map_shard(&self.map);
+                self.outputs.push(Output::Event(Event::Failed { shard, why }));
+            }
+            // If the file could not be removed, the next start finds that there is nothing to remove, and tries again.
+            (Chore::ShardForgotten(shard), _) => {
+                self.foundings.remove(&shard);
+                self.closing.remove(&shard);
+                self.leaders.remove(&shard);
+                self.doubtful.remove(&shard);
+            }
+            (Chore::DoubtEnded(shard), result) => {
+                self.settling.remove(&shard);
+                if result.is_ok() {
+                    self.doubtful.remove(&shard);
+                }
+            }
+        }
     }
 
     /// The map and the addresses that this node kept last.
@@ -73,44 +103,88 @@ impl Member {
         Ok(())
     }
 
-    fn join_shard(&mut self, now: Now, shard: ShardId) {
-        let parts = self.parts.clone();
-        let added = self.roster.add(Self::files(&parts), shard, &[]);
-        let opened = match added {
-            Ok(()) => {
-                self.foundings.insert(shard, Bytes::new());
-                self.open(now, shard)
-            }
-            Err(error) => Err(error.into()),
+    fn join_shard(&mut self, shard: ShardId) {
+        self.foundings.insert(shard, Bytes::new());
+        let (parts, roster) = (self.parts.clone(), self.roster.clone());
+        let before = move || {
+            roster.add(Self::files(&parts), shard, &[], true).map_err(|error| error.to_string())
         };
-        if let Err(error) = opened {
-            self.note_failure(now, shard, error.to_string());
+        // It may have been here before, and promised something: its log went with it.
+        self.doubtful.insert(shard);
+        self.open_elsewhere(shard, Box::new(before));
+    }
+
+    fn open_elsewhere(&mut self, shard: ShardId, before: Before) {
+        if self.opening.insert(shard) {
+            let opening = self.opening_of(shard);
+            self.shards.open_shard_elsewhere(opening, before);
+        }
+    }
+
+    pub(super) fn opened(&mut self, now: Now, shard: ShardId, result: Result<(), String>) {
+        self.opening.remove(&shard);
+        match result {
+            // What it failed of may come again at once: the next pause is longer until it has lasted for a while.
+            Ok(()) => {
+                if let Some((at, _)) = self.failed.get_mut(&shard) {
+                    *at = NEVER;
+                }
+            }
+            Err(why) => self.note_failure(now, shard, why),
+        }
+    }
+
+    /// Has it kept of replicas that were brought up that they are doubtful no more: the next start need not be.
+    pub(super) fn end_doubt(&mut self) {
+        if self.doubtful.is_empty() {
+            return;
+        }
+        let is_over = |shard: &ShardId, is_doubtful: bool| {
+            self.doubtful.contains(shard)
+                && !is_doubtful
+                && !self.settling.contains(shard)
+                && !self.closing.contains(shard)
+        };
+        let shards = self.shards.shards();
+        let over: Vec<ShardId> = shards
+            .filter(|(shard, status)| is_over(shard, status.is_doubtful))
+            .map(|(shard, _)| shard)
+            .collect();
+        for shard in over {
+            self.settling.insert(shard);
+            let founding = self.foundings.get(&shard).cloned().unwrap_or_default();
+            let (parts, roster) = (self.parts.clone(), self.roster.clone());
+            let work = move || {
+                let files = Self::files(&parts);
+                roster.add(files, shard, &founding, false).map_err(|error| error.to_string())
+            };
+            self.shards.do_elsewhere(Chore::DoubtEnded(shard), Box::new(work));
         }
     }
 
     /// The group has let this node go, so the map says: its replica goes, with its log and its state.
-    fn leave_shard(&mut self, now: Now, shard: ShardId) {
-        if self.closing.contains(&shard) {
+    fn leave_shard(&mut self, shard: ShardId) {
+        let is_busy = self.opening.contains(&shard) || self.settling.contains(&shard);
+        if self.closing.contains(&shard) || is_busy {
             return;
         }
-        let parts = self.parts.clone();
-        match self.roster.doom(Self::files(&parts), shard) {
-            Ok(()) => {
-                self.closing.insert(shard);
-                self.failed.remove(&shard);
-                self.shards.destroy_shard(shard);
-            }
-            Err(error) => self.note_failure(now, shard, error.to_string()),
-        }
+        self.closing.insert(shard);
+        self.failed.remove(&shard);
+        self.destroy(shard);
+    }
+
+    fn destroy(&mut self, shard: ShardId) {
+        let (parts, roster) = (self.parts.clone(), self.roster.clone());
+        let before =
+            move || roster.doom(Self::files(&parts), shard).map_err(|error| error.to_string());
+        self.shards.destroy_shard(shard, Box::new(before));
     }
 
     pub(super) fn destroyed(&mut self, shard: ShardId) {
-        let parts = self.parts.clone();
-        // If the file cannot be removed, the next start finds that there is nothing to remove, and tries again.
-        let _ = self.roster.remove(Self::files(&parts), shard);
-        self.foundings.remove(&shard);
-        self.closing.remove(&shard);
-        self.leaders.remove(&shard);
+        let (parts, roster) = (self.parts.clone(), self.roster.clone());
+        let work =
+            move || roster.remove(Self::files(&parts), shard).map_err(|error| error.to_string());
+        self.shards.do_elsewhere(Chore::ShardForgotten(shard), Box::new(work));
     }
 
     pub(super) fn note_failure(&mut self, now: Now, shard: ShardId, why: String) {
@@ -132,17 +206,9 @@ impl Member {
         for shard in due {
             if self.closing.contains(&shard) {
                 self.failed.insert(shard, (NEVER, REOPEN));
-                self.shards.destroy_shard(shard);
-                continue;
-            }
-            match self.open(now, shard) {
-                // What it failed of may come again at once: the next pause is longer until it has lasted for a while.
-                Ok(()) => {
-                    if let Some((at, _)) = self.failed.get_mut(&shard) {
-                        *at = NEVER;
-                    }
-                }
-                Err(error) => self.note_failure(now, shard, error.to_string()),
+                self.destroy(shard);
+            } else {
+                self.open_elsewhere(shard, Box::new(|| Ok(())));
             }
         }
     }

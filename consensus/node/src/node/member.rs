@@ -29,6 +29,8 @@ pub(super) const REOPEN: Duration = Duration::from_secs(1);
 pub(super) const REOPEN_MAX: Duration = Duration::from_secs(60);
 /// A leader that was told to hand over is told again after this.
 const HAND_OVER: Duration = Duration::from_secs(10);
+/// Addresses of nodes that are no members are kept of so many.
+const STRANGERS_MAX: usize = 256;
 /// The map as this node knew it last when it did something by it.
 pub(super) const MAP: &str = "MAP";
 pub(super) const NEVER: Instant = Instant { nanos: u64::MAX };
@@ -50,6 +52,10 @@ pub struct Member {
     pub(super) has_joined: bool,
     /// The epoch of the map that is kept on the disk.
     pub(super) kept: Epoch,
+    /// A newer one is being kept; and whether with it that this node has joined.
+    pub(super) keeping: Option<bool>,
+    /// Shards whose replicas are being opened.
+    pub(super) opening: BTreeSet<ShardId>,
     /// What each shard was founded as on this node.
     pub(super) foundings: BTreeMap<ShardId, Bytes>,
     pub(super) parts: Parts,
@@ -59,16 +65,21 @@ pub struct Member {
     pub(super) closing: BTreeSet<ShardId>,
     pub(super) leaders: BTreeMap<ShardId, (Term, Option<NodeId>)>,
     handed_over: BTreeMap<ShardId, Instant>,
-    chores_at: Instant,
+    pub(super) chores_at: Instant,
     reported_at: Instant,
     reported: Vec<Report>,
     /// From here on the next is told of the map.
     told: NodeId,
-    is_doubtful: bool,
+    /// Replicas that may have promised what they do not know any more, as their files say.
+    pub(super) doubtful: BTreeSet<ShardId>,
+    /// Of these, whose files are being changed for they were brought up.
+    pub(super) settling: BTreeSet<ShardId>,
     /// Stale reads that the leader's word may be needed for.
     pub(super) stale: Vec<Waiting>,
     /// Read indices that are being found out: for whom, and as of when.
     pub(super) indices: BTreeMap<RequestId, (NodeId, Instant)>,
+    /// Read indices that leaders were asked for: when, by this node's clock, and of which shard.
+    pub(super) asking: BTreeSet<(Instant, ShardId)>,
     pub(super) outputs: Vec<Output>,
     shard_outputs: Vec<ShardOutput>,
 }
@@ -90,6 +101,7 @@ impl Member {
             dir: settings.dir.clone(),
             durability: settings.durability,
             replica: settings.replica.clone(),
+            log_segments_max: settings.log_segments_max,
         };
         let swimming = Swimming::begin(settings, identity, &charter, &parts, now)?;
         let mut member = Self {
@@ -102,6 +114,8 @@ impl Member {
             roster: Roster::new(shards_dir),
             has_joined: charter.map.members().contains_key(&placement::NodeId(identity.node.0)),
             kept: charter.map.epoch(),
+            keeping: None,
+            opening: BTreeSet::new(),
             foundings: BTreeMap::new(),
             failed: BTreeMap::new(),
             closing: BTreeSet::new(),
@@ -111,9 +125,11 @@ impl Member {
             reported_at: now.steady,
             reported: Vec::new(),
             told: NodeId(0),
-            is_doubtful: false,
+            doubtful: BTreeSet::new(),
+            settling: BTreeSet::new(),
             stale: Vec::new(),
             indices: BTreeMap::new(),
+            asking: BTreeSet::new(),
             outputs: Vec::new(),
             shard_outputs: Vec::new(),
             settings: settings.clone(),
@@ -126,6 +142,7 @@ impl Member {
         member.addresses.insert(member.me, settings.candidate.addresses.clone());
         member.swim_join(now)?;
         member.open_all(now, identity)?;
+        member.shards.sweep_snapshots();
         Ok(member)
     }
 
@@ -143,19 +160,25 @@ impl Member {
                 if voters().any(|node| node == self.me) {
                     let founding = Membership::founding(voters());
                     let founding = parts.protocol.founding(&founding);
-                    self.roster.add(files, ShardId(u64::from(shard.0)), &founding)?;
+                    self.roster.add(files, ShardId(u64::from(shard.0)), &founding, false)?;
                 }
             }
             self.roster.set_founded(files)?;
         }
         // Unsynced writes may be lost only if the machine itself was started again.
         let machine = parts.machine_boot.as_str();
-        self.is_doubtful = self.settings.durability != Durability::Sync
+        let may_lack = self.settings.durability != Durability::Sync
             && identity.boots > 1
             && (machine.is_empty() || machine != identity.machine_boot);
         for (shard, listed) in self.roster.shards(files)? {
             match listed {
-                Listed::Here(founding) => {
+                Listed::Here { founding, is_doubtful } => {
+                    if may_lack && !is_doubtful {
+                        self.roster.add(files, shard, &founding, true)?;
+                    }
+                    if may_lack || is_doubtful {
+                        self.doubtful.insert(shard);
+                    }
                     self.foundings.insert(shard, founding);
                     // One that cannot begin is no reason for the others not to.
                     if let Err(error) = self.open(now, shard) {
@@ -165,18 +188,23 @@ impl Member {
                 Listed::Doomed => {
                     self.foundings.insert(shard, Bytes::new());
                     self.closing.insert(shard);
-                    self.shards.destroy_shard(shard);
+                    self.shards.destroy_shard(shard, Box::new(|| Ok(())));
                 }
             }
         }
         Ok(())
     }
 
-    pub(super) fn open(&mut self, now: Now, shard: ShardId) -> Result<(), Fatal> {
-        let founding = self.foundings.get(&shard).cloned().unwrap_or_default();
-        let standing = if self.is_doubtful { Standing::Doubtful } else { Standing::Whole };
-        let opening = ShardOpening { shard, founding, standing, priority: 0 };
+    fn open(&mut self, now: Now, shard: ShardId) -> Result<(), Fatal> {
+        let opening = self.opening_of(shard);
         Ok(self.shards.open_shard(now, opening)?)
+    }
+
+    pub(super) fn opening_of(&self, shard: ShardId) -> ShardOpening {
+        let founding = self.foundings.get(&shard).cloned().unwrap_or_default();
+        let is_doubtful = self.doubtful.contains(&shard);
+        let standing = if is_doubtful { Standing::Doubtful } else { Standing::Whole };
+        ShardOpening { shard, founding, standing, priority: 0 }
     }
 
     /// The cluster's charter.
@@ -239,7 +267,9 @@ impl Member {
                 "this is the cluster {ours:?}, and it wants {theirs:?}"
             ));
         }
-        self.addresses.insert(candidate.node, candidate.addresses.clone());
+        if self.may_know_more() {
+            self.addresses.insert(candidate.node, candidate.addresses.clone());
+        }
         self.wants_in(now, candidate.node, candidate);
         Introduction::Charter(self.charter.clone())
     }
@@ -253,6 +283,11 @@ impl Member {
             "this node is of the cluster {:?} already, of another founding",
             self.charter.name
         ))
+    }
+
+    /// Whether there is room for one more address of a node that is no member: anybody may say that he wants to be one.
+    fn may_know_more(&self) -> bool {
+        self.addresses.len() < self.map.members().len() + STRANGERS_MAX
     }
 
     pub(super) fn receive(
@@ -298,15 +333,14 @@ impl Member {
             Control::Reports(reports) => self.hear_reports(now, from, reports),
             Control::Reform { shard, change } => self.reform(now, shard, change),
             Control::AskIndex { shard, asked } => self.index_for(now, from, shard, asked),
-            Control::Index { shard, asked, index } => {
-                self.shards.refresh(shard, asked, index);
-                self.retry_stale(now, shard);
-            }
+            Control::Index { shard, asked, index } => self.index_heard(now, shard, asked, index),
             Control::Join { node, addresses, zone, weight } => {
                 let mut candidate = self.settings.candidate.clone();
                 (candidate.node, candidate.addresses) = (node, addresses.clone());
                 (candidate.zone, candidate.weight) = (zone, weight);
-                self.addresses.entry(node).or_insert(addresses);
+                if self.may_know_more() {
+                    self.addresses.entry(node).or_insert(addresses);
+                }
                 // Passed on once: by who it asked, to who conducts.
                 if from == node || self.conducts() {
                     self.wants_in(now, node, candidate);
@@ -350,8 +384,9 @@ impl Member {
         self.swim_timers(now)?;
         if now.steady >= self.chores_at {
             self.chores_at = now.steady.after(CHORES);
-            self.follow_map(now);
+            self.follow_map();
             self.reopen(now);
+            self.end_doubt();
             self.expire_stale(now);
             self.hand_over(now);
             self.report(now);
@@ -393,6 +428,8 @@ impl Member {
                 self.note_failure(now, shard, why.to_string());
             }
             ShardOutput::Destroyed { shard } => self.destroyed(shard),
+            ShardOutput::Opened { shard, result } => self.opened(now, shard, result),
+            ShardOutput::Chore { chore, result } => self.chore_done(now, chore, result),
         }
         false
     }

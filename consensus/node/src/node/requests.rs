@@ -6,7 +6,7 @@
 use super::member::INTERNAL;
 use super::{Member, Output};
 use crate::control::Control;
-use nori_consensus::{Instant, NodeId, ShardId};
+use nori_consensus::{Index, Instant, NodeId, ShardId};
 use norikv_replica::{Answer, Freshness, Now, Refusal, Reply, Request, RequestId, Target};
 use std::time::Duration;
 
@@ -54,7 +54,8 @@ impl Member {
     /// An answer of a replica: to a client, or to this node itself. Whether the replicas are to take another turn for it.
     pub(super) fn answered(&mut self, now: Now, shard: ShardId, answer: Answer) -> bool {
         if answer.request.0 & INTERNAL != 0 {
-            return self.conductor_answered(now, &answer) || self.index_answered(shard, &answer);
+            return self.conductor_answered(now, &answer)
+                || self.index_answered(now, shard, &answer);
         }
         let place = self.stale.iter().position(|waiting| waiting.id == answer.request);
         if let Some(place) = place {
@@ -78,8 +79,17 @@ impl Member {
             if leader == self.me {
                 self.index_for(now, leader, shard, asked);
             } else {
+                self.asking.insert((asked, shard));
                 self.say(leader, &Control::AskIndex { shard, asked });
             }
+        }
+    }
+
+    /// The leader's word, if it is an answer to a question of this life of the node: another one's clock was another.
+    pub(super) fn index_heard(&mut self, now: Now, shard: ShardId, asked: Instant, index: Index) {
+        if self.asking.remove(&(asked, shard)) {
+            self.shards.refresh(shard, asked, index);
+            self.retry_stale(now, shard);
         }
     }
 
@@ -92,9 +102,13 @@ impl Member {
         }
     }
 
-    fn index_answered(&mut self, shard: ShardId, answer: &Answer) -> bool {
+    fn index_answered(&mut self, now: Now, shard: ShardId, answer: &Answer) -> bool {
         let Some((to, asked)) = self.indices.remove(&answer.request) else { return false };
         let Reply::Point(at) = answer.reply else { return false };
+        if answer.valid_until.is_some_and(|until| until < now.steady) {
+            // The lease that it rests upon has run out: whoever asked will ask again.
+            return false;
+        }
         if to == self.me {
             self.shards.refresh(shard, asked, at.index);
         } else {
@@ -119,6 +133,7 @@ impl Member {
 
     /// Nobody has answered in time: the reads are refused as too old.
     pub(super) fn expire_stale(&mut self, now: Now) {
+        self.asking.retain(|(asked, _)| now.steady.since(*asked) < PATIENCE);
         let is_over =
             |waiting: &mut Waiting| waiting.stage == Stage::Waits && waiting.until <= now.steady;
         for waiting in self.stale.extract_if(.., is_over) {

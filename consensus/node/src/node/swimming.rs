@@ -98,6 +98,11 @@ impl Swimming {
 }
 
 impl Member {
+    /// What the failure detector knows of this node and of the others.
+    pub fn swim_status(&self) -> nori_swim::Status {
+        self.swimming.swim.status()
+    }
+
     pub(super) fn gossip(&mut self, now: Now, class: Class, packet: &Bytes) {
         let swimming = &mut self.swimming;
         // What is refused is counted by the detector.

@@ -136,6 +136,7 @@ impl Rig {
             dir: PathBuf::from("/node"),
             durability: Durability::Sync,
             replica: norikv_replica::Settings::default(),
+            log_segments_max: 4,
             swim: nori_swim::Settings::default(),
             moves: NonZeroU32::new(2).unwrap(),
         };

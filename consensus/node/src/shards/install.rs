@@ -9,14 +9,14 @@
 //! intent that would take its state back.
 
 use super::Shards;
-use super::snapshots::Received;
+use super::snapshots::{INTENT, Received};
 use crate::error::NodeError;
 use crate::host::{Install, Stage};
 use crate::inbox::{Inbox, Note};
 use nori_consensus::{LogId, ShardId, SnapshotHandle};
 use nori_env::{Class, Fs, Job, OpenMode, Slice, Step, SyncTicket, crc32c};
 use nori_kv::{EngineFactory, Error, Parts};
-use nori_raft_log::Batch;
+use nori_raft_log::{Batch, NodeLog};
 use norikv_replica::{Now, ReplicaError, State};
 use std::collections::BTreeSet;
 use std::io;
@@ -162,25 +162,20 @@ impl Shards {
     }
 
     fn intent(&self, shard: ShardId) -> PathBuf {
-        self.snapshot_dir(&format!("install-{}", shard.0))
+        self.snapshot_dir(&format!("{INTENT}{}", shard.0))
     }
 
-    /// Finishes what an earlier life intended. Waits for the disk.
-    pub(super) fn finish_install(&self, shard: ShardId) -> Result<(), NodeError> {
-        let (intent, parts) = (self.intent(shard), &self.parts.engine_parts);
-        let wrong = |error: Error| NodeError::Replica { shard, why: error.into() };
-        let named = match parts.fs.read(&intent) {
-            Ok(bytes) => bytes,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            Err(error) => return Err(wrong(Error::io("reading", &intent, error))),
-        };
-        // Cut short while it was written: nothing was begun.
-        if let Some(name) = read_intent(&named) {
-            let snapshot = self.snapshot_dir(&name);
-            let dir = self.shard_dir(shard);
-            self.parts.engine.install(&dir, &snapshot, parts).map_err(wrong)?;
+    /// What opens the state of a shard.
+    pub(super) fn state_opener(&self, shard: ShardId) -> StateOpener {
+        StateOpener {
+            dir: self.shard_dir(shard),
+            intent: self.intent(shard),
+            snapshots: self.snapshots_dir(),
+            shard,
+            engine: Arc::clone(&self.parts.engine),
+            log: Arc::clone(&self.parts.log),
+            parts: self.parts.engine_parts.clone(),
         }
-        Ok(())
     }
 
     /// What an earlier life intended is done.
@@ -191,10 +186,11 @@ impl Shards {
 }
 
 impl Shards {
-    /// Has a replica's state removed, elsewhere, as soon as nobody reads it any more.
-    pub(super) fn destroy(&self, shard: ShardId) {
+    /// Has a replica's state removed, elsewhere, as soon as nobody reads it any more, and after `before` is done.
+    pub(super) fn destroy(&self, shard: ShardId, before: Before) {
         let job = DestroyJob {
             shard,
+            before: Some(before),
             dir: self.shard_dir(shard),
             intent: self.intent(shard),
             engine: Arc::clone(&self.parts.engine),
@@ -219,9 +215,48 @@ impl Shards {
     }
 }
 
+/// Something that has to be done, and be safe, before what follows.
+pub(crate) type Before = Box<dyn FnOnce() -> Result<(), String> + Send>;
+
+/// Opens the state of a shard, wherever waiting for the disk is allowed.
+pub(super) struct StateOpener {
+    dir: PathBuf,
+    intent: PathBuf,
+    snapshots: PathBuf,
+    shard: ShardId,
+    engine: Arc<dyn EngineFactory>,
+    log: Arc<dyn NodeLog>,
+    parts: Parts,
+}
+
+impl StateOpener {
+    /// Finishes what an earlier life intended, opens, and has at hand what the log has above it. Waits for the disk.
+    pub(super) fn open(self) -> Result<State, NodeError> {
+        let (shard, log) = (self.shard, Arc::clone(&self.log));
+        let state = self.open_state().map_err(|why| NodeError::Replica { shard, why })?;
+        log.recall(shard, state.applied().index)?;
+        Ok(state)
+    }
+
+    fn open_state(self) -> Result<State, ReplicaError> {
+        match self.parts.fs.read(&self.intent) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => return Err(Error::io("reading", &self.intent, error).into()),
+            // Cut short while it was written: nothing was begun.
+            Ok(named) => {
+                if let Some(name) = read_intent(&named) {
+                    self.engine.install(&self.dir, &self.snapshots.join(name), &self.parts)?;
+                }
+            }
+        }
+        State::open(self.engine.open(&self.dir, self.parts)?)
+    }
+}
+
 /// Removes a state, elsewhere.
 struct DestroyJob {
     shard: ShardId,
+    before: Option<Before>,
     dir: PathBuf,
     intent: PathBuf,
     engine: Arc<dyn EngineFactory>,
@@ -231,6 +266,10 @@ struct DestroyJob {
 
 impl Job for DestroyJob {
     fn step(&mut self, _slice: &Slice) -> Step {
+        if let Some(Err(what)) = self.before.take().map(|before| before()) {
+            self.inbox.put(Note::Destroyed(self.shard, Err(Error::Invalid { what })));
+            return Step::Done;
+        }
         let gone = remove_intent(&*self.parts.fs, &self.intent);
         match gone.and_then(|()| self.engine.destroy(&self.dir, &self.parts)) {
             // Somebody still reads it.
@@ -255,7 +294,7 @@ fn intent_bytes(name: &str) -> Vec<u8> {
     format!("{name} {:08x}\n", crc32c(name.as_bytes())).into_bytes()
 }
 
-fn read_intent(bytes: &[u8]) -> Option<String> {
+pub(super) fn read_intent(bytes: &[u8]) -> Option<String> {
     let text = std::str::from_utf8(bytes).ok()?;
     let name = text.split(' ').next()?;
     (intent_bytes(name) == bytes).then(|| name.to_owned())

@@ -16,6 +16,8 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+/// Before the names of intents.
+pub(super) const INTENT: &str = "install-";
 /// After a failure the next snapshot is not shipped before.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -406,7 +408,28 @@ impl Shards {
     }
 
     pub(super) fn snapshot_dir(&self, name: &str) -> PathBuf {
-        self.config.dir.join("snapshots").join(name)
+        self.snapshots_dir().join(name)
+    }
+
+    pub(super) fn snapshots_dir(&self) -> PathBuf {
+        self.config.dir.join("snapshots")
+    }
+
+    /// Removes what transfers of earlier lives have left; what somebody still intends to install stays. Called when all replicas are open.
+    pub(crate) fn sweep_snapshots(&self) {
+        let fs = &self.parts.engine_parts.fs;
+        // What cannot be listed now is in the way of nobody.
+        let Ok(names) = fs.list(&self.snapshots_dir()) else { return };
+        let read = |name: &String| fs.read(&self.snapshot_dir(name)).ok();
+        let intended: Vec<String> = names
+            .iter()
+            .filter(|name| name.starts_with(INTENT))
+            .filter_map(|name| super::install::read_intent(&read(name)?))
+            .collect();
+        let is_left = |name: &&String| name.starts_with("in-") || name.starts_with("out-");
+        for name in names.iter().filter(is_left).filter(|name| !intended.contains(name)) {
+            self.remove_dir(self.snapshot_dir(name));
+        }
     }
 
     /// Removes a folder's files elsewhere. If that fails they are in the way of nobody, and go at the next start.

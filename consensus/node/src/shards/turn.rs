@@ -14,6 +14,9 @@ use std::collections::BTreeSet;
 /// A packet that has grown to this is sent, and another begun.
 const PACKET_BYTES: usize = 1 << 20;
 
+/// The rounds of one turn: what is left then waits for the next, and packets and requests come first.
+const ROUNDS_MAX: usize = 32;
+
 /// A batch that was appended and is not safe yet.
 pub(super) struct Flight {
     mark: Mark,
@@ -44,7 +47,7 @@ impl Shards {
     /// If the log failed: the process ends.
     pub fn turn(&mut self, now: Now, outputs: &mut Vec<Output>) -> Result<(), NodeError> {
         self.turns += 1;
-        self.read_notes(now);
+        self.read_notes(now)?;
         while let Some(shard) = self.wheel.pop(now.steady) {
             if let Some(host) = self.hosts.get_mut(&shard) {
                 host.replica.tick(now);
@@ -52,7 +55,8 @@ impl Shards {
             }
         }
         self.tick_transfers(now);
-        loop {
+        self.tidy_log(now);
+        for _ in 0..ROUNDS_MAX {
             self.round(now)?;
             let has_landed = self.land(now)?;
             if !has_landed && self.ready.is_empty() && self.gone.is_empty() {
@@ -66,7 +70,7 @@ impl Shards {
         Ok(())
     }
 
-    fn read_notes(&mut self, now: Now) {
+    fn read_notes(&mut self, now: Now) -> Result<(), NodeError> {
         for note in self.inbox.take() {
             match note {
                 Note::Woken(shard) => {
@@ -87,8 +91,12 @@ impl Shards {
                 Note::Install(done) => self.install_done(done),
                 Note::Concluded(shard, life, result) => self.concluded(now, shard, life, result),
                 Note::Destroyed(shard, result) => self.state_destroyed(shard, result),
+                Note::Tidied(result) => self.log_tidied(result)?,
+                Note::Opened(opening, state) => self.opened(now, *opening, state),
+                Note::Chore(chore, result) => self.outputs.push(Output::Chore { chore, result }),
             }
         }
+        Ok(())
     }
 
     /// Drains everybody who is ready, appends what they want stored, and lets them work.

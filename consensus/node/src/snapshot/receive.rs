@@ -162,7 +162,7 @@ impl Writer {
         match work {
             Work::Begin => {
                 remove(&*self.fs, &self.dir)?;
-                self.fs.create_dir(&self.dir)?;
+                nori_env::make_dir(&*self.fs, &self.dir)?;
                 Ok(None)
             }
             Work::Write(position, bytes) => self.write(*position, bytes),

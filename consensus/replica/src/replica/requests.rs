@@ -12,6 +12,9 @@ use nori_consensus::{Consistency, Index, Input, Role, Ticket};
 use nori_kv::{Error, Tick, Tier};
 use std::time::Duration;
 
+/// A stale read waits so long for its version, or for the entry that makes it young enough.
+const PATIENCE: Duration = Duration::from_secs(2);
+
 impl Replica {
     /// Takes a request. Its answer comes by [`drain`](Self::drain), at once or later.
     pub fn request(&mut self, now: Now, id: RequestId, request: Request) {
@@ -151,10 +154,34 @@ impl Replica {
             let age = age.at(now.steady);
             return self.refuse(request, Refusal::TooStale { age, age_max });
         }
-        // What this replica has is at most so old once it has applied so much.
+        // What this replica has is at most so old once it has applied so much. Who does not ask for that does not wait for it, and may not be told so.
+        let is_known = self.applied().is_some_and(|applied| applied.index >= after);
+        let age = if age_max.is_some() || is_known { age } else { Age::Unknown };
         let after = if age_max.is_some() { version_min.max(after) } else { version_min };
+        if self.applied().is_none_or(|applied| applied.index < after) {
+            self.patience.insert((now.steady.after(PATIENCE), request, after));
+        }
         let waiting = Waiting { request, freshness, target, valid_until: None, age };
         self.reads.entry(after).or_default().push(waiting);
+    }
+
+    /// Refuses reads whose entry has not come for too long: it may never.
+    pub(super) fn lose_patience(&mut self, now: Now) {
+        let version = self.applied().map_or(0, |applied| applied.index.0);
+        while let Some(late) = self.patience.first().copied().filter(|(at, ..)| *at <= now.steady) {
+            self.patience.remove(&late);
+            let (_, request, after) = late;
+            let Some(waiting) = self.reads.get_mut(&after) else { continue };
+            let before = waiting.len();
+            waiting.retain(|waiting| waiting.request != request);
+            let is_refused = waiting.len() < before;
+            if waiting.is_empty() {
+                self.reads.remove(&after);
+            }
+            if is_refused {
+                self.refuse(request, Refusal::Behind { version_min: after.0, version });
+            }
+        }
     }
 
     /// How old the state can be at most once it has everything up to an entry.
