@@ -19,6 +19,8 @@ pub enum Role {
     Oracle,
     /// Stores nothing; for measuring the harness. Answers of it are not checked.
     Probe,
+    /// No engine but a whole cluster, over the network: there is none among these, but lists of targets have some.
+    Cluster,
 }
 
 /// A part chosen for a seam, or a setting: `("compaction", "tiered")`.
@@ -61,6 +63,36 @@ impl EngineEntry {
     /// not have or a part that does not exist, or the choices do not go together: they exceed the memory, or one says nothing
     /// with another.
     pub fn build(&self, request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory>, PartsError> {
+        self.check_request(request)?;
+        match self.role {
+            Role::Ours => lsm::build(request),
+            Role::Oracle => Ok(Arc::new(ModelFactory::default())),
+            Role::Probe => Ok(Arc::new(NoopFactory)),
+            _ => nori_adapters::factory(self.name, request.memory_bytes)
+                .ok_or_else(|| PartsError::unknown("engine", self.name, [])),
+        }
+    }
+
+    /// Builds a factory of stores that stand under a replicated log, without logs of their own, and share the memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`build`](Self::build), and if the engine cannot stand there.
+    pub fn build_replicated(
+        &self,
+        request: &EngineRequest<'_>,
+    ) -> Result<Arc<dyn EngineFactory>, PartsError> {
+        self.check_request(request)?;
+        match self.role {
+            Role::Ours => lsm::build_replicated(request),
+            _ => {
+                let what = format!("{} cannot stand under a replicated log", self.name);
+                Err(PartsError::Invalid(what))
+            }
+        }
+    }
+
+    fn check_request(&self, request: &EngineRequest<'_>) -> Result<(), PartsError> {
         let memory = request.memory_bytes;
         if memory < MEMORY_BYTES_MIN {
             let what =
@@ -72,16 +104,7 @@ impl EngineEntry {
                 format!("{memory} bytes of memory are too many: the most is {MEMORY_BYTES_MAX}");
             return Err(PartsError::Invalid(what));
         }
-        for choice in request.choices {
-            self.check(choice)?;
-        }
-        match self.role {
-            Role::Ours => lsm::build(request),
-            Role::Oracle => Ok(Arc::new(ModelFactory::default())),
-            Role::Probe => Ok(Arc::new(NoopFactory)),
-            _ => nori_adapters::factory(self.name, request.memory_bytes)
-                .ok_or_else(|| PartsError::unknown("engine", self.name, [])),
-        }
+        request.choices.iter().try_for_each(|choice| self.check(choice))
     }
 
     /// Whether the engine has what is chosen, whatever else may be: choices that each fit need not go together.
@@ -171,6 +194,14 @@ mod tests {
             let request = EngineRequest { memory_bytes: 16 << 20, choices: &[] };
             entry.build(&request).unwrap_or_else(|error| panic!("{}: {error}", entry.name));
         }
+    }
+
+    #[test]
+    fn only_ours_stands_under_a_replicated_log() {
+        let request = EngineRequest { memory_bytes: 16 << 20, choices: &[] };
+        assert!(engine(LSM).unwrap().build_replicated(&request).is_ok());
+        let error = engine("fjall").unwrap().build_replicated(&request).err().unwrap().to_string();
+        assert_eq!(error, "fjall cannot stand under a replicated log");
     }
 
     #[test]

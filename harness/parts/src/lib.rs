@@ -10,12 +10,14 @@
 //!
 //! Left to others: what the parts do.
 
+mod consensus;
 mod engines;
 mod error;
 mod lsm;
 mod noop;
 mod seams;
 
+pub use consensus::{PROTOCOLS, consensus, node_log};
 pub use engines::{
     Choice, EngineEntry, EngineRequest, LeftOut, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Role, engine,
     engines, left_out,

@@ -49,6 +49,19 @@ const FILTER_BITS: &str = "filter_bits_per_key";
 
 /// The engine with the budget, the parts and the settings asked for.
 pub(crate) fn build(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory>, PartsError> {
+    let (settings, components) = assemble(request)?;
+    Ok(Arc::new(LsmFactory::new(settings, components)))
+}
+
+/// The same under a replicated log: stores that share the budget.
+pub(crate) fn build_replicated(
+    request: &EngineRequest<'_>,
+) -> Result<Arc<dyn EngineFactory>, PartsError> {
+    let (settings, components) = assemble(request)?;
+    Ok(Arc::new(LsmFactory::replicated(settings, components)))
+}
+
+fn assemble(request: &EngineRequest<'_>) -> Result<(Settings, Components), PartsError> {
     let mut components = Components::default();
     let mut settings = Settings::for_memory(request.memory_bytes);
     for choice in request.choices {
@@ -70,7 +83,7 @@ pub(crate) fn build(request: &EngineRequest<'_>) -> Result<Arc<dyn EngineFactory
         settings.cache_bytes = settings.cache_bytes.min(left);
     }
     within_budget(&settings, is_given(CACHE))?;
-    Ok(Arc::new(LsmFactory::new(settings, components)))
+    Ok((settings, components))
 }
 
 /// The choice among `choices` beside which the seam or setting called `name` says nothing.

@@ -1,6 +1,6 @@
 //! Every seam and what can stand behind it, as `norikv-bench list` shows it.
 
-use crate::{PartsError, Role, engines};
+use crate::{PROTOCOLS, PartsError, Role, engines};
 
 /// A place where one part can be exchanged for another.
 #[derive(Clone, Debug)]
@@ -57,6 +57,15 @@ pub fn seams() -> Vec<Seam> {
     let parts = settings.map(|line| part(line.name, line.about, false)).collect();
     let about = "numbers of our engine, chosen like parts: `-s block_bytes=16KiB`";
     seams.push(Seam { name: "setting", about, parts });
+    let protocols =
+        PROTOCOLS.into_iter().map(|(name, about)| part(name, about, name == PROTOCOLS[0].0));
+    let about = "what the replicas of a shard agree by";
+    seams.push(Seam { name: "consensus", about, parts: protocols.collect() });
+    let logs = nori_raft_log::KINDS;
+    let parts =
+        logs.into_iter().map(|(name, about)| part(name, about, name == logs[0].0)).collect();
+    let about = "where the replicas of a node keep their logs";
+    seams.push(Seam { name: "log", about, parts });
     seams
 }
 
@@ -79,7 +88,7 @@ mod tests {
     #[test]
     fn every_seam_has_a_line_and_parts_with_a_line_each() {
         let all = seams();
-        assert_eq!(all.len(), 2 + ABOUT.len());
+        assert_eq!(all.len(), 4 + ABOUT.len());
         for seam in all {
             assert!(!seam.about.is_empty(), "{} is not described", seam.name);
             assert!(!seam.parts.is_empty(), "{} has no part", seam.name);

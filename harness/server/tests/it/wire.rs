@@ -1,0 +1,134 @@
+//! What clients of others see: health, reflection, HTTP, and what becomes of those that do not speak the protocol.
+
+use super::one;
+use norikv_proto::v1;
+use norikv_proto::v1::kv_client::KvClient;
+use std::net::SocketAddr;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tonic::Code;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+async fn channel(address: SocketAddr) -> Channel {
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_standard_client_gets_health_and_reflection() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, client) = one(dir.path(), &[]).await;
+    client.put("a", "1").await.unwrap();
+    let channel = channel(running.addresses().client).await;
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", "norikv.v1.Kv"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        let status = health.check(request).await.unwrap().into_inner().status;
+        assert_eq!(status, ServingStatus::Serving as i32, "{service}");
+    }
+    let mut reflection = ServerReflectionClient::new(channel);
+    let request = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = reflection
+        .server_reflection_info(tokio_stream::iter([request]))
+        .await
+        .unwrap()
+        .into_inner();
+    let answer = answers.message().await.unwrap().unwrap().message_response.unwrap();
+    let MessageResponse::ListServicesResponse(list) = answer else { panic!("{answer:?}") };
+    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    for name in ["norikv.v1.Kv", "norikv.v1.Cluster", "norikv.v1.Admin", "grpc.health.v1.Health"] {
+        assert!(names.iter().any(|known| known == name), "{name} in {names:?}");
+    }
+    running.stop().await;
+}
+
+/// One request over HTTP/1.1; its status and body.
+async fn http(address: SocketAddr, request: &str, body: &[u8]) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let head = format!(
+        "{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: {}\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).await.unwrap();
+    stream.write_all(body).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    (status, body.to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn http_serves_health_metrics_state_and_keys() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, client) = one(dir.path(), &[]).await;
+    client.put("a", "1").await.unwrap();
+    let at = running.addresses().http.unwrap();
+    assert_eq!(http(at, "GET /livez", b"").await.0, 200);
+    assert_eq!(http(at, "GET /readyz", b"").await.0, 200);
+    let (status, text) = http(at, "GET /metrics", b"").await;
+    assert_eq!(status, 200);
+    for line in [
+        "norikv_rpc_requests_total{kind=\"write\",result=\"OK\"} 1",
+        "norikv_raft_is_leader{shard=\"0\"} 1",
+        "# TYPE norikv_wal_bytes_total counter",
+    ] {
+        assert!(text.contains(line), "{line} in\n{text}");
+    }
+    let (status, body) = http(at, "PUT /v1/kv/http%2Fkey?if_absent=true", b"value").await;
+    assert_eq!(status, 200, "{body}");
+    let (status, body) = http(at, "GET /v1/kv/http%2Fkey", b"").await;
+    assert!(status == 200 && body.contains("\"text\":\"value\""), "{status} {body}");
+    assert_eq!(&client.get("http/key").await.unwrap().unwrap().value[..], b"value");
+    let (status, body) = http(at, "PUT /v1/kv/http%2Fkey?if_absent=true", b"again").await;
+    assert!(status == 409 && body.contains("VERSION_MISMATCH"), "{status} {body}");
+    assert_eq!(http(at, "DELETE /v1/kv/http%2Fkey", b"").await.0, 200);
+    assert_eq!(http(at, "GET /v1/kv/http%2Fkey", b"").await.0, 404);
+    assert_eq!(http(at, "GET /v1/kv/a?consistency=lose", b"").await.0, 400);
+    assert_eq!(http(at, "GET /v1/kv/a?consistancy=stale", b"").await.0, 400);
+    let (status, body) = http(at, "GET /v1/state/topology", b"").await;
+    assert!(status == 200 && body.contains("\"cluster_name\":\"norikv\""), "{status} {body}");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_does_not_speak_the_protocol_harms_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, client) = one(dir.path(), &[]).await;
+    let at = running.addresses();
+    for address in [at.client, at.peer, at.swim, at.http.unwrap()] {
+        let mut silent = TcpStream::connect(address).await.unwrap();
+        let mut noisy = TcpStream::connect(address).await.unwrap();
+        let _ = noisy.write_all(&[0xa5; 10_000]).await;
+        let _ = silent.write_all(b"").await;
+        std::mem::forget(silent);
+    }
+    let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    for len in [0, 1, 100, 60_000] {
+        socket.send_to(&vec![0x5a; len], at.swim).await.unwrap();
+    }
+    let mut kv = KvClient::new(channel(at.client).await).max_encoding_message_size(64 << 20);
+    let request = v1::PutRequest {
+        key: "a".into(),
+        value: vec![0; 20 << 20].into(),
+        ..v1::PutRequest::default()
+    };
+    let code = kv.put(request).await.unwrap_err().code();
+    assert!(matches!(code, Code::OutOfRange | Code::InvalidArgument), "{code:?}");
+    let read = Some(v1::ReadOptions { consistency: 77, ..v1::ReadOptions::default() });
+    let status = kv.get(v1::GetRequest { key: "a".into(), read }).await.unwrap_err();
+    assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
+    client.put("a", "1").await.unwrap();
+    // The connections that never said anything do not keep it from ending.
+    tokio::time::timeout(Duration::from_secs(20), running.stop()).await.unwrap();
+}

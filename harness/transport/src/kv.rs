@@ -1,0 +1,154 @@
+//! The service `Kv`.
+
+use crate::convert;
+use crate::errors::Failure;
+use crate::scan::{self, Piece, Range};
+use crate::serving::Serving;
+use norikv_proto::v1;
+use norikv_proto::v1::kv_server::Kv;
+use norikv_replica::KeyChange;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+/// Pieces of a scan that wait for a client that is slow to take them.
+const PIECES_MAX: usize = 2;
+
+/// Keys and values.
+#[derive(Clone)]
+pub struct KvService {
+    serving: Serving,
+}
+
+impl KvService {
+    /// The service, on a node.
+    pub fn new(serving: Serving) -> Self {
+        Self { serving }
+    }
+}
+
+fn age_ms(age: std::time::Duration) -> u64 {
+    // Rounded up: it says how old at most.
+    u64::try_from(age.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
+}
+
+#[tonic::async_trait]
+impl Kv for KvService {
+    async fn get(
+        &self,
+        request: Request<v1::GetRequest>,
+    ) -> Result<Response<v1::GetResponse>, Status> {
+        let v1::GetRequest { key, read } = request.into_inner();
+        let read = self.serving.get(key, convert::freshness(read)?).await?;
+        let (found, version) = (read.row.is_some(), read.row.as_ref().map_or(0, |row| row.version));
+        Ok(Response::new(v1::GetResponse {
+            found,
+            value: read.row.map(|row| row.bytes).unwrap_or_default(),
+            version,
+            node_id: read.node,
+            age_ms: read.age.map(age_ms),
+        }))
+    }
+
+    async fn put(
+        &self,
+        request: Request<v1::PutRequest>,
+    ) -> Result<Response<v1::PutResponse>, Status> {
+        let v1::PutRequest { key, value, ttl_ms, condition, identity } = request.into_inner();
+        let change = KeyChange {
+            key,
+            condition: convert::condition(condition),
+            value: Some(value),
+            ttl: convert::ttl(ttl_ms),
+        };
+        let version = self.serving.write(convert::identity(identity)?, vec![change]).await?;
+        Ok(Response::new(v1::PutResponse { version }))
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::DeleteResponse>, Status> {
+        let v1::DeleteRequest { key, condition, identity } = request.into_inner();
+        let condition = convert::condition(condition);
+        let change = KeyChange { key, condition, value: None, ttl: None };
+        let version = self.serving.write(convert::identity(identity)?, vec![change]).await?;
+        Ok(Response::new(v1::DeleteResponse { version }))
+    }
+
+    async fn batch(
+        &self,
+        request: Request<v1::BatchRequest>,
+    ) -> Result<Response<v1::BatchResponse>, Status> {
+        let v1::BatchRequest { changes, identity } = request.into_inner();
+        let changes = changes.into_iter().map(convert::change).collect::<Result<Vec<_>, _>>()?;
+        let version = self.serving.write(convert::identity(identity)?, changes).await?;
+        Ok(Response::new(v1::BatchResponse { version }))
+    }
+
+    type ScanStream = ReceiverStream<Result<v1::ScanResponse, Status>>;
+
+    async fn scan(
+        &self,
+        request: Request<v1::ScanRequest>,
+    ) -> Result<Response<Self::ScanStream>, Status> {
+        let request = request.into_inner();
+        let admitted = self.serving.admit()?;
+        let freshness = convert::freshness(request.read)?;
+        let range = range(&request)?;
+        let shards = match request.shard {
+            Some(shard) => vec![shard],
+            None => (0..self.serving.handle().topology().shards.len() as u32).collect(),
+        };
+        if shards.is_empty() {
+            return Err(crate::serving::not_founded().into());
+        }
+        let views = scan::views(&self.serving, &shards, freshness).await?;
+        let limits = self.serving.limits().clone();
+        let (pieces, stream) = mpsc::channel(PIECES_MAX);
+        tokio::spawn(async move {
+            let _admitted = admitted;
+            let mut merged = scan::Merged::new(views, range, &limits);
+            loop {
+                let piece = merged.next().await;
+                let is_last = piece.as_ref().map_or(true, |piece| piece.next.is_empty());
+                let response = piece.map(response).map_err(Status::from);
+                // Who has gone wants nothing more.
+                if pieces.send(response).await.is_err() || is_last {
+                    return;
+                }
+            }
+        });
+        Ok(Response::new(ReceiverStream::new(stream)))
+    }
+}
+
+fn range(request: &v1::ScanRequest) -> Result<Range, Failure> {
+    let is_bound = !request.start.is_empty() || !request.end.is_empty();
+    let limit = (request.limit > 0).then_some(request.limit);
+    if request.prefix.is_empty() {
+        let end = (!request.end.is_empty()).then(|| request.end.clone());
+        return Ok(Range {
+            start: request.start.clone(),
+            end,
+            limit,
+            keys_only: request.keys_only,
+        });
+    }
+    // A scan of a prefix is gone on with at a key within it.
+    if is_bound && !(request.end.is_empty() && request.start.starts_with(&request.prefix)) {
+        return Err(Failure::Invalid("a scan has bounds or a prefix, not both".to_owned()));
+    }
+    let start = if request.start.is_empty() { &request.prefix } else { &request.start };
+    let end = scan::behind(&request.prefix);
+    Ok(Range { start: start.clone(), end, limit, keys_only: request.keys_only })
+}
+
+fn response(piece: Piece) -> v1::ScanResponse {
+    let rows = piece.rows.into_iter().map(|row| v1::Row {
+        key: row.key,
+        value: row.value,
+        version: row.version,
+    });
+    v1::ScanResponse { rows: rows.collect(), next: piece.next }
+}

@@ -1,0 +1,306 @@
+//! A node's sockets, what is served on them, and their end.
+//!
+//! 1. [`Sockets::bind`] takes all of them, so that whoever boots the node can say where it is reached, ports that were left to the system included.
+//! 2. [`Sockets::serve`] serves on them until [`Serving::stop`].
+//! 3. A stop: health says so first, no new connection is taken, those there are told to go elsewhere and may finish for a while; then everything ends, whatever a client
+//!    does. The while is bounded here because hyper waits for ever for a connection that never says anything.
+
+use crate::admin::AdminService;
+use crate::cluster::ClusterService;
+use crate::http::{self, Metrics};
+use crate::kv::KvService;
+use crate::peer::PeerService;
+use crate::serving;
+use crate::test_control::{Controls, TestControlService};
+use crate::topology::Topology;
+use norikv_proto::v1;
+use norikv_proto::v1::admin_server::AdminServer;
+use norikv_proto::v1::cluster_server::ClusterServer;
+use norikv_proto::v1::kv_server::KvServer;
+use norikv_proto::v1::peer_server::PeerServer;
+use norikv_proto::v1::test_control_server::TestControlServer;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tonic::transport::Server;
+use tonic::transport::server::{Router, TcpIncoming};
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
+
+/// Room in a message beside what the limits say of keys and values.
+const OVERHEAD_BYTES: usize = 1 << 20;
+/// Streams of one connection: as many requests may be under way on it.
+const STREAMS_MAX: u32 = 4_096;
+/// Bytes of a stream, and of a connection, that may come before they are taken.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+/// A client of which nothing is heard is asked whether it is there, and let go if it does not answer.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Headers of a request.
+const HEADER_BYTES_MAX: u32 = 16 << 10;
+/// A packet between nodes: one message of the protocol may be longer than a batch.
+const PACKET_BYTES_MAX: usize = 64 << 20;
+
+/// Where to listen.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// For clients, as host:port; port 0 leaves the port to the system.
+    pub client: String,
+    /// For other nodes.
+    pub peer: String,
+    /// For failure detectors, by UDP and by TCP.
+    pub swim: String,
+    /// For browsers and scrapers; `None`: not at all.
+    pub http: Option<String>,
+}
+
+/// Where is listened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// For clients.
+    pub client: SocketAddr,
+    /// For other nodes.
+    pub peer: SocketAddr,
+    /// For failure detectors.
+    pub swim: SocketAddr,
+    /// For browsers and scrapers.
+    pub http: Option<SocketAddr>,
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug)]
+pub struct About {
+    /// Its version.
+    pub version: String,
+    /// What a write survives that was acknowledged.
+    pub durability: String,
+    /// The replication protocol.
+    pub consensus: String,
+    /// Since when it runs.
+    pub started: Instant,
+    /// Whether it tells its services to whoever asks.
+    pub has_reflection: bool,
+}
+
+/// A socket that cannot be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for {purpose}: {source}")]
+pub struct BindError {
+    /// Where.
+    pub address: String,
+    /// What for.
+    pub purpose: &'static str,
+    /// As the operating system says it.
+    pub source: io::Error,
+}
+
+/// A node's sockets.
+pub struct Sockets {
+    client: TcpListener,
+    peer: TcpListener,
+    swim_stream: TcpListener,
+    swim: Arc<UdpSocket>,
+    http: Option<TcpListener>,
+    addresses: Addresses,
+}
+
+async fn listen(address: &str, purpose: &'static str) -> Result<TcpListener, BindError> {
+    let listener = TcpListener::bind(address).await;
+    listener.map_err(|source| BindError { address: address.to_owned(), purpose, source })
+}
+
+impl Sockets {
+    /// Takes all sockets.
+    ///
+    /// # Errors
+    ///
+    /// If one of them cannot be had.
+    pub async fn bind(settings: &Settings) -> Result<Self, BindError> {
+        let client = listen(&settings.client, "clients").await?;
+        let peer = listen(&settings.peer, "other nodes").await?;
+        let swim_stream = listen(&settings.swim, "failure detectors").await?;
+        let wrong = |address: &str, purpose| {
+            let address = address.to_owned();
+            move |source| BindError { address, purpose, source }
+        };
+        // The same port for both: what the system chose for one is taken for the other.
+        let swim_address = swim_stream.local_addr().map_err(wrong(&settings.swim, "datagrams"))?;
+        let swim = UdpSocket::bind(swim_address).await;
+        let swim = Arc::new(swim.map_err(wrong(&settings.swim, "datagrams"))?);
+        let http = match &settings.http {
+            Some(address) => Some(listen(address, "HTTP").await?),
+            None => None,
+        };
+        let at = |listener: &TcpListener| listener.local_addr().map_err(wrong("", "a socket"));
+        let addresses = Addresses {
+            client: at(&client)?,
+            peer: at(&peer)?,
+            swim: swim_address,
+            http: http.as_ref().map(at).transpose()?,
+        };
+        Ok(Self { client, peer, swim_stream, swim, http, addresses })
+    }
+
+    /// Where is listened.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// The socket of the failure detector, to send from.
+    pub fn swim(&self) -> Arc<UdpSocket> {
+        Arc::clone(&self.swim)
+    }
+
+    /// Serves a node on them.
+    /// With `controls`, tests may do things to it.
+    pub fn serve(
+        self,
+        serving: &serving::Serving,
+        about: About,
+        metrics: Metrics,
+        controls: Option<Arc<dyn Controls>>,
+    ) -> Serving {
+        let (stop, stopped) = watch::channel(false);
+        let (mut clients_tasks, mut tasks) = (JoinSet::new(), JoinSet::new());
+        let handle = serving.handle().clone();
+        let (health, health_service) = tonic_health::server::health_reporter();
+        let about = Arc::new(about);
+        let bytes_max = serving.limits().replica.write_bytes_max + OVERHEAD_BYTES;
+        let mut server = server();
+        let mut clients = server
+            .add_service(health_service)
+            .add_service(
+                KvServer::new(KvService::new(serving.clone()))
+                    .max_decoding_message_size(bytes_max)
+                    .max_encoding_message_size(usize::MAX),
+            )
+            .add_service(ClusterServer::new(ClusterService::new(
+                serving.clone(),
+                Arc::clone(&about),
+                stopped.clone(),
+            )))
+            .add_service(AdminServer::new(AdminService::new(serving.clone(), Arc::clone(&about))));
+        if let Some(controls) = controls {
+            clients =
+                clients.add_service(TestControlServer::new(TestControlService::new(controls)));
+        }
+        if about.has_reflection {
+            clients = with_reflection(clients);
+        }
+        clients_tasks.spawn(run(clients, self.client, stopped.clone()));
+        for listener in [self.peer, self.swim_stream] {
+            let service = PeerServer::new(PeerService::new(handle.clone()))
+                .max_decoding_message_size(PACKET_BYTES_MAX)
+                .max_encoding_message_size(PACKET_BYTES_MAX);
+            tasks.spawn(run(self::server().add_service(service), listener, stopped.clone()));
+        }
+        tasks.spawn(until(stopped.clone(), crate::gossip::receive(self.swim, handle.clone())));
+        tasks.spawn(until(stopped.clone(), tell_health(health.clone(), handle.watch())));
+        if let Some(listener) = self.http {
+            let router = http::router(serving.clone(), metrics, stopped.clone());
+            let ends = ended(stopped);
+            clients_tasks.spawn(async move {
+                let _ = axum::serve(listener, router).with_graceful_shutdown(ends).await;
+            });
+        }
+        Serving { addresses: self.addresses, clients: clients_tasks, others: tasks, stop, health }
+    }
+}
+
+fn server() -> Server {
+    Server::builder()
+        .tcp_nodelay(true)
+        .max_concurrent_streams(STREAMS_MAX)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .http2_max_header_list_size(HEADER_BYTES_MAX)
+}
+
+fn with_reflection(router: Router) -> Router {
+    let builder = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Older clients ask in the older words.
+    match (builder().build_v1(), builder().build_v1alpha()) {
+        (Ok(now), Ok(before)) => router.add_service(now).add_service(before),
+        _ => router,
+    }
+}
+
+async fn run(router: Router, listener: TcpListener, stopped: watch::Receiver<bool>) {
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let _ = router.serve_with_incoming_shutdown(incoming, ended(stopped)).await;
+}
+
+async fn ended(mut stopped: watch::Receiver<bool>) {
+    // Whoever could say so has gone: that is an end, too.
+    let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
+}
+
+pub(crate) async fn until(stopped: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    tokio::select! {
+        () = work => {}
+        () = ended(stopped) => {}
+    }
+}
+
+/// The services whose health is told, and the whole, which has no name.
+const HEALTHY: [&str; 4] = ["", "norikv.v1.Kv", "norikv.v1.Cluster", "norikv.v1.Admin"];
+
+/// Tells whoever asks for it whether the node can serve.
+async fn tell_health(reporter: HealthReporter, mut topology: watch::Receiver<Arc<Topology>>) {
+    loop {
+        let is_ready = topology.borrow_and_update().is_ready().is_ok();
+        let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
+        for service in HEALTHY {
+            reporter.set_service_status(service, status).await;
+        }
+        if topology.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+/// What is served, until it is stopped.
+pub struct Serving {
+    addresses: Addresses,
+    clients: JoinSet<()>,
+    /// What serves other nodes: their streams end when they are cut.
+    others: JoinSet<()>,
+    stop: watch::Sender<bool>,
+    health: HealthReporter,
+}
+
+impl Serving {
+    /// Where.
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
+    }
+
+    /// Tells whoever asks that this node is not to be asked any more.
+    pub async fn announce_end(&self) {
+        for service in HEALTHY {
+            self.health.set_service_status(service, ServingStatus::NotServing).await;
+        }
+    }
+
+    /// Takes no more connections, and lets those there are finish for `grace` at most; whether they did.
+    pub async fn stop(mut self, grace: Duration) -> bool {
+        let _ = self.stop.send(true);
+        let all = async { while self.clients.join_next().await.is_some() {} };
+        let is_done = tokio::time::timeout(grace, all).await.is_ok();
+        self.clients.abort_all();
+        self.others.abort_all();
+        is_done
+    }
+}

@@ -1,0 +1,192 @@
+//! Rows in order, over all shards.
+//!
+//! 1. Of each shard there is a stream from who leads it, and some rows at hand.
+//! 2. The smallest of what is at hand comes next.
+//! 3. A stream that breaks is begun anew behind the last row that came; from there on its shard is seen as of a later moment.
+
+use crate::call::{Call, Target};
+use crate::client::Inner;
+use crate::error::{Error, failed};
+use crate::options::{Consistency, ScanOptions};
+use bytes::{BufMut as _, Bytes, BytesMut};
+use futures_core::Stream;
+use futures_util::future::try_join_all;
+use futures_util::stream;
+use norikv_proto::v1;
+use norikv_proto::v1::kv_client::KvClient;
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+use tonic::Streaming;
+use tonic::transport::Channel;
+
+/// A row of a scan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Its key.
+    pub key: Bytes,
+    /// Its value; empty where only keys were asked for.
+    pub value: Bytes,
+    /// Which write put it.
+    pub version: u64,
+}
+
+struct Source {
+    shard: u32,
+    stream: Option<Streaming<v1::ScanResponse>>,
+    rows: VecDeque<Row>,
+    /// Where it goes on; empty: at the start of what was asked for.
+    next: Bytes,
+    is_done: bool,
+}
+
+/// Rows that are being read.
+pub struct Scan {
+    inner: Arc<Inner>,
+    options: ScanOptions,
+    /// `None`: nothing was asked for yet.
+    sources: Option<Vec<Source>>,
+    /// How many more may come.
+    left: u64,
+    is_over: bool,
+}
+
+impl Scan {
+    pub(crate) fn new(inner: Arc<Inner>, options: ScanOptions) -> Self {
+        let left = if options.limit > 0 { options.limit } else { u64::MAX };
+        Self { inner, options, sources: None, left, is_over: false }
+    }
+
+    /// The next row; `None` if there is no more. After an error there is none either.
+    pub async fn next(&mut self) -> Option<Result<Row, Error>> {
+        if self.is_over || self.left == 0 {
+            return None;
+        }
+        match self.step().await {
+            Ok(Some(row)) => {
+                self.left -= 1;
+                Some(Ok(row))
+            }
+            Ok(None) => {
+                self.is_over = true;
+                None
+            }
+            Err(error) => {
+                self.is_over = true;
+                Some(Err(error))
+            }
+        }
+    }
+
+    /// The rows as a stream.
+    pub fn into_stream(self) -> impl Stream<Item = Result<Row, Error>> + Send {
+        stream::unfold(self, |mut scan| async move { scan.next().await.map(|row| (row, scan)) })
+    }
+
+    /// All of them at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error`].
+    pub async fn collect(mut self) -> Result<Vec<Row>, Error> {
+        let mut rows = Vec::new();
+        while let Some(row) = self.next().await {
+            rows.push(row?);
+        }
+        Ok(rows)
+    }
+
+    async fn step(&mut self) -> Result<Option<Row>, Error> {
+        let sources = match &mut self.sources {
+            Some(sources) => sources,
+            None => {
+                let topology = self.inner.topology(Instant::now() + self.inner.deadline).await?;
+                let source = |shard| Source {
+                    shard,
+                    stream: None,
+                    rows: VecDeque::new(),
+                    next: Bytes::new(),
+                    is_done: false,
+                };
+                self.sources.insert((0..topology.shards.len() as u32).map(source).collect())
+            }
+        };
+        let (inner, options) = (&*self.inner, &self.options);
+        let wanting = sources.iter_mut().filter(|source| source.rows.is_empty() && !source.is_done);
+        try_join_all(wanting.map(|source| source.refill(inner, options))).await?;
+        let filled = sources.iter_mut().filter(|source| !source.rows.is_empty());
+        let first = filled.min_by(|a, b| a.rows[0].key.cmp(&b.rows[0].key));
+        Ok(first.and_then(|source| source.rows.pop_front()))
+    }
+}
+
+impl Source {
+    /// Takes the next rows of the stream, which is begun if there is none.
+    async fn refill(&mut self, inner: &Inner, options: &ScanOptions) -> Result<(), Error> {
+        let until = Instant::now() + inner.deadline;
+        while self.rows.is_empty() && !self.is_done {
+            let stream = match &mut self.stream {
+                Some(stream) => stream,
+                None => {
+                    let stream = self.open(inner, options).await?;
+                    self.stream.insert(stream)
+                }
+            };
+            match tokio::time::timeout(inner.attempt, stream.message()).await {
+                Ok(Ok(Some(piece))) => self.take(piece),
+                Ok(Ok(None)) => self.is_done = true,
+                Ok(Err(status)) if Instant::now() >= until => {
+                    return Err(failed(&status, false).error);
+                }
+                Ok(Err(_)) | Err(_) => {
+                    if Instant::now() >= until {
+                        let what = "a scan has got no answer";
+                        return Err(Error::new(crate::ErrorKind::DeadlineExceeded, what));
+                    }
+                    self.stream = None;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, piece: v1::ScanResponse) {
+        self.is_done = piece.next.is_empty();
+        let rows = piece.rows.into_iter();
+        self.rows.extend(rows.map(|row| Row {
+            key: row.key,
+            value: row.value,
+            version: row.version,
+        }));
+        if let Some(last) = self.rows.back() {
+            let mut behind = BytesMut::from(&last.key[..]);
+            behind.put_u8(0);
+            self.next = behind.freeze();
+        }
+    }
+
+    async fn open(
+        &self,
+        inner: &Inner,
+        options: &ScanOptions,
+    ) -> Result<Streaming<v1::ScanResponse>, Error> {
+        let consistency = options.consistency.unwrap_or(inner.consistency);
+        let start = if self.next.is_empty() { &options.start } else { &self.next };
+        let request = v1::ScanRequest {
+            start: start.clone(),
+            end: options.end.clone(),
+            prefix: options.prefix.clone(),
+            limit: options.limit,
+            keys_only: options.keys_only,
+            read: Some(consistency.wire()),
+            shard: Some(self.shard),
+        };
+        let is_any = matches!(consistency, Consistency::Stale { .. });
+        let call = Call { target: Target::Shard(self.shard), is_write: false, is_any };
+        let scan = |mut kv: KvClient<Channel>| {
+            let request = request.clone();
+            async move { kv.scan(request).await }
+        };
+        inner.run(call, scan).await
+    }
+}
