@@ -16,6 +16,7 @@ mod mem_log;
 mod native_openraft;
 mod native_raft_rs;
 mod seam;
+pub(crate) mod swim;
 
 use crate::out;
 use anyhow::Result;

@@ -3,7 +3,7 @@
 mod state;
 
 use crate::out;
-use crate::seed::play;
+use crate::seed::Game;
 use anyhow::{Result, bail};
 use indicatif::{ProgressBar, ProgressStyle};
 use state::Campaign;
@@ -22,24 +22,23 @@ const SAVED_EVERY: Duration = Duration::from_secs(5);
 ///
 /// If there is no such protocol, or the state cannot be read or written.
 pub(crate) fn run(
-    protocol: &str,
+    game: &Game,
     seeds: Range<u64>,
     time: Duration,
     out: Option<&Path>,
     (is_json, has_to_cover): (bool, bool),
 ) -> Result<bool> {
     let minutes = time.as_secs_f64() / 60.0;
-    // An unknown name is told before anything begins, and a folder in which nothing can be kept.
-    play(protocol, seeds.start, Duration::from_millis(1), false)?;
-    let file = out.map(|out| out.join(format!("sim-{protocol}.json")));
-    let mut campaign = Campaign::new(protocol, minutes);
+    let file = out.map(|out| out.join(format!("sim-{}.json", game.name())));
+    let mut campaign = Campaign::new(game.name(), minutes);
+    // That nothing can be kept in a folder is told before anything begins.
     if let Some(file) = &file {
         campaign = campaign.go_on(file)?;
         campaign.save(file)?;
     }
     let bar = ProgressBar::new(seeds.end - seeds.start);
     bar.set_style(ProgressStyle::with_template("{bar:40} {pos}/{len} seeds {msg} {eta}")?);
-    let run = Run { protocol, time, file, bar, state: Mutex::new((campaign, Instant::now())) };
+    let run = Run { game, time, file, bar, state: Mutex::new((campaign, Instant::now())) };
     let next = AtomicU64::new(seeds.start);
     let take = |seed| (seed < seeds.end).then_some(seed + 1);
     let workers = std::thread::available_parallelism().map_or(1, usize::from);
@@ -70,7 +69,7 @@ pub(crate) fn run(
 
 /// A campaign under way.
 struct Run<'a> {
-    protocol: &'a str,
+    game: &'a Game,
     time: Duration,
     file: Option<PathBuf>,
     bar: ProgressBar,
@@ -81,23 +80,24 @@ struct Run<'a> {
 impl Run<'_> {
     /// Plays a seed twice, if it was not.
     fn one(&self, seed: u64) -> Result<()> {
-        let Self { protocol, time, .. } = *self;
+        let Self { game, time, .. } = *self;
         let lock = || self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if lock().0.has(seed) {
             self.bar.inc(1);
             return Ok(());
         }
         let begun = processor_time();
-        let (mut shown, _) = play(protocol, seed, time, false)?;
+        let (mut shown, _) = game.play(seed, time, false)?;
         let took = processor_time().saturating_sub(begun);
-        let (again, _) = play(protocol, seed, time, false)?;
+        let (again, _) = game.play(seed, time, false)?;
         if shown.digest != again.digest {
             shown.violation = Some("two runs of the seed differ".to_owned());
         }
         if let Some(violation) = &shown.violation {
             let minutes = time.as_secs_f64() / 60.0;
             self.bar.suspend(|| out::line(&format!(
-                "seed {seed}: {violation}\n  cargo run --release -p norikv-sim -- --protocol {protocol} --minutes {minutes} --seed {seed} --explain"
+                "seed {seed}: {violation}\n  cargo run --release -p norikv-sim -- {} --minutes {minutes} --seed {seed} --explain",
+                game.arguments()
             )));
         }
         let mut state = lock();

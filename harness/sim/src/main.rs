@@ -7,6 +7,9 @@
 //! |---|---|
 //! | `storm` | what a seed does to a group |
 //! | `seed` | one seed from beginning to end |
+//! | `cluster` | ring 2: whole nodes with real stores, under clients |
+//! | `chaos` | ring 3: processes on this machine, killed and cut off |
+//! | `history`, `linear` | what clients saw, and whether it can be |
 //! | `bench` | what protocols can do in real time |
 //! | `campaign` | many seeds on all processors, resumable, with their coverage |
 //! | `mutants` | whether planted bugs are caught |
@@ -15,6 +18,10 @@
 
 mod bench;
 mod campaign;
+mod chaos;
+mod cluster;
+mod history;
+mod linear;
 mod mutants;
 mod out;
 mod seed;
@@ -22,6 +29,7 @@ mod storm;
 
 use anyhow::{Context, Result, bail};
 use clap::{Parser, Subcommand};
+use seed::Game;
 use std::ops::Range;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,12 +53,15 @@ struct Args {
     /// The digest of what happens under the one seed, and nothing else
     #[arg(long, requires = "seed", conflicts_with = "explain")]
     hash: bool,
-    /// The protocol
+    /// The protocol; ring 2 has `nori`
     #[arg(long, default_value = "nori")]
     protocol: String,
-    /// How long the storm rages, in simulated minutes
-    #[arg(long, default_value_t = 10.0)]
-    minutes: f64,
+    /// What is simulated: 1 is groups of one protocol, 2 whole nodes with stores and clients
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    ring: u8,
+    /// How long the storm rages, in simulated minutes; 10 in ring 1, 1 in ring 2 if it is not given
+    #[arg(long)]
+    minutes: Option<f64>,
     /// Fail if a fault or an effect that there is never occurred
     #[arg(long, conflicts_with = "seed")]
     covered: bool,
@@ -73,6 +84,15 @@ enum Bench {
         #[arg(long, default_value_t = 2.0)]
         seconds: f64,
         /// Print the rate of each run as JSON and nothing else
+        #[arg(long)]
+        json: bool,
+    },
+    /// The failure detector in simulated worlds: how soon a crash is noticed, who is suspected wrongly
+    Swim {
+        /// What everything follows from
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Print the figures as JSON and nothing else
         #[arg(long)]
         json: bool,
     },
@@ -102,6 +122,24 @@ enum Task {
     Bench {
         #[command(subcommand)]
         what: Bench,
+    },
+    /// Real processes on this machine under clients, killed, stopped, cut off, replaced and moved
+    Chaos {
+        /// How long, in real minutes
+        #[arg(long, default_value_t = 2.0)]
+        minutes: f64,
+        /// What decides about faults
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// Where the tally of all runs is kept; with it, runs add up
+        #[arg(long)]
+        out: Option<PathBuf>,
+        /// The server; found in the target folder if it is not given
+        #[arg(long)]
+        server: Option<PathBuf>,
+        /// Print the tally as JSON and nothing else
+        #[arg(long)]
+        json: bool,
     },
     /// Builds the planted bugs and hunts them: each has to be caught within 500 seeds
     Mutants {
@@ -157,9 +195,19 @@ fn run(args: &Args) -> Result<bool> {
             bench::framework(*blocks, duration("--seconds", *seconds)?, *json)?;
             return Ok(true);
         }
+        Some(Task::Bench { what: Bench::Swim { seed, json } }) => {
+            return bench::swim::swim(*seed, *json);
+        }
         Some(Task::Bench { what: Bench::Log { dir, groups, blocks, seconds, json } }) => {
             bench::log::log(dir, *groups, *blocks, duration("--seconds", *seconds)?, *json)?;
             return Ok(true);
+        }
+        Some(Task::Chaos { minutes, seed, out, server, json }) => {
+            if !(*minutes > 0.0 && *minutes <= 100_000.0) {
+                bail!("--minutes: `{minutes}` is not above 0 and at most 100000");
+            }
+            let time = Duration::from_secs_f64(minutes * 60.0);
+            return chaos::run(time, *seed, out.as_deref(), server.as_deref(), *json);
         }
         Some(Task::Mutants { names, minutes, explain }) => {
             return mutants::build_and_hunt(names, *minutes, *explain);
@@ -174,20 +222,22 @@ fn run(args: &Args) -> Result<bool> {
         }
         None => {}
     }
-    if !(args.minutes > 0.0 && args.minutes <= 100_000.0) {
-        bail!("--minutes: `{}` is not above 0 and at most 100000", args.minutes);
+    let minutes = args.minutes.unwrap_or(if args.ring == 1 { 10.0 } else { 1.0 });
+    if !(minutes > 0.0 && minutes <= 100_000.0) {
+        bail!("--minutes: `{minutes}` is not above 0 and at most 100000");
     }
-    let time = Duration::from_secs_f64(args.minutes * 60.0);
+    let time = Duration::from_secs_f64(minutes * 60.0);
+    let game = Game::new(args.ring, &args.protocol)?;
     let Some(seed) = args.seed else {
         return campaign::run(
-            &args.protocol,
+            &game,
             args.seeds.clone(),
             time,
             args.out.as_deref(),
             (args.json, args.covered),
         );
     };
-    let (shown, lines) = seed::play(&args.protocol, seed, time, args.explain)?;
+    let (shown, lines) = game.play(seed, time, args.explain)?;
     if args.hash {
         out::line(&format!("{:016x}", shown.digest));
     } else if args.explain {

@@ -1,5 +1,6 @@
 //! One seed from beginning to end, and what it showed.
 
+use crate::cluster;
 use crate::out::unknown;
 use crate::storm::{Climate, Storm};
 use anyhow::{Result, anyhow, bail};
@@ -30,6 +31,78 @@ pub(crate) struct Shown {
     pub(crate) counts: BTreeMap<String, u64>,
     /// The law that was broken, if one was.
     pub(crate) violation: Option<String>,
+}
+
+/// What is played.
+#[derive(Clone, Debug)]
+pub(crate) enum Game {
+    /// Ring 1: groups of one protocol.
+    Groups(String),
+    /// Ring 2: whole nodes.
+    Nodes,
+}
+
+impl Game {
+    /// # Errors
+    ///
+    /// If there is no such protocol in that ring.
+    pub(crate) fn new(ring: u8, protocol: &str) -> Result<Self> {
+        let known: &[&str] = if ring == 1 { &PROTOCOLS } else { &PROTOCOLS[..1] };
+        if !known.contains(&protocol) {
+            bail!(unknown("protocol", protocol, known));
+        }
+        Ok(if ring == 1 { Self::Groups(protocol.to_owned()) } else { Self::Nodes })
+    }
+
+    /// What its campaigns are called.
+    pub(crate) fn name(&self) -> &str {
+        match self {
+            Self::Groups(protocol) => protocol,
+            Self::Nodes => "nodes",
+        }
+    }
+
+    /// What plays it on a command line.
+    pub(crate) fn arguments(&self) -> String {
+        match self {
+            Self::Groups(protocol) => format!("--protocol {protocol}"),
+            Self::Nodes => "--ring 2".to_owned(),
+        }
+    }
+
+    /// Plays a seed.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be begun.
+    pub(crate) fn play(
+        &self,
+        seed: u64,
+        time: Duration,
+        is_told: bool,
+    ) -> Result<(Shown, Vec<String>)> {
+        match self {
+            Self::Groups(protocol) => play(protocol, seed, time, is_told),
+            Self::Nodes => Ok(play_nodes(seed, time, is_told)),
+        }
+    }
+}
+
+fn play_nodes(seed: u64, time: Duration, is_told: bool) -> (Shown, Vec<String>) {
+    let played = catch_unwind(AssertUnwindSafe(|| cluster::play(seed, time, is_told)));
+    match played {
+        Ok(played) => {
+            let shown = Shown {
+                digest: played.digest,
+                simulated_ms: played.simulated_ms,
+                proposals: played.operations,
+                counts: played.counts,
+                violation: played.violation,
+            };
+            (shown, played.lines)
+        }
+        Err(_) => (Shown { violation: Some(PANIC.take()), ..Shown::default() }, Vec::new()),
+    }
 }
 
 /// The factory of `protocol` with these settings.

@@ -25,6 +25,7 @@ commands:
   tidy [--ratchet]  the rules of the house; --ratchet shrinks the list of long functions
   ci [--no-test]    formatting, lints, documentation, tidy, and then test
   fuzz [TARGET] [--seconds N]   decoders under bytes that nobody wrote; each target for N seconds, 60 if not told
+  chaos [OPTION]...  servers as processes under clients, killed, stopped, cut off, replaced and moved: --minutes N --out DIR
   soak [OPTION]...  trials of the engine with ever new combinations of parts: --minutes N; goes on where it was
 ";
 
@@ -33,6 +34,18 @@ fn soak(options: &[&str]) -> anyhow::Result<bool> {
     let mut bench = command::cargo();
     bench.args(["run", "--quiet", "--release", "--package", "norikv-bench", "--", "soak"]);
     command::passes(bench.args(options))
+}
+
+/// Starts the simulator's campaign on real processes, of the server as it is deployed.
+fn chaos(options: &[&str]) -> anyhow::Result<bool> {
+    let mut server = command::cargo();
+    server.args(["build", "--quiet", "--release", "--package", "norikv-server"]);
+    if !command::passes(&mut server)? {
+        return Ok(false);
+    }
+    let mut sim = command::cargo();
+    sim.args(["run", "--quiet", "--release", "--package", "norikv-sim", "--", "chaos"]);
+    command::passes(sim.args(options))
 }
 
 /// How long each target is fuzzed unless it is told.
@@ -53,6 +66,7 @@ fn main() -> ExitCode {
         ["tidy"] => tidy::run(tidy::Ratchet::Check),
         ["tidy", "--ratchet"] => tidy::run(tidy::Ratchet::Shrink),
         ["soak", rest @ ..] => soak(rest),
+        ["chaos", rest @ ..] => chaos(rest),
         ["fuzz"] => fuzz::run(None, FUZZ_SECONDS),
         ["fuzz", "--seconds", seconds] => for_seconds(None, seconds),
         ["fuzz", target] => fuzz::run(Some(target), FUZZ_SECONDS),

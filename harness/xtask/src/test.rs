@@ -14,8 +14,10 @@ use std::path::PathBuf;
 /// Tests that `loom` runs in every order of their threads: a crate, and what their names contain.
 const IN_EVERY_ORDER: [(&str, &str); 1] = [("nori-sstable", "slot::")];
 
-/// Protocols, and how many seeds of one simulated minute each has to hold.
+/// Protocols alone, and how many seeds of one simulated minute each has to hold.
 const STORMS: [(&str, u64); 3] = [("nori", 300), ("raft-rs", 60), ("openraft", 60)];
+/// How many seeds of one simulated minute whole nodes have to hold.
+const NODE_SEEDS: u64 = 60;
 
 /// How many tests a runner's closing lines speak of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -57,6 +59,9 @@ pub(crate) fn run() -> Result<bool> {
         passed &= ok;
         closing.extend(lines);
     }
+    let (ok, lines) = storm_of_nodes()?;
+    passed &= ok;
+    closing.extend(lines);
 
     let mut tally = Tally::default();
     println!("\nclosing lines of the test runners:");
@@ -92,14 +97,26 @@ fn loom(package: &str, names: &str) -> Result<(bool, Vec<String>)> {
 
 /// Plays the first seeds of a protocol. Those of ours have to have met every fault there is.
 fn storm(protocol: &str, seeds: u64) -> Result<(bool, Vec<String>)> {
-    let mut command = cargo();
-    command.args(["run", "--release", "--quiet", "--package", "norikv-sim", "--"]);
+    let mut command = sim();
     command.args(["--protocol", protocol, "--minutes", "1", "--seeds", &format!("0..{seeds}")]);
     if protocol == "nori" {
         command.arg("--covered");
     }
     let is_sum = format!("{protocol}: {seeds} seeds");
     watched(&mut command, |line| line.starts_with(&is_sum))
+}
+
+/// Plays the first seeds of whole nodes.
+fn storm_of_nodes() -> Result<(bool, Vec<String>)> {
+    let mut command = sim();
+    command.args(["--ring", "2", "--minutes", "1", "--seeds", &format!("0..{NODE_SEEDS}")]);
+    watched(&mut command, |line| line.starts_with("nodes: "))
+}
+
+fn sim() -> std::process::Command {
+    let mut command = cargo();
+    command.args(["run", "--release", "--quiet", "--package", "norikv-sim", "--"]);
+    command
 }
 
 #[cfg(test)]
