@@ -9,6 +9,8 @@ pub struct Seam {
     pub name: &'static str,
     /// One line for people.
     pub about: &'static str,
+    /// Whether it is a place in our engine: a run of one engine chooses there.
+    pub is_of_engine: bool,
     /// What can stand there.
     pub parts: Vec<Part>,
 }
@@ -42,7 +44,8 @@ pub fn seams() -> Vec<Seam> {
     let part = |name, about, is_default| Part { name, about, is_default };
     let engine = engines().into_iter().map(|e| part(e.name, e.about, e.role == Role::Ours));
     let defaults: Vec<_> = nori_lsm::Components::default().names().collect();
-    let mut seams = vec![Seam { name: "engine", about: "a whole store", parts: engine.collect() }];
+    let outer = |name, about, parts| Seam { name, about, is_of_engine: false, parts };
+    let mut seams = vec![outer("engine", "a whole store", engine.collect())];
     let lines = nori_lsm::Components::list();
     for name in nori_lsm::SEAMS {
         let about = ABOUT.iter().find(|(seam, _)| *seam == name).map_or("", |(_, about)| about);
@@ -50,22 +53,22 @@ pub fn seams() -> Vec<Seam> {
         let parts = of_seam
             .map(|line| part(line.name, line.about, defaults.contains(&(line.seam, line.name))));
         let parts = parts.collect();
-        seams.push(Seam { name, about, parts });
+        seams.push(Seam { name, about, is_of_engine: true, parts });
     }
     // Not a seam, but chosen in the same way.
     let settings = nori_lsm::Settings::lines().iter();
     let parts = settings.map(|line| part(line.name, line.about, false)).collect();
     let about = "numbers of our engine, chosen like parts: `-s block_bytes=16KiB`";
-    seams.push(Seam { name: "setting", about, parts });
+    seams.push(outer("setting", about, parts));
     let protocols =
         PROTOCOLS.into_iter().map(|(name, about)| part(name, about, name == PROTOCOLS[0].0));
     let about = "what the replicas of a shard agree by";
-    seams.push(Seam { name: "consensus", about, parts: protocols.collect() });
+    seams.push(outer("consensus", about, protocols.collect()));
     let logs = nori_raft_log::KINDS;
     let parts =
         logs.into_iter().map(|(name, about)| part(name, about, name == logs[0].0)).collect();
     let about = "where the replicas of a node keep their logs";
-    seams.push(Seam { name: "log", about, parts });
+    seams.push(outer("log", about, parts));
     seams
 }
 

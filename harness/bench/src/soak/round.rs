@@ -91,9 +91,7 @@ impl fmt::Display for Found {
 
 impl Rounds {
     pub(super) fn new(seed: u64) -> Self {
-        // The engine itself is no part of an engine, nor is a setting.
-        let of_engine =
-            seams().into_iter().filter(|seam| !["engine", "setting"].contains(&seam.name));
+        let of_engine = seams().into_iter().filter(|seam| seam.is_of_engine);
         let seams: Vec<(&str, Vec<&str>)> = of_engine
             .map(|seam| (seam.name, seam.parts.iter().map(|part| part.name).collect()))
             .collect();

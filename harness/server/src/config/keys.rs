@@ -380,8 +380,9 @@ fn of_the_engine() -> Vec<Key> {
             "threads for flushes, compactions and reads of the disk; 0: as many as processors",
         ),
     ];
-    let is_ours = |name: &str| name != "wal" && nori_lsm::SEAMS.contains(&name);
-    for seam in norikv_parts::seams().into_iter().filter(|seam| is_ours(seam.name)) {
+    // A shard's store has no log of its own: the node's is before it.
+    let is_chosen = |seam: &norikv_parts::Seam| seam.is_of_engine && seam.name != "wal";
+    for seam in norikv_parts::seams().into_iter().filter(is_chosen) {
         let default = seam.parts.iter().find(|part| part.is_default).map_or("", |part| part.name);
         let kind = choice(seam.parts.iter().map(|part| part.name));
         all.push(key(&format!("engine.{}", seam.name), default, kind, seam.about));
