@@ -14,7 +14,7 @@ pub fn make_dir(fs: &dyn Fs, dir: &Path) -> io::Result<()> {
     let lacks = |folder: &&Path| **folder != *Path::new("") && fs.list(folder).is_err();
     let made = dir.ancestors().take_while(lacks).count();
     fs.create_dir(dir).map_err(|e| told("creating", dir, &e))?;
-    for (n, parent) in dir.ancestors().skip(1).enumerate().collect::<Vec<_>>().into_iter().rev() {
+    for (n, parent) in dir.ancestors().skip(1).enumerate() {
         let parent = if parent == Path::new("") { Path::new(".") } else { parent };
         match fs.sync_dir(parent) {
             // Far above there may be folders that this process may pass through and not read.

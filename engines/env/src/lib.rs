@@ -7,9 +7,10 @@
 //!
 //! Promises: a failed operation says so; nothing is retried behind the caller's back; [`FaultFs`]
 //! keeps or loses every unsynced sector and every unsynced name independently at power loss, and
-//! [`SlowFs`] tells of the end of a sync when a test lets it.
+//! [`SlowFs`] tells of the end of a sync when a test lets it, as [`DeferredFs`] has it run by [`Tasks`].
 //! Left to others: what the bytes mean, and what to do when an operation fails.
 
+mod around;
 mod checksum;
 mod clock;
 mod deferred;
@@ -25,9 +26,10 @@ mod os;
 mod slow;
 mod tasks;
 
+pub use around::{AroundFs, AtOnce, StartSync, Syncs};
 pub use checksum::{crc32c, crc32c_append};
 pub use clock::{Clock, Instant, ManualClock, OsClock};
-pub use deferred::DeferredFs;
+pub use deferred::{DeferredFs, SubmittedSyncs};
 pub use dir::make_dir;
 pub use durability::{Durability, DurabilityError};
 pub use entropy::{Entropy, OsEntropy, SeededEntropy};

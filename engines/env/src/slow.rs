@@ -3,10 +3,9 @@
 //! A sync makes safe what was there when it began, as the file system below does; that it has ended is told later. Those of
 //! log segments and those of all other files are held back each by themselves. Everything else passes through.
 
-use crate::{Completion, File, Fs, Lock, NameChange, OpenMode, Segment, SegmentKind, Zeros};
-use bytes::Bytes;
+use crate::around::{AroundFs, StartSync, Syncs};
+use crate::{Completion, Fs};
 use std::io;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 type Waiting = Vec<(Completion, io::Result<()>)>;
@@ -61,94 +60,19 @@ impl HeldSyncs {
     }
 }
 
+impl Syncs for HeldSyncs {
+    fn run(&self, sync: StartSync, done: Completion) {
+        sync(self.delay(done));
+    }
+}
+
 /// The file system.
-pub struct SlowFs<F> {
-    /// What does the work.
-    pub inner: F,
-    /// Syncs of log segments.
-    pub segments: HeldSyncs,
-    /// Syncs of other files.
-    pub files: HeldSyncs,
-}
+pub type SlowFs = AroundFs<HeldSyncs, HeldSyncs>;
 
-impl<F: Fs> SlowFs<F> {
+impl SlowFs {
     /// One that holds nothing back yet.
-    pub fn new(inner: F) -> Self {
+    pub fn new(inner: impl Fs + 'static) -> Self {
+        let inner = Arc::new(inner);
         Self { inner, segments: HeldSyncs::default(), files: HeldSyncs::default() }
-    }
-}
-
-struct Slow<T: ?Sized> {
-    inner: Arc<T>,
-    held: HeldSyncs,
-}
-
-impl<F: Fs> Fs for SlowFs<F> {
-    fn open(&self, path: &Path, mode: OpenMode) -> io::Result<Arc<dyn File>> {
-        let (inner, held) = (self.inner.open(path, mode)?, self.files.clone());
-        Ok(Arc::new(Slow { inner, held }))
-    }
-
-    fn segment(
-        &self,
-        path: &Path,
-        kind: SegmentKind,
-        zeros: Zeros,
-        bytes: u64,
-    ) -> io::Result<Arc<dyn Segment>> {
-        let (inner, held) = (self.inner.segment(path, kind, zeros, bytes)?, self.segments.clone());
-        Ok(Arc::new(Slow { inner, held }))
-    }
-
-    fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
-        self.inner.list(dir)
-    }
-
-    fn change(&self, change: NameChange<'_>) -> io::Result<()> {
-        self.inner.change(change)
-    }
-
-    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        self.inner.sync_dir(dir)
-    }
-
-    fn lock(&self, path: &Path) -> io::Result<Box<dyn Lock>> {
-        self.inner.lock(path)
-    }
-}
-
-impl File for Slow<dyn File> {
-    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
-        self.inner.read_at(buf, offset)
-    }
-
-    fn map(&self) -> io::Result<Bytes> {
-        self.inner.map()
-    }
-
-    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.inner.write_at(bytes, offset)
-    }
-
-    fn len(&self) -> io::Result<u64> {
-        self.inner.len()
-    }
-
-    fn sync(&self, done: Completion) {
-        self.inner.sync(self.held.delay(done));
-    }
-}
-
-impl Segment for Slow<dyn Segment> {
-    fn capacity(&self) -> u64 {
-        self.inner.capacity()
-    }
-
-    fn put(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.inner.put(offset, bytes)
-    }
-
-    fn sync(&self, done: Completion) {
-        self.inner.sync(self.held.delay(done));
     }
 }
