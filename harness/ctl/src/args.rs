@@ -16,7 +16,7 @@ pub(crate) struct Cli {
     )]
     pub(crate) endpoints: Vec<String>,
     /// How long the whole of it may take: 300ms, 5s, 2m.
-    #[arg(long, global = true, default_value = "5s", value_parser = duration)]
+    #[arg(long, global = true, default_value = "5s", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
     /// How the answer looks.
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
@@ -83,7 +83,7 @@ pub(crate) struct Put {
     /// The value; `-` or nothing: what comes on the standard input.
     pub(crate) value: Option<String>,
     /// How long it stays: 500ms, 60s, 10m.
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = humantime::parse_duration)]
     pub(crate) ttl: Option<Duration>,
     /// Only if the key has this version.
     #[arg(long, conflicts_with = "if_absent")]
@@ -102,7 +102,7 @@ pub(crate) struct Get {
     #[arg(long, value_enum, default_value_t = Consistency::Lease)]
     pub(crate) consistency: Consistency,
     /// Of a stale read: no older than this.
-    #[arg(long, value_parser = duration)]
+    #[arg(long, value_parser = humantime::parse_duration)]
     pub(crate) max_age: Option<Duration>,
 }
 
@@ -212,18 +212,4 @@ pub(crate) enum ShardCommand {
     Flush { shard: u32 },
     /// Its tables are merged, on each of its replicas.
     Compact { shard: u32 },
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    let why = || "give a length of time, as in 300ms, 5s or 2m".to_owned();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(why)?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| why())?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        _ => return Err(why()),
-    };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(why)
 }

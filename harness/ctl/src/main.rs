@@ -30,28 +30,14 @@ const UNAVAILABLE: u8 = 8;
 const OVERLOADED: u8 = 9;
 
 /// The key is not there: no error, and a code of its own.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("the key is not there")]
 struct NotFound;
 
-impl std::fmt::Display for NotFound {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("the key is not there")
-    }
-}
-
-impl std::error::Error for NotFound {}
-
 /// The command did not make sense; the sentence says what would.
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
 struct Usage(String);
-
-impl std::fmt::Display for Usage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Usage {}
 
 fn main() -> ExitCode {
     match run(Cli::parse()) {

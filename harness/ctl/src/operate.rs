@@ -15,6 +15,8 @@ use tonic_types::StatusExt as _;
 
 /// Between two looks at something that is waited for.
 const LOOK: Duration = Duration::from_millis(200);
+/// How long one node may take to say whether it conducts.
+const ANSWER: Duration = Duration::from_secs(1);
 
 type Admin = AdminClient<Channel>;
 
@@ -84,27 +86,43 @@ async fn ask<T>(
     }
 }
 
-/// Asks whoever conducts.
+/// Looks until there is what is waited for; if `--timeout` is over before, the last sentence about what is lacking is the error.
+async fn wait<T>(cli: &Cli, look: impl AsyncFn() -> Result<Result<T, String>>) -> Result<T> {
+    let until = Instant::now() + cli.timeout;
+    loop {
+        let message = match look().await? {
+            Ok(found) => return Ok(found),
+            Err(lacking) => lacking,
+        };
+        if Instant::now() + LOOK >= until {
+            let kind = ErrorKind::Unavailable;
+            return Err(Error { kind, message, attempts: 1, maybe_committed: false }.into());
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+}
+
+/// Asks whoever conducts. What came of it if the conductor was replaced meanwhile nobody says, and it is asked for again: a change of
+/// the map says what is to be, so that twice is as once.
 async fn decide<T>(
     client: &Client,
     cli: &Cli,
     call: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
 ) -> Result<T> {
-    let until = Instant::now() + cli.timeout;
     let topology = client.topology().await?;
-    loop {
+    wait(cli, async || {
         let mut left: VecDeque<String> =
             topology.nodes.iter().map(|node| node.client_address.clone()).collect();
         let mut asked = Vec::new();
-        let mut last = None;
+        let mut lacking = "no node answers".to_owned();
         while let Some(address) = left.pop_front() {
             if asked.contains(&address) {
                 continue;
             }
             asked.push(address.clone());
             let admin = AdminClient::new(client.channel(&address)?);
-            let status = match tokio::time::timeout(Duration::from_secs(1), call(admin)).await {
-                Ok(Ok(response)) => return Ok(response.into_inner()),
+            let status = match tokio::time::timeout(ANSWER, call(admin)).await {
+                Ok(Ok(response)) => return Ok(Ok(response.into_inner())),
                 Ok(Err(status)) => status,
                 Err(_) => continue,
             };
@@ -116,22 +134,15 @@ async fn decide<T>(
                         left.push_front(hint.clone());
                     }
                 }
-                Some("NOT_READY") => {}
+                Some("NOT_READY" | "OUTCOME_UNKNOWN") => {}
                 None if status.code() == tonic::Code::Unavailable => {}
                 _ => return Err(error(&status).into()),
             }
-            last = Some(status);
+            lacking = format!("nobody conducts the cluster: {}", status.message());
         }
-        if Instant::now() + LOOK >= until {
-            let message = last.map_or_else(
-                || "no node answers".to_owned(),
-                |status| format!("nobody conducts the cluster: {}", status.message()),
-            );
-            let kind = ErrorKind::Unavailable;
-            return Err(Error { kind, message, attempts: 1, maybe_committed: false }.into());
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+        Ok(Err(lacking))
+    })
+    .await
 }
 
 pub(crate) async fn cluster(client: &Client, cli: &Cli, command: &ClusterCommand) -> Result<()> {
@@ -161,20 +172,16 @@ pub(crate) async fn cluster(client: &Client, cli: &Cli, command: &ClusterCommand
             )
         }
         ClusterCommand::WaitReady => {
-            let until = Instant::now() + cli.timeout;
-            loop {
+            wait(cli, async || {
                 let topology = client.topology().await?;
                 let leaderless = topology.shards.iter().filter(|shard| shard.leader == 0).count();
-                if leaderless == 0 {
-                    return out::one(cli, &json!({ "ready": true }));
-                }
-                if Instant::now() + LOOK >= until {
-                    let message = format!("{leaderless} shards have no leader");
-                    let kind = ErrorKind::Unavailable;
-                    return Err(Error { kind, message, attempts: 1, maybe_committed: false }.into());
-                }
-                tokio::time::sleep(LOOK).await;
-            }
+                Ok(match leaderless {
+                    0 => Ok(()),
+                    _ => Err(format!("{leaderless} shards have no leader")),
+                })
+            })
+            .await?;
+            out::one(cli, &json!({ "ready": true }))
         }
     }
 }
@@ -280,7 +287,15 @@ pub(crate) async fn node(client: &Client, cli: &Cli, command: &NodeCommand) -> R
                 until_empty(client, cli, node_id).await?;
             }
             let request = v1::RemoveNodeRequest { node_id, is_dead: *dead };
-            decide(client, cli, async |mut admin: Admin| admin.remove_node(request).await).await?;
+            let asked =
+                decide(client, cli, async |mut admin: Admin| admin.remove_node(request).await);
+            // If it was asked for twice, the second time there was no such member.
+            if let Err(error) = asked.await {
+                let topology = client.topology().await?;
+                if topology.nodes.iter().any(|node| node.node_id == node_id) {
+                    return Err(error);
+                }
+            }
             out::one(cli, &json!({ "node": node_id, "removed": true }))
         }
     }
@@ -288,24 +303,20 @@ pub(crate) async fn node(client: &Client, cli: &Cli, command: &NodeCommand) -> R
 
 /// Waits until a node holds nothing.
 async fn until_empty(client: &Client, cli: &Cli, node: u64) -> Result<()> {
-    let until = Instant::now() + cli.timeout;
-    loop {
+    wait(cli, async || {
         let topology = client.topology().await?;
         let concerns = |shard: &&norikv_client::Shard| {
             shard.voters.contains(&node) || shard.learners.contains(&node)
         };
         let left = topology.shards.iter().filter(concerns).count();
-        if left == 0 {
-            return Ok(());
-        }
-        if Instant::now() + LOOK >= until {
-            let message =
-                format!("{left} shards are still on the node: give --timeout more, and ask again");
-            let kind = ErrorKind::Unavailable;
-            return Err(Error { kind, message, attempts: 1, maybe_committed: false }.into());
-        }
-        tokio::time::sleep(LOOK).await;
-    }
+        Ok(match left {
+            0 => Ok(()),
+            _ => Err(format!(
+                "{left} shards are still on the node: give --timeout more, and ask again"
+            )),
+        })
+    })
+    .await
 }
 
 pub(crate) async fn shard(client: &Client, cli: &Cli, command: &ShardCommand) -> Result<()> {

@@ -28,7 +28,7 @@ const SEGMENT_BYTES: u64 = 1 << 20;
 /// How long the sockets of a node that was killed stay, and how long whoever starts it again waits for them to go.
 const SOCKETS_STAY: Duration = Duration::from_millis(20);
 const SOCKETS_GO: Duration = Duration::from_secs(5);
-/// How often it is looked whether all is ready.
+/// Between two attempts to listen where a node was before.
 const LOOK: Duration = Duration::from_millis(2);
 
 /// A node, whether it runs or not.
@@ -113,10 +113,12 @@ impl Cluster {
         let mut nodes = self.nodes.lock().await;
         for node in nodes.iter_mut() {
             let Some(running) = &node.running else { continue };
-            while running.handle().topology().is_ready().is_err() {
-                tokio::time::sleep(LOOK).await;
-            }
-            node.id = running.handle().topology().me;
+            // A node that ends meanwhile is left as it is: whoever asks it says so.
+            let mut watch = running.handle().watch();
+            let Ok(ready) = watch.wait_for(|topology| topology.is_ready().is_ok()).await else {
+                continue;
+            };
+            node.id = ready.me;
             for address in [&node.resolved.listen.peer, &node.resolved.listen.swim] {
                 self.wires.know(address.clone(), NodeId(node.id));
             }
@@ -192,10 +194,7 @@ impl Controls for Cluster {
         let running = self.with(id, |node| node.running.take().ok_or_else(|| down(id))).await?;
         let sockets = running.kill().await;
         // The answer to this request may go over one of them.
-        tokio::spawn(async move {
-            tokio::time::sleep(SOCKETS_STAY).await;
-            sockets.stop(Duration::ZERO).await;
-        });
+        tokio::spawn(sockets.stop(SOCKETS_STAY));
         Ok(())
     }
 

@@ -2,20 +2,10 @@
 
 use std::time::Duration;
 
-/// `300ms`, `5s`, `10m`, `2h`.
+/// `300ms`, `5s`, `10m`, `2h`, `1h 30m`.
 pub(crate) fn duration(text: &str) -> Result<Duration, String> {
-    let why = || "give a length of time, as in 50ms, 5s, 10m or 2h".to_owned();
-    let digits = text.find(|c: char| !c.is_ascii_digit()).ok_or_else(why)?;
-    let (number, unit) = text.split_at(digits);
-    let number: u64 = number.parse().map_err(|_| why())?;
-    let millis = match unit {
-        "ms" => 1,
-        "s" => 1_000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(why()),
-    };
-    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(why)
+    humantime::parse_duration(text)
+        .map_err(|_| "give a length of time, as in 50ms, 5s, 10m or 2h".to_owned())
 }
 
 /// `512`, `64KiB`, `16MiB`, `2GiB`.
@@ -47,7 +37,7 @@ mod tests {
             (Ok(512), Ok(65_536), Ok(2 << 30))
         );
         for wrong in
-            ["", "5", "s", "-5s", "5 s", "5d", "99999999999999999999s", "18446744073709551615h"]
+            ["", "5", "s", "-5s", "5 parsecs", "99999999999999999999s", "18446744073709551615h"]
         {
             assert!(duration(wrong).is_err(), "{wrong}");
         }

@@ -1,5 +1,6 @@
 //! What a campaign has shown so far, and its file: written anew beside the old one, then put in its place.
 
+use crate::out;
 use crate::seed::Shown;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
@@ -56,21 +57,13 @@ impl Campaign {
         Ok(Self { broken: BTreeMap::new(), ..known })
     }
 
-    /// Writes the state to `file`, which has the old or the new whenever this is cut short.
+    /// Writes the state to `file`.
     ///
     /// # Errors
     ///
     /// If that fails.
     pub(super) fn save(&self, file: &Path) -> Result<()> {
-        let write = || {
-            if let Some(dir) = file.parent() {
-                std::fs::create_dir_all(dir)?;
-            }
-            let new = file.with_extension("new");
-            std::fs::write(&new, serde_json::to_string_pretty(self)? + "\n")?;
-            std::fs::rename(new, file)
-        };
-        write().with_context(|| format!("writing {}", file.display()))
+        out::keep(self, file)
     }
 
     pub(super) fn has(&self, seed: u64) -> bool {

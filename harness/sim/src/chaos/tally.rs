@@ -35,15 +35,7 @@ impl Tally {
     }
 
     pub(super) fn write(&self, file: &Path) -> Result<()> {
-        let write = || {
-            if let Some(dir) = file.parent() {
-                std::fs::create_dir_all(dir)?;
-            }
-            let new = file.with_extension("new");
-            std::fs::write(&new, serde_json::to_string_pretty(self)? + "\n")?;
-            std::fs::rename(new, file)
-        };
-        write().with_context(|| format!("writing {}", file.display()))
+        out::keep(self, file)
     }
 
     pub(super) fn count(&mut self, kind: Kind) {
