@@ -1,4 +1,4 @@
-//! Tells the program which compiler built it and from which commit, for the manifest of a run.
+//! Makes the messages of the outside peer of clusters (their compiler is a library: no program has to be installed), and tells the program which compiler built it and from which commit, for the manifest of a run.
 //!
 //! The commit is asked for here and not when a run begins: a program is often started outside its checkout, and a checkout may
 //! have moved on since. Sources that differ from the commit are looked for among what the program is built from.
@@ -12,7 +12,10 @@ const ROOT: &str = "../..";
 /// Where this package is in a checkout of its own. A copy inside another repository has not that one's commit.
 const PREFIX: &str = "harness/bench/";
 
-fn main() {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    println!("cargo::rerun-if-changed=proto/etcd.proto");
+    let set = protox::compile(["proto/etcd.proto"], ["."])?;
+    tonic_prost_build::configure().bytes(".").build_server(false).compile_fds(set)?;
     println!("cargo::rerun-if-changed=build.rs");
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let version = said(Command::new(rustc).arg("--version")).unwrap_or_default();
@@ -27,6 +30,7 @@ fn main() {
     println!("cargo::rustc-env=NORIKV_COMMIT={}", commit.unwrap_or_default());
     println!("cargo::rustc-env=NORIKV_DIRTY={is_dirty}");
     watch();
+    Ok(())
 }
 
 /// Has this asked again when a commit is made or another one checked out, or a source changes.

@@ -16,18 +16,20 @@ use crate::note::Note;
 use crate::plan::Step;
 use crate::plot::{self, Kind};
 use crate::progress::Progress;
+use crate::registry::{Entry, engines};
 use crate::soak::Soak;
 use crate::stored::Stored;
 use crate::{
     Ended, INCOMPLETE, INVALID, distrust, doctor, experiment, generate, guard, inspect, limits,
-    list, out, rows, soak, table, worker,
+    list, out, remote, rows, soak, table, worker,
 };
 use anyhow::{Result, bail};
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use nori_kv::Durability;
 use nori_workloads::{Arrival, Dialect, Load, LoadModel, Overrides, Span};
-use norikv_parts::{Choice, EngineEntry, Role, engines};
+use norikv_parts::{Choice, Role};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -113,6 +115,18 @@ enum Command {
     /// Carries out one plan; started by the other commands
     #[command(hide = true)]
     Worker { plan: PathBuf },
+    /// Is a node of a cluster; started by runs against one
+    #[command(hide = true, disable_help_flag = true)]
+    Serve {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Becomes a program that ends with whoever started this one; started by runs against a cluster
+    #[command(hide = true)]
+    Tied {
+        #[arg(last = true)]
+        command: Vec<OsString>,
+    },
 }
 
 #[derive(Args)]
@@ -307,6 +321,8 @@ pub(crate) fn run() -> Result<()> {
         Some(Command::Limits(asked)) => limits::limits(&asked),
         Some(Command::LimitsJob(job)) => limits::carry_out(&job),
         Some(Command::Worker { plan }) => worker::work(&plan),
+        Some(Command::Serve { args }) => norikv_server::program::serve(args),
+        Some(Command::Tied { command }) => remote::tied(&command).map(|_| ()),
     }
 }
 
@@ -327,8 +343,7 @@ fn parse() -> Result<Cli> {
 /// Engines of the quick experiment: ours, and peers with matched settings. Not sled, whose writes of class `os` need a
 /// flush each: the others would wait for it.
 fn quick_engines() -> Vec<String> {
-    let is_quick =
-        |e: &EngineEntry| matches!(e.role, Role::Ours | Role::Matched) && e.name != "sled";
+    let is_quick = |e: &Entry| matches!(e.role, Role::Ours | Role::Matched) && e.name != "sled";
     let racing = engines().into_iter().filter(is_quick);
     racing.map(|entry| entry.name.to_owned()).collect()
 }

@@ -2,9 +2,10 @@
 
 use crate::names::{SUITE, usage};
 use crate::out;
+use crate::registry::engines;
 use anyhow::Result;
 use nori_workloads::BUILT_IN;
-use norikv_parts::{LeftOut, Part, Setting, left_out, seams, settings};
+use norikv_parts::{LeftOut, Part, Role, Setting, left_out, seams, settings};
 use serde_json::{Value, json};
 
 /// A heading and the names under it.
@@ -33,10 +34,15 @@ fn groups(memory_bytes: u64) -> Result<Vec<Group>> {
             _ => {}
         }
         let parts = seam.parts.iter().map(|part| (part.name.into(), about_part(part)));
+        let mut parts: Vec<(String, String)> = parts.collect();
+        if seam.name == "engine" {
+            let clusters = engines().into_iter().filter(|entry| entry.role == Role::Cluster);
+            parts.extend(clusters.map(|entry| (entry.name.into(), entry.about.into())));
+        }
         groups.push(Group {
             name: seam.name.into(),
             about,
-            parts: parts.collect(),
+            parts,
             left_out: left,
             settings: numbers,
         });

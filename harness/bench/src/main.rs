@@ -49,6 +49,8 @@ mod plot;
 mod process;
 mod progress;
 mod ratios;
+mod registry;
+mod remote;
 mod report;
 mod rows;
 mod schema;

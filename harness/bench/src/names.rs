@@ -3,14 +3,13 @@
 use crate::effect::BLOCKS_MAX;
 use crate::plan::Step;
 use crate::ratios::baselines;
+use crate::registry::{engine, engines};
 use crate::{Usage, out};
 use anyhow::{Context, Result};
 use nori_workloads::{
     Arrival, BUILT_IN, Dialect, Overrides, PhaseKind, THREADS_MAX, Workload, built_in, nearest,
 };
-use norikv_parts::{
-    Choice, EngineRequest, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Role, engine, engines,
-};
+use norikv_parts::{Choice, EngineRequest, MEMORY_BYTES_MAX, MEMORY_BYTES_MIN, Role};
 use std::path::Path;
 
 /// The name that means: load once, then YCSB A to F.
@@ -145,7 +144,8 @@ pub(crate) fn targets(
         }
         if name == "all" {
             let all = engines().into_iter();
-            let real = all.filter(|entry| !matches!(entry.role, Role::Oracle | Role::Probe));
+            let real = all
+                .filter(|entry| !matches!(entry.role, Role::Oracle | Role::Probe | Role::Cluster));
             wanted.extend(real.map(|entry| entry.name));
         } else {
             wanted.push(engine(name).map_err(|error| usage(error.to_string()))?.name);

@@ -22,6 +22,7 @@ use crate::latency::{IntervalLog, Measure, write_lag, write_percentiles};
 use crate::manifest::{FAILED, INVALID, Manifest, OK};
 use crate::plan::{RunPlan, Step};
 use crate::process::{Usage, reset_rss_peak, rss_peak_bytes};
+use crate::registry;
 use crate::rows::{Row, Seen, rows_of, write_rows};
 use crate::series::{During, Series, Space, disk_bytes};
 use anyhow::{Context, Result, bail, ensure};
@@ -82,9 +83,9 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
     for dir in [&plan.dir, &plan.data_dir] {
         std::fs::create_dir_all(dir).with_context(|| format!("creating {}", dir.display()))?;
     }
-    let entry = norikv_parts::engine(&plan.engine)?;
+    let entry = registry::engine(&plan.engine)?;
     let request = EngineRequest { memory_bytes: plan.memory_bytes, choices: &plan.choices };
-    let factory = entry.build(&request)?;
+    let factory = entry.build_for(&request, plan.durability.parse()?)?;
     let mut manifest = Manifest::new(plan, factory.settings());
     manifest.write(&plan.dir)?;
     let outcome = (|| {

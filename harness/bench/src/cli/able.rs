@@ -3,15 +3,16 @@
 use crate::names::{Target, usage};
 use crate::out;
 use crate::plan::Step;
+use crate::registry::{Entry, engine, engines};
 use anyhow::Result;
 use nori_kv::{Durability, Feature};
 use nori_workloads::Mix;
-use norikv_parts::{EngineEntry, EngineRequest, Role, engine, engines};
+use norikv_parts::{EngineRequest, Role};
 
 /// Whether every engine that is named has files to keep.
 pub(super) fn check_kept(names: &[String]) -> Result<()> {
-    let of_name = |entry: &EngineEntry| names.contains(&entry.name.to_owned());
-    let has_none = |entry: &EngineEntry| matches!(entry.role, Role::Oracle | Role::Probe);
+    let of_name = |entry: &Entry| names.contains(&entry.name.to_owned());
+    let has_none = |entry: &Entry| matches!(entry.role, Role::Oracle | Role::Probe);
     match engines().iter().find(|entry| of_name(entry) && has_none(entry)) {
         Some(entry) => {
             Err(usage(format!("--keep: {} has no files that could be kept", entry.name)))

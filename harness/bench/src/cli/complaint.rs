@@ -1,8 +1,8 @@
 //! What is wrong with a command line, in one sentence with the nearest name: clap's own errors take several lines.
 
+use crate::registry::engines;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use nori_workloads::nearest;
-use norikv_parts::engines;
 
 /// The sentence for the `error` of `args`, without its full stop.
 pub(super) fn complaint(error: &clap::Error, args: &[String], commands: &[&str]) -> String {

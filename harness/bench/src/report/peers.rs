@@ -1,8 +1,9 @@
 //! What the report says of how peers were set: only what their manifests bear out.
 
 use crate::plot::bytes;
+use crate::registry::engines;
 use crate::stored::{Stored, StoredRun};
-use norikv_parts::{Role, engines};
+use norikv_parts::Role;
 
 /// What the name of a peer's shipped row ends with.
 const SHIPPED: &str = ":default";
