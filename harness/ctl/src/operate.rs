@@ -134,7 +134,10 @@ async fn decide<T>(
                         left.push_front(hint.clone());
                     }
                 }
-                Some("NOT_READY" | "OUTCOME_UNKNOWN") => {}
+                Some("NOT_READY" | "OUTCOME_UNKNOWN") => {
+                    lacking = status.message().to_owned();
+                    continue;
+                }
                 None if status.code() == tonic::Code::Unavailable => {}
                 _ => return Err(error(&status).into()),
             }

@@ -6,15 +6,15 @@ use crate::convert;
 use crate::errors::Failure;
 use crate::serve::About;
 use crate::serving::{Serving, blocking, internal, not_founded};
-use crate::topology::{NodeView, role_name};
+use crate::topology::{NodeState, NodeView, role_name};
 use nori_consensus::ShardId;
 use nori_kv::{Engine, KeyRange};
 use norikv_node::Refused;
-use norikv_placement::{Change, MemberState, NodeId, Step, Weight};
+use norikv_placement::{Change, MemberState, NodeId, PlacementError, Step, Weight};
 use norikv_proto::v1;
 use norikv_proto::v1::admin_server::Admin;
 use norikv_replica::{Freshness, View};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use tonic::{Request, Response, Status};
@@ -43,6 +43,14 @@ impl AdminService {
             Refused::NotConductor { conductor } => {
                 let shard = topology.shards.len() as u32;
                 Failure::not_leader(&topology, shard, conductor.map(|node| node.0))
+            }
+            // It is on its way.
+            Refused::Placement(error @ PlacementError::StillHolds { node, .. })
+                if topology.node(node.0).is_some_and(|node| {
+                    matches!(node.state, NodeState::Draining | NodeState::Down)
+                }) =>
+            {
+                Failure::NotReady(error.to_string())
             }
             Refused::Placement(error) => Failure::Invalid(error.to_string()),
             Refused::Unknown => Failure::Unknown,
@@ -214,7 +222,9 @@ impl Admin for AdminService {
         request: Request<v1::MoveShardRequest>,
     ) -> Result<Response<v1::MoveShardResponse>, Status> {
         let v1::MoveShardRequest { shard, voters } = request.into_inner();
-        let voters = voters.into_iter().map(NodeId).collect();
+        // In whichever order they are named.
+        let voters: BTreeSet<NodeId> = voters.into_iter().map(NodeId).collect();
+        let voters = voters.into_iter().collect();
         self.decide(Change::Retarget(vec![(norikv_placement::ShardId(shard), voters)])).await?;
         Ok(Response::new(v1::MoveShardResponse { epoch: self.serving.handle().topology().epoch }))
     }
