@@ -216,8 +216,14 @@ impl Fleet {
         self.decide(async |mut admin| admin.drain_node(request).await).await?;
         self.until_empty(node_id, PATIENCE).await?;
         let request = v1::RemoveNodeRequest { node_id, is_dead: true };
-        self.decide(async |mut admin| admin.remove_node(request).await).await?;
-        Ok(())
+        let asked = self.decide(async |mut admin| admin.remove_node(request).await).await;
+        // If nobody knew what came of it and it was asked for again, there was no such member any more.
+        let topology = self.topology().await?;
+        if topology.nodes.iter().any(|node| node.node_id == node_id) {
+            asked.map(drop)
+        } else {
+            Ok(())
+        }
     }
 }
 
