@@ -53,6 +53,20 @@ fn the_effective_settings_say_where_each_comes_from() {
     }
 }
 
+#[test]
+fn the_settings_in_the_documentation_are_those_there_are() {
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+    let block = docs.split_once("<!-- settings -->").unwrap().1;
+    let block = block.split_once("```toml\n").unwrap().1.split_once("```").unwrap().0;
+    let output = Command::new(program()).args(["config", "print"]).output().unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
+    for (n, (documented, printed)) in block.lines().zip(printed.lines()).enumerate() {
+        assert_eq!(documented, printed, "line {}", n + 1);
+    }
+    assert_eq!(block.trim_end().lines().count(), printed.trim_end().lines().count());
+}
+
 /// A server in a process of its own, its client address, and its lines.
 async fn serve(dir: &Path) -> (tokio::process::Child, String) {
     let mut command = tokio::process::Command::new(program());
