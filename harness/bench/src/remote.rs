@@ -13,8 +13,9 @@
 mod etcd;
 mod nodes;
 mod nori;
+mod store;
 
-use nori_kv::{Capabilities, Durability, Engine, EngineFactory, Error, Parts, Result, WriteBatch};
+use nori_kv::{Capabilities, Durability, Engine, EngineFactory, Error, Parts, Result};
 use norikv_parts::{Choice, EngineRequest, PartsError};
 use std::path::Path;
 use std::sync::Arc;
@@ -185,17 +186,4 @@ impl EngineFactory for RemoteFactory {
     fn destroy(&self, _dir: &Path, _parts: &Parts) -> Result<()> {
         Ok(())
     }
-}
-
-/// The operations of a batch, one by one: across shards there is no batch.
-fn each(batch: &WriteBatch) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-    batch.iter().map(|(kind, key, value)| {
-        let is_put = kind.kind == nori_kv::Kind::Put;
-        (key, is_put.then_some(value))
-    })
-}
-
-/// What a client says of a request that failed.
-fn failed(error: impl std::fmt::Display) -> Error {
-    Error::Invalid { what: error.to_string() }
 }

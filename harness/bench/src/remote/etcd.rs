@@ -3,17 +3,16 @@
 //! Requests go to whoever leads, which is what etcd does best: a follower would pass them on. They are spread over a few connections.
 
 use super::nodes::{self, Nodes};
-use super::{Consistency, RemoteFactory, each, failed};
-use anyhow::{Context as _, Result, bail};
-use nori_kv::{
-    Cursor, Durability, Engine, EngineStats, Error, KeyRange, ReadOptions, Reader, Row, SeqNo,
-    WriteBatch,
-};
+use super::store::{Requests, Store};
+use super::{Consistency, RemoteFactory};
+use anyhow::{Context as _, Result};
+use bytes::Bytes;
+use nori_kv::{Durability, Engine};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
+use std::time::Duration;
+use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
 /// What `proto/etcd.proto` defines.
@@ -32,18 +31,8 @@ mod pb {
 use pb::kv_client::KvClient;
 use pb::maintenance_client::MaintenanceClient;
 
-const PATIENCE: Duration = Duration::from_secs(60);
 const CONNECTIONS: usize = 4;
-const PAGE: i64 = 128;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
-
-struct Cluster {
-    connections: Vec<KvClient<Channel>>,
-    next: AtomicUsize,
-    is_serializable: bool,
-    runtime: Runtime,
-    nodes: Mutex<Nodes>,
-}
 
 /// The program: where `ETCD_BIN` says, or in `PATH`.
 fn program() -> Result<PathBuf> {
@@ -87,17 +76,7 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Arc<dyn Engin
     }
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let until = Instant::now() + PATIENCE;
-    let leader = loop {
-        nodes.check()?;
-        if let Some(leader) = runtime.block_on(leader(count, &client)) {
-            break leader;
-        }
-        if Instant::now() >= until {
-            bail!("etcd has no leader after {PATIENCE:?}");
-        }
-        std::thread::sleep(Duration::from_millis(50));
-    };
+    let leader = nodes.wait_for("a leader", || runtime.block_on(leader(count, &client)))?;
     let connect = async || -> Result<Vec<KvClient<Channel>>> {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
@@ -109,8 +88,8 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Arc<dyn Engin
     };
     let connections = runtime.block_on(connect())?;
     let is_serializable = factory.shape.consistency == Consistency::Stale;
-    let (next, nodes) = (AtomicUsize::new(0), Mutex::new(nodes));
-    Ok(Arc::new(Store(Arc::new(Cluster { connections, next, is_serializable, runtime, nodes }))))
+    let etcd = Etcd { connections, next: AtomicUsize::new(0), is_serializable };
+    Ok(Arc::new(Store::new(etcd, runtime, nodes)))
 }
 
 /// Which node leads, if one says that it does.
@@ -129,148 +108,67 @@ async fn leader(count: usize, client: &impl Fn(usize) -> String) -> Option<usize
     None
 }
 
-/// A cluster as a store. Clones are the same.
-#[derive(Clone)]
-struct Store(Arc<Cluster>);
+struct Etcd {
+    connections: Vec<KvClient<Channel>>,
+    next: AtomicUsize,
+    is_serializable: bool,
+}
 
-impl Store {
+impl Etcd {
     fn kv(&self) -> KvClient<Channel> {
-        let next = self.0.next.fetch_add(1, Ordering::Relaxed);
-        self.0.connections[next % self.0.connections.len()].clone()
+        let next = self.next.fetch_add(1, Ordering::Relaxed);
+        self.connections[next % self.connections.len()].clone()
     }
 
-    async fn one(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), tonic::Status> {
+    async fn range(
+        &self,
+        key: Vec<u8>,
+        end: Vec<u8>,
+        limit: usize,
+    ) -> Result<Vec<pb::KeyValue>, Status> {
+        let request = pb::RangeRequest {
+            key: key.into(),
+            range_end: end.into(),
+            limit: limit as i64,
+            serializable: self.is_serializable,
+            ..Default::default()
+        };
+        Ok(self.kv().range(request).await?.into_inner().kvs)
+    }
+}
+
+impl Requests for Etcd {
+    const NAME: &'static str = "etcd";
+    type Error = Status;
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Status> {
+        let rows = self.range(key.to_vec(), Vec::new(), 1).await?;
+        Ok(rows.into_iter().next().map(|row| row.value))
+    }
+
+    async fn write(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), Status> {
         let key = key.to_vec().into();
         match value {
             Some(value) => {
                 let value = value.to_vec().into();
-                self.kv().put(pb::PutRequest { key, value }).await.map(|_| ())
+                self.kv().put(pb::PutRequest { key, value }).await.map(drop)
             }
             None => {
                 let request = pb::DeleteRangeRequest { key, ..Default::default() };
-                self.kv().delete_range(request).await.map(|_| ())
+                self.kv().delete_range(request).await.map(drop)
             }
         }
     }
 
-    fn range(&self, key: &[u8], end: &[u8], limit: i64) -> nori_kv::Result<Vec<pb::KeyValue>> {
-        let request = pb::RangeRequest {
-            key: key.to_vec().into(),
-            range_end: end.to_vec().into(),
-            limit,
-            serializable: self.0.is_serializable,
-            ..Default::default()
-        };
-        let answer = self.0.runtime.block_on(self.kv().range(request));
-        Ok(answer.map_err(failed)?.into_inner().kvs)
-    }
-}
-
-impl Reader for Store {
-    fn read(
+    async fn scan(
         &self,
-        key: &[u8],
-        _options: &ReadOptions,
-        sink: &mut dyn FnMut(Row<'_>),
-    ) -> nori_kv::Result<bool> {
-        let rows = self.range(key, &[], 1)?;
-        if let Some(row) = rows.first() {
-            sink(Row { key, value: &row.value });
-        }
-        Ok(!rows.is_empty())
-    }
-
-    fn cursor(&self, range: &KeyRange, _options: &ReadOptions) -> nori_kv::Result<Box<dyn Cursor>> {
-        Ok(Box::new(Scanned {
-            store: self.clone(),
-            range: range.clone(),
-            rows: Vec::new(),
-            at: 0,
-            is_last: false,
-        }))
-    }
-}
-
-impl Engine for Store {
-    fn write(&self, batch: &WriteBatch, _durability: Durability) -> nori_kv::Result<SeqNo> {
-        self.0.runtime.block_on(async {
-            if batch.len() == 1 {
-                for (key, value) in each(batch) {
-                    self.one(key, value).await.map_err(failed)?;
-                }
-                return Ok(SeqNo::ZERO);
-            }
-            let all = each(batch).map(|(key, value)| self.one(key, value));
-            futures_util::future::try_join_all(all).await.map_err(failed)?;
-            Ok(SeqNo::ZERO)
-        })
-    }
-
-    fn snapshot(&self) -> nori_kv::Result<Arc<dyn Reader>> {
-        Err(Error::Unsupported { engine: "etcd", what: "snapshots" })
-    }
-
-    fn stats(&self) -> EngineStats {
-        // A node that has ended is told when the next request fails.
-        let _ = self.0.nodes.lock().unwrap_or_else(PoisonError::into_inner).check();
-        EngineStats::default()
-    }
-}
-
-/// A cursor that reads a page ahead.
-struct Scanned {
-    store: Store,
-    range: KeyRange,
-    rows: Vec<pb::KeyValue>,
-    /// Of the row after this one, if it is not 0.
-    at: usize,
-    /// The page is the last.
-    is_last: bool,
-}
-
-impl Scanned {
-    fn page(&mut self, start: &[u8]) -> nori_kv::Result<bool> {
+        start: Vec<u8>,
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Status> {
         // The end that means: all that follows.
-        let end = self.range.end.clone().unwrap_or_else(|| vec![0]);
-        self.rows = self.store.range(start, &end, PAGE)?;
-        self.is_last = (self.rows.len() as i64) < PAGE;
-        self.at = usize::from(!self.rows.is_empty());
-        Ok(self.at > 0)
-    }
-}
-
-impl Cursor for Scanned {
-    fn seek(&mut self, key: &[u8]) -> nori_kv::Result<bool> {
-        let start = key.max(&self.range.start).to_vec();
-        self.page(&start)
-    }
-
-    fn seek_back(&mut self, _key: &[u8]) -> nori_kv::Result<bool> {
-        Err(Error::Unsupported { engine: "etcd", what: "reading backwards" })
-    }
-
-    fn next(&mut self) -> nori_kv::Result<bool> {
-        if self.at < self.rows.len() {
-            self.at += 1;
-            return Ok(true);
-        }
-        if self.is_last {
-            self.at = 0;
-            return Ok(false);
-        }
-        let start = match self.rows.last() {
-            Some(last) => [&last.key[..], &[0]].concat(),
-            None => self.range.start.clone(),
-        };
-        self.page(&start)
-    }
-
-    fn prev(&mut self) -> nori_kv::Result<bool> {
-        Err(Error::Unsupported { engine: "etcd", what: "reading backwards" })
-    }
-
-    fn row(&self) -> Option<Row<'_>> {
-        let row = self.rows.get(self.at.checked_sub(1)?)?;
-        Some(Row { key: &row.key, value: &row.value })
+        let end = end.map_or_else(|| vec![0], <[u8]>::to_vec);
+        let rows = self.range(start, end, limit).await?;
+        Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
     }
 }

@@ -6,6 +6,12 @@ use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
+use std::time::{Duration, Instant};
+
+/// For a cluster to be founded and led.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks whether it is. None of the bench's clocks run yet.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Processes that are killed when this is dropped.
 pub(super) struct Nodes {
@@ -50,6 +56,21 @@ impl Nodes {
             }
         }
         Ok(())
+    }
+
+    /// Looks until there is `what`, while all of them run.
+    pub(super) fn wait_for<T>(&mut self, what: &str, look: impl Fn() -> Option<T>) -> Result<T> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            self.check()?;
+            if let Some(found) = look() {
+                return Ok(found);
+            }
+            if Instant::now() >= until {
+                bail!("the cluster has not got {what} after {PATIENCE:?}");
+            }
+            std::thread::sleep(LOOK);
+        }
     }
 }
 

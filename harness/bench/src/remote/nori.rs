@@ -1,29 +1,15 @@
 //! Our server, through its client.
 
 use super::nodes::{self, Nodes};
-use super::{Consistency, RemoteFactory, each, failed};
-use anyhow::{Result, bail};
-use nori_kv::{
-    Cursor, Durability, Engine, EngineStats, Error, KeyRange, ReadOptions, Reader, Row, SeqNo,
-    WriteBatch,
-};
-use norikv_client::{Client, Entry, GetOptions, ScanOptions};
+use super::store::{Requests, Store};
+use super::{Consistency, RemoteFactory};
+use anyhow::Result;
+use bytes::Bytes;
+use nori_kv::Engine;
+use norikv_client::{Client, GetOptions, ScanOptions};
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::runtime::Runtime;
-
-/// For the cluster to be founded, and every shard to have a leader.
-const PATIENCE: Duration = Duration::from_secs(60);
-/// Rows that a cursor asks for at once.
-const PAGE: u64 = 128;
-
-struct Cluster {
-    client: Client,
-    consistency: norikv_client::Consistency,
-    runtime: Runtime,
-    nodes: Mutex<Nodes>,
-}
+use std::sync::Arc;
+use std::time::Duration;
 
 /// Starts a cluster in `dir`.
 pub(super) fn start(
@@ -76,149 +62,50 @@ pub(super) fn start(
         let _inside = runtime.enter();
         builder.build()?
     };
-    let until = Instant::now() + PATIENCE;
     let is_ready = async || {
-        let topology = client.topology().await.ok();
-        topology.is_some_and(|topology| topology.shards.iter().all(|shard| shard.leader != 0))
+        let topology = client.topology().await.ok()?;
+        topology.shards.iter().all(|shard| shard.leader != 0).then_some(())
     };
-    while !runtime.block_on(is_ready()) {
-        nodes.check()?;
-        if Instant::now() >= until {
-            bail!("the cluster has no leaders after {PATIENCE:?}");
+    nodes.wait_for("a leader of every shard", || runtime.block_on(is_ready()))?;
+    Ok(Arc::new(Store::new(Ours { client, consistency }, runtime, nodes)))
+}
+
+struct Ours {
+    client: Client,
+    consistency: norikv_client::Consistency,
+}
+
+impl Requests for Ours {
+    const NAME: &'static str = "a cluster";
+    type Error = norikv_client::Error;
+
+    async fn get(&self, key: &[u8]) -> Result<Option<Bytes>, Self::Error> {
+        let options = GetOptions { consistency: Some(self.consistency) };
+        let entry = self.client.get_with(key.to_vec(), options).await?;
+        Ok(entry.map(|entry| entry.value))
+    }
+
+    async fn write(&self, key: &[u8], value: Option<&[u8]>) -> Result<(), Self::Error> {
+        match value {
+            Some(value) => self.client.put(key.to_vec(), value.to_vec()).await.map(drop),
+            None => self.client.delete(key.to_vec()).await.map(drop),
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
-    let nodes = Mutex::new(nodes);
-    Ok(Arc::new(Store(Arc::new(Cluster { client, consistency, runtime, nodes }))))
-}
 
-/// A cluster as a store. Clones are the same.
-#[derive(Clone)]
-struct Store(Arc<Cluster>);
-
-impl Store {
-    fn get(&self, key: &[u8]) -> Result<Option<Entry>, norikv_client::Error> {
-        let options = GetOptions { consistency: Some(self.0.consistency) };
-        self.0.runtime.block_on(self.0.client.get_with(key.to_vec(), options))
-    }
-}
-
-impl Reader for Store {
-    fn read(
+    async fn scan(
         &self,
-        key: &[u8],
-        _options: &ReadOptions,
-        sink: &mut dyn FnMut(Row<'_>),
-    ) -> nori_kv::Result<bool> {
-        let entry = self.get(key).map_err(failed)?;
-        if let Some(entry) = &entry {
-            sink(Row { key, value: &entry.value });
-        }
-        Ok(entry.is_some())
-    }
-
-    fn cursor(&self, range: &KeyRange, _options: &ReadOptions) -> nori_kv::Result<Box<dyn Cursor>> {
-        Ok(Box::new(Scanned {
-            store: self.clone(),
-            range: range.clone(),
-            rows: Vec::new(),
-            at: 0,
-            is_last: false,
-        }))
-    }
-}
-
-impl Engine for Store {
-    fn write(&self, batch: &WriteBatch, _durability: Durability) -> nori_kv::Result<SeqNo> {
-        let client = &self.0.client;
-        let one = async |key: &[u8], value: Option<&[u8]>| match value {
-            Some(value) => client.put(key.to_vec(), value.to_vec()).await,
-            None => client.delete(key.to_vec()).await,
-        };
-        self.0.runtime.block_on(async {
-            if batch.len() == 1 {
-                for (key, value) in each(batch) {
-                    one(key, value).await.map_err(failed)?;
-                }
-                return Ok(SeqNo::ZERO);
-            }
-            let all = each(batch).map(|(key, value)| one(key, value));
-            futures_util::future::try_join_all(all).await.map_err(failed)?;
-            Ok(SeqNo::ZERO)
-        })
-    }
-
-    fn snapshot(&self) -> nori_kv::Result<Arc<dyn Reader>> {
-        Err(Error::Unsupported { engine: "a cluster", what: "snapshots" })
-    }
-
-    fn stats(&self) -> EngineStats {
-        // A node that has ended is told when the next request fails.
-        let _ = self.0.nodes.lock().unwrap_or_else(PoisonError::into_inner).check();
-        EngineStats::default()
-    }
-}
-
-/// A cursor that reads a page ahead.
-struct Scanned {
-    store: Store,
-    range: KeyRange,
-    rows: Vec<norikv_client::Row>,
-    /// Of the row after this one, if it is not 0.
-    at: usize,
-    /// The page is the last.
-    is_last: bool,
-}
-
-impl Scanned {
-    fn page(&mut self, start: Vec<u8>) -> nori_kv::Result<bool> {
+        start: Vec<u8>,
+        end: Option<&[u8]>,
+        limit: usize,
+    ) -> Result<Vec<(Bytes, Bytes)>, Self::Error> {
         let options = ScanOptions {
             start: start.into(),
-            end: self.range.end.clone().unwrap_or_default().into(),
-            limit: PAGE,
-            consistency: Some(self.store.0.consistency),
+            end: end.unwrap_or_default().to_vec().into(),
+            limit: limit as u64,
+            consistency: Some(self.consistency),
             ..ScanOptions::default()
         };
-        let rows = self.store.0.runtime.block_on(self.store.0.client.scan(options).collect());
-        self.rows = rows.map_err(failed)?;
-        self.is_last = (self.rows.len() as u64) < PAGE;
-        self.at = usize::from(!self.rows.is_empty());
-        Ok(self.at > 0)
-    }
-}
-
-impl Cursor for Scanned {
-    fn seek(&mut self, key: &[u8]) -> nori_kv::Result<bool> {
-        let start = key.max(&self.range.start).to_vec();
-        self.page(start)
-    }
-
-    fn seek_back(&mut self, _key: &[u8]) -> nori_kv::Result<bool> {
-        Err(Error::Unsupported { engine: "a cluster", what: "reading backwards" })
-    }
-
-    fn next(&mut self) -> nori_kv::Result<bool> {
-        if self.at < self.rows.len() {
-            self.at += 1;
-            return Ok(true);
-        }
-        if self.is_last {
-            self.at = 0;
-            return Ok(false);
-        }
-        let start = match self.rows.last() {
-            Some(last) => [&last.key[..], &[0]].concat(),
-            None => self.range.start.clone(),
-        };
-        self.page(start)
-    }
-
-    fn prev(&mut self) -> nori_kv::Result<bool> {
-        Err(Error::Unsupported { engine: "a cluster", what: "reading backwards" })
-    }
-
-    fn row(&self) -> Option<Row<'_>> {
-        let row = self.rows.get(self.at.checked_sub(1)?)?;
-        Some(Row { key: &row.key, value: &row.value })
+        let rows = self.client.scan(options).collect().await?;
+        Ok(rows.into_iter().map(|row| (row.key, row.value)).collect())
     }
 }
