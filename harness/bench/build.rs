@@ -7,7 +7,8 @@ use std::path::Path;
 use std::process::Command;
 
 /// What the program is built from, seen from the root of the checkout.
-const SOURCES: [&str; 5] = ["Cargo.toml", "Cargo.lock", "engines", "harness", "workloads"];
+const SOURCES: [&str; 8] =
+    ["Cargo.toml", "Cargo.lock", "consensus", "engines", "harness", "proto", "sdks", "workloads"];
 const ROOT: &str = "../..";
 /// Where this package is in a checkout of its own. A copy inside another repository has not that one's commit.
 const PREFIX: &str = "harness/bench/";
