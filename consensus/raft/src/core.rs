@@ -52,6 +52,8 @@ pub(crate) struct Core {
     pub(crate) heard: Instant,
     /// When the life began. `booted <= heard`.
     booted: Instant,
+    /// No life before this one had a term: none has promised anything to anybody.
+    is_first: bool,
     /// When the last entry came, or the life began: every entry in the log is older.
     pub(crate) received: Instant,
     /// `Some` while it may have forgotten something; then what it has to have before it votes, once a leader has told.
@@ -66,6 +68,9 @@ pub(crate) struct Core {
 
 /// Messages that wait while a snapshot is installed, for a promise that cannot be written before.
 const HELD_MAX: usize = 256;
+
+/// Before the first term elections come so many times sooner.
+const FOUNDING: u32 = 8;
 
 /// What a core begins with.
 pub(crate) struct Beginning {
@@ -98,6 +103,8 @@ impl Core {
             safe_write: WriteId::ZERO,
             heard: boot.now,
             booted: boot.now,
+            is_first: with.hard.term == Term::ZERO
+                && boot.standing == nori_consensus::Standing::Whole,
             received: boot.now,
             doubt: (boot.standing == nori_consensus::Standing::Doubtful).then_some(None),
             is_installing: false,
@@ -153,15 +160,20 @@ impl Core {
     /// Whether an election may not disturb a leader that it has heard.
     pub(crate) fn is_loyal(&self) -> bool {
         // What it heard in an earlier life matters to who counts on its faith.
-        let is_free =
-            self.settings.lease != LeaseKind::Quorum || mutant::is(Mutant::VoteAfterRestart);
+        let is_free = self.is_first
+            || self.settings.lease != LeaseKind::Quorum
+            || mutant::is(Mutant::VoteAfterRestart);
         let is_new = is_free && self.heard == self.booted;
         self.now.since(self.heard) < self.settings.election_min && !is_new
     }
 
-    /// One election's time, and up to as much again.
+    /// One election's time, and up to as much again; an eighth of it before the first term, for nobody can lead yet, and none of it for who is alone.
     pub(crate) fn election_time(&mut self) -> Duration {
-        let least = self.settings.election_min;
+        let is_founding = self.is_first && self.hard.term == Term::ZERO;
+        if is_founding && self.configs.latest().is_quorum(|node| node == self.me) {
+            return Duration::ZERO;
+        }
+        let least = self.settings.election_min / if is_founding { FOUNDING } else { 1 };
         least + Duration::from_nanos(self.chance.below(least.as_nanos().max(1) as u64))
     }
 
