@@ -90,8 +90,10 @@ impl Follower {
             core.commit_to(core.commit);
         }
         if is_asleep && core.commit == core.log.last().index && core.commit == commit {
+            // An answer would wake the leader.
             self.is_asleep = true;
             self.deadline = None;
+            return;
         }
         let body = Body::HeartbeatReply { answer: core.answer(round) };
         core.send(from, body, Need::Promise);

@@ -459,6 +459,15 @@ impl Leader {
             })
     }
 
+    /// Whether it only answers what was said before the good night: everybody had answered something as new by then.
+    pub(crate) fn is_late(&self, body: &Body) -> bool {
+        let (Body::HeartbeatReply { answer } | Body::Appended { answer, .. }) = body else {
+            return false;
+        };
+        answer.round < self.round
+    }
+
+    /// Says good night. Who has everything says nothing to that, and sleeps; who lacks something answers, which wakes this leader.
     fn sleep(&mut self, core: &mut Core) {
         self.begin_round(core, true);
         self.is_asleep = true;

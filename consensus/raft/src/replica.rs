@@ -110,7 +110,7 @@ impl Replica {
         if !is_meant {
             return;
         }
-        self.stir();
+        self.stir(&message.body);
         match message.body {
             Body::PreVote { last } => return self.pre_vote(from, message.term, last),
             Body::PreVoteReply { is_granted } => {
@@ -140,10 +140,14 @@ impl Replica {
         self.core.is_loyal() || matches!(self.role, Role::Leader(_))
     }
 
-    /// Somebody speaks: who sleeps, leader or not, wakes.
-    fn stir(&mut self) {
+    /// Somebody speaks: who sleeps, leader or not, wakes. Late answers to a leader's earlier rounds wake nobody.
+    fn stir(&mut self, body: &Body) {
         match &mut self.role {
-            Role::Leader(leader) if leader.is_asleep => leader.wake(&mut self.core),
+            Role::Leader(leader) if leader.is_asleep => {
+                if !leader.is_late(body) {
+                    leader.wake(&mut self.core);
+                }
+            }
             Role::Follower(follower) if follower.is_asleep => {
                 // The leader may sleep too, and is told of the same: it gets the time to say so.
                 self.core.heard = self.core.now;

@@ -249,6 +249,9 @@ fn sleeps(stage: &Stage) -> Result<(), Violation> {
     let (mut world, leader) = stage.led(1, 3)?;
     let is_asleep = |world: &World| world.nodes().all(|node| world.host(node).deadline().is_none());
     assert!(world.run_until(LONG, is_asleep)?, "the group does not sleep");
+    // What was said to bring it to sleep, and what may be answered to that, has come by then.
+    world.run_for(LONG)?;
+    assert!(is_asleep(&world), "a sleeping group wakes though nobody asks for anything");
     let ticket = world.propose(leader, b"wake")?;
     assert!(await_effect(&mut world, ticket)?, "a sleeping group takes nothing");
     assert!(world.run_until(LONG, is_asleep)?, "the group does not sleep again");
