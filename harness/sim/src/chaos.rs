@@ -11,13 +11,14 @@
 mod clients;
 mod faults;
 mod fleet;
+mod idle;
 mod proxy;
 mod tally;
 
 use crate::out;
 use anyhow::{Context, Result, bail};
 use clients::Load;
-use fleet::Fleet;
+use fleet::{Fleet, Shape};
 use nori_consensus::chance::Chance;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -26,6 +27,8 @@ use tally::Tally;
 
 /// Between the end of a fault and the next.
 const FAULT_EVERY: Duration = Duration::from_secs(10);
+/// Four nodes, so that a shard can move, and a few shards, so that each is asked for something all the time.
+const SHAPE: Shape = Shape { nodes: 4, shards: 8 };
 /// For the cluster to be whole again.
 const PATIENCE: Duration = Duration::from_secs(90);
 
@@ -56,6 +59,24 @@ pub(crate) fn run(
     Ok(broken.is_empty())
 }
 
+/// Starts three nodes with `shards` shards, asks nothing of them, and tells what that costs within `time`; whether it is little enough.
+///
+/// # Errors
+///
+/// If they cannot begin, or end.
+pub(crate) fn idle(
+    shards: u32,
+    time: Duration,
+    server: Option<&Path>,
+    is_json: bool,
+) -> Result<bool> {
+    let server = find(server)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(idle::measure(&server, shards, time, is_json));
+    runtime.shutdown_background();
+    outcome
+}
+
 /// The program that is tested.
 fn find(given: Option<&Path>) -> Result<PathBuf> {
     if let Some(given) = given {
@@ -80,7 +101,7 @@ async fn storm(
     is_json: bool,
 ) -> Result<Vec<String>> {
     let mut chance = Chance::new(seed ^ u64::from(std::process::id()));
-    let mut fleet = Fleet::start(server, &mut chance).await?;
+    let mut fleet = Fleet::start(server, SHAPE, &mut chance).await?;
     fleet.ready(PATIENCE).await?;
     let load = Arc::new(Load::begin(fleet.addresses()));
     let begun = Instant::now();

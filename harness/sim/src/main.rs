@@ -117,6 +117,25 @@ enum Bench {
 }
 
 #[derive(Debug, Subcommand)]
+enum Calm {
+    /// Nothing at all: what three nodes cost of whose groups nothing is asked
+    Idle {
+        /// Shards, of each of which every node has a replica
+        #[arg(long, default_value_t = 1_000)]
+        shards: u32,
+        /// How long is counted, in seconds
+        #[arg(long, default_value_t = 60.0)]
+        seconds: f64,
+        /// The server; found in the target folder if it is not given
+        #[arg(long)]
+        server: Option<PathBuf>,
+        /// Print the figures as JSON and nothing else
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+#[derive(Debug, Subcommand)]
 enum Task {
     /// Measures in real time
     Bench {
@@ -124,7 +143,10 @@ enum Task {
         what: Bench,
     },
     /// Real processes on this machine under clients, killed, stopped, cut off, replaced and moved
+    #[command(args_conflicts_with_subcommands = true)]
     Chaos {
+        #[command(subcommand)]
+        what: Option<Calm>,
         /// How long, in real minutes
         #[arg(long, default_value_t = 2.0)]
         minutes: f64,
@@ -202,7 +224,10 @@ fn run(args: &Args) -> Result<bool> {
             bench::log::log(dir, *groups, *blocks, duration("--seconds", *seconds)?, *json)?;
             return Ok(true);
         }
-        Some(Task::Chaos { minutes, seed, out, server, json }) => {
+        Some(Task::Chaos { what: Some(Calm::Idle { shards, seconds, server, json }), .. }) => {
+            return chaos::idle(*shards, duration("--seconds", *seconds)?, server.as_deref(), *json);
+        }
+        Some(Task::Chaos { what: None, minutes, seed, out, server, json }) => {
             if !(*minutes > 0.0 && *minutes <= 100_000.0) {
                 bail!("--minutes: `{minutes}` is not above 0 and at most 100000");
             }

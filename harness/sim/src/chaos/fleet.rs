@@ -18,12 +18,10 @@ use tokio::process::{Child, Command};
 use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
-/// Nodes that found the cluster, and all of them.
+/// Nodes that found the cluster.
 const FOUNDERS: usize = 3;
-const NODES: usize = 4;
 /// Replaced nodes get new addresses; so many are enough for any run.
 const ADDRESSES: usize = 200;
-const SHARDS: u32 = 8;
 const LOOK: Duration = Duration::from_millis(100);
 
 /// A node.
@@ -34,9 +32,18 @@ pub(super) struct Process {
     pub(super) is_gone: bool,
 }
 
+/// What a fleet is like.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// At least as many as found it.
+    pub(super) nodes: usize,
+    pub(super) shards: u32,
+}
+
 /// See the module.
 pub(super) struct Fleet {
     program: PathBuf,
+    shape: Shape,
     dir: Option<TempDir>,
     path: PathBuf,
     /// The second and third part of all addresses.
@@ -47,7 +54,8 @@ pub(super) struct Fleet {
 }
 
 impl Fleet {
-    pub(super) async fn start(program: &Path, chance: &mut Chance) -> Result<Self> {
+    pub(super) async fn start(program: &Path, shape: Shape, chance: &mut Chance) -> Result<Self> {
+        assert!((FOUNDERS..ADDRESSES).contains(&shape.nodes), "founders are all there");
         let dir = tempfile::Builder::new().prefix("norikv-chaos-").tempdir()?;
         // Even thirds are for nodes, the odd ones after them for their proxies.
         let net = (chance.between(20, 250) as u8, 2 * chance.between(0, 120) as u8);
@@ -55,6 +63,7 @@ impl Fleet {
         let client = Client::connect([address(net, 0, 9_001).to_string()])?;
         let mut fleet = Self {
             program: program.to_owned(),
+            shape,
             dir: Some(dir),
             path,
             net,
@@ -62,9 +71,9 @@ impl Fleet {
             nodes: Vec::new(),
             client,
         };
-        let addresses: Vec<String> = (0..NODES).map(|n| fleet.client_address(n)).collect();
+        let addresses: Vec<String> = (0..shape.nodes).map(|n| fleet.client_address(n)).collect();
         fleet.client = Client::builder(addresses).deadline(Duration::from_secs(20)).build()?;
-        for _ in 0..NODES {
+        for _ in 0..shape.nodes {
             fleet.add().await?;
         }
         Ok(fleet)
@@ -142,7 +151,7 @@ impl Fleet {
             format!("listen.advertise_peer={}", address(front, number, 9_101)),
             format!("listen.advertise_swim={}", address(front, number, 9_201)),
             format!("cluster.seeds={}", seeds.join(",")),
-            format!("cluster.shards={SHARDS}"),
+            format!("cluster.shards={}", self.shape.shards),
             "engine.memory=16MiB".to_owned(),
             "wal.segment=1MiB".to_owned(),
             "consensus.trailing_entries=500".to_owned(),
@@ -157,11 +166,15 @@ impl Fleet {
         Ok(())
     }
 
-    fn signal(&self, number: usize, signal: Signal) -> Result<()> {
+    /// The process of a node.
+    pub(super) fn pid(&self, number: usize) -> Result<Pid> {
         let pid = self.nodes[number].child.as_ref().and_then(Child::id);
         let pid = pid.and_then(|pid| Pid::from_raw(pid as i32));
-        let pid = pid.with_context(|| format!("{} does not run", Self::name(number)))?;
-        Ok(kill_process(pid, signal)?)
+        pid.with_context(|| format!("{} does not run", Self::name(number)))
+    }
+
+    fn signal(&self, number: usize, signal: Signal) -> Result<()> {
+        Ok(kill_process(self.pid(number)?, signal)?)
     }
 
     /// Kills a node as by `kill -9`; when it was.
@@ -264,7 +277,7 @@ impl Fleet {
                 return Some(format!("{name} sees {seen} of {} nodes up", topology.nodes.len()));
             }
             let is_whole = |shard: &v1::Shard| shard.leader != 0 && shard.learners.is_empty();
-            if topology.shards.len() != SHARDS as usize {
+            if topology.shards.len() != self.shape.shards as usize {
                 return Some(format!("{name} knows of {} shards", topology.shards.len()));
             }
             if let Some(shard) = topology.shards.iter().find(|shard| !is_whole(shard)) {
