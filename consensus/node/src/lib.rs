@@ -20,6 +20,7 @@
 //! | `roster` | which shards a node has |
 //! | `shards` | the replicas, and their turn |
 //! | `host` | a replica, and what is under way of it |
+//! | `stages` | where the time of a write goes |
 //! | `inbox` | what comes back from jobs |
 //! | `packet` | what nodes say to each other |
 //! | `snapshot` | how a state comes to another node |
@@ -39,6 +40,7 @@ mod packet;
 mod roster;
 mod shards;
 mod snapshot;
+mod stages;
 mod wheel;
 
 pub use error::NodeError;
@@ -47,3 +49,4 @@ pub use inbox::Waker;
 pub use node::{Event, Fatal, Member, Node, Output, Refused, Settings};
 pub use packet::{BadPacket, ClusterId};
 pub use shards::{Chore, Config, Output as ShardOutput, Parts, ShardOpening, Shards};
+pub use stages::Stages;

@@ -21,6 +21,7 @@ use crate::error::NodeError;
 use crate::founding::{Candidate, Founding, FoundingError, Introduction, Verdict};
 use crate::packet::BadPacket;
 use crate::shards::Parts;
+use crate::stages::Stages;
 use bytes::Bytes;
 use nori_consensus::{Input, Instant, NodeId, Role, ShardId, Term};
 use nori_env::Durability;
@@ -369,6 +370,18 @@ impl Node {
             Phase::Fresh(_) => false,
             Phase::Member(member) => member.request(now, shard, id, request),
         }
+    }
+
+    /// Follows the way of a write that is handed in next ([`Self::request`]).
+    pub fn trace(&mut self, shard: ShardId, id: RequestId) {
+        if let Phase::Member(member) = &mut self.phase {
+            member.replicas_mut().follow(shard, id);
+        }
+    }
+
+    /// Where the time of a write went that was followed, up to now; `None` if it did not go all the way. To be asked once.
+    pub fn traced(&mut self, shard: ShardId, id: RequestId) -> Option<Stages> {
+        self.member_mut()?.replicas_mut().followed(shard, id)
     }
 
     /// An operator's request to change the map. What comes of it is an output.

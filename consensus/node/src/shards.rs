@@ -13,6 +13,7 @@ use crate::host::Host;
 use crate::inbox::{Inbox, Note, Waker};
 use crate::packet::{self, BadPacket, ClusterId, Frame, Packet};
 use crate::snapshot::{Shipment, TransferId};
+use crate::stages::{Following, Stages};
 use crate::wheel::Wheel;
 use bytes::Bytes;
 use nori_consensus::{
@@ -172,6 +173,7 @@ pub struct Shards {
     /// How many replicas were opened in this life of the node.
     openings: u64,
     tidying: log::Tidying,
+    following: Following,
     outputs: Vec<Output>,
 }
 
@@ -181,6 +183,7 @@ impl Shards {
         let inbox = Inbox::new(Arc::clone(&parts.waker));
         Self {
             last_transfer: config.boots << 32,
+            following: Following::new(Arc::clone(&parts.engine_parts.clock)),
             config,
             parts,
             inbox,
@@ -322,6 +325,16 @@ impl Shards {
         host.replica.request(now, id, request);
         self.ready.insert(shard);
         true
+    }
+
+    /// Follows the way of a write that is handed in next.
+    pub(crate) fn follow(&mut self, shard: ShardId, id: RequestId) {
+        self.following.begin(shard, id);
+    }
+
+    /// Where the time of a write went that was answered, if it was followed.
+    pub(crate) fn followed(&mut self, shard: ShardId, id: RequestId) -> Option<Stages> {
+        self.following.end(shard, id)
     }
 
     /// Tells the replica of a shard something, if there is one.

@@ -229,6 +229,8 @@ pub struct Replica {
     /// The last time that the state is known to have had everything: by the read index that somebody asked the leader for then.
     fresh: Option<(Instant, Index)>,
     expiry: expiry::Expiry,
+    /// Writes that got their place in the log in the last drain.
+    placed: Vec<(RequestId, Index)>,
     effects: Vec<Effect>,
     outputs: Vec<Output>,
 }
@@ -292,6 +294,7 @@ impl Replica {
             told: Told::new(applied.index),
             fresh: None,
             expiry: expiry::Expiry::default(),
+            placed: Vec::new(),
             effects: Vec::new(),
             outputs: Vec::new(),
         })
@@ -315,6 +318,17 @@ impl Replica {
     /// The last entry that the state has; `None` while a snapshot is being installed.
     pub fn applied(&self) -> Option<LogId> {
         self.machine.as_ref().map(Machine::applied)
+    }
+
+    /// The clients' writes that the last [`drain`](Self::drain) gave a place in the log, for whoever follows their way.
+    pub fn placed(&self) -> &[(RequestId, Index)] {
+        &self.placed
+    }
+
+    /// The last entry that may be applied, whether it is or not.
+    pub fn committed(&self) -> Index {
+        let applied = || self.applied().map_or(Index::ZERO, |at| at.index);
+        self.ranges.back().map_or_else(applied, |range| range.through)
     }
 
     /// The last entry that no crash takes away from the state; `None` while a snapshot is being installed.

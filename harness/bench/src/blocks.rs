@@ -7,7 +7,7 @@
 
 use crate::experiment::Experiment;
 use crate::names::Target;
-use crate::plan::{RunPlan, file_name};
+use crate::plan::{RunPlan, Step, file_name};
 use anyhow::Result;
 use nori_workloads::Rng;
 use std::collections::BTreeMap;
@@ -20,12 +20,12 @@ pub(crate) fn plans(experiment: &Experiment, argv: &[String]) -> Result<Vec<RunP
     let mut plans = Vec::new();
     for block in 1..=experiment.blocks {
         let seed = block_seed(experiment.seed, block);
-        let mut order: Vec<&Target> = experiment.targets.iter().collect();
+        let mut order: Vec<(&Target, &[Step])> = experiment.races().collect();
         if experiment.blocks > 1 {
             shuffle(&mut order, &mut Rng::new(seed, ORDER_STREAM));
         }
-        for (position, target) in (1..).zip(order) {
-            plans.push(plan(experiment, target, (block, position), seed, argv)?);
+        for (position, (target, steps)) in (1..).zip(order) {
+            plans.push(plan(experiment, target, steps, (block, position), seed, argv)?);
         }
     }
     Ok(plans)
@@ -37,7 +37,7 @@ pub(crate) fn reference(
     target: &Target,
     argv: &[String],
 ) -> Result<RunPlan> {
-    let plan = plan(experiment, target, (1, 0), experiment.seed, argv)?;
+    let plan = plan(experiment, target, &experiment.steps, (1, 0), experiment.seed, argv)?;
     let dir = experiment.dir.join("data").join(format!("reference-{}", plan.run_id));
     let data_dir = dir.join("data");
     Ok(RunPlan { is_reference: true, keeps_store: false, data_dir, dir, ..plan })
@@ -61,18 +61,14 @@ fn shuffle<T>(items: &mut [T], rng: &mut Rng) {
 fn plan(
     experiment: &Experiment,
     target: &Target,
+    steps: &[Step],
     (block, position): (u32, u32),
     seed: u64,
     argv: &[String],
 ) -> Result<RunPlan> {
     let name = target.name();
-    let identity = serde_json::to_vec(&(
-        &name,
-        &experiment.steps,
-        experiment.memory_bytes,
-        &experiment.durability,
-        seed,
-    ))?;
+    let identity =
+        serde_json::to_vec(&(&name, steps, experiment.memory_bytes, &experiment.durability, seed))?;
     let hash = xxhash_rust::xxh3::xxh3_64(&identity) >> 32;
     let run_id = format!("{block}-{}-{}-{hash:08x}", file_name(&name), experiment.name);
     let dir = experiment.dir.join("runs").join(&run_id);
@@ -91,7 +87,7 @@ fn plan(
         memory_bytes: experiment.memory_bytes,
         durability: experiment.durability.clone(),
         seed,
-        steps: experiment.steps.clone(),
+        steps: steps.to_vec(),
         offered: BTreeMap::new(),
         is_reference: false,
         dir,
@@ -123,6 +119,7 @@ mod tests {
             baseline: "a".into(),
             is_resumed: false,
             keeps_stores: false,
+            apart: None,
         }
     }
 

@@ -4,6 +4,7 @@
 
 mod able;
 mod complaint;
+mod quick;
 
 use crate::experiment::{Experiment, finish};
 use crate::inspect::Inspect;
@@ -16,7 +17,7 @@ use crate::note::Note;
 use crate::plan::Step;
 use crate::plot::{self, Kind};
 use crate::progress::Progress;
-use crate::registry::{Entry, engines};
+use crate::registry::engines;
 use crate::soak::Soak;
 use crate::stored::Stored;
 use crate::{
@@ -29,18 +30,10 @@ use clap::{Args, CommandFactory, Parser, Subcommand};
 use nori_kv::Durability;
 use nori_workloads::{Arrival, Dialect, Load, LoadModel, Overrides, Span};
 use norikv_parts::{Choice, Role};
+use quick::QuickArgs;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-/// Records of the quick experiment: enough that a 16 MiB budget is exceeded many times over, and that loading takes
-/// the quickest engine about three seconds.
-const QUICK_RECORDS: u64 = 1_800_000;
-const QUICK_VALUE_BYTES: u64 = 100;
-const QUICK_PHASE: Duration = Duration::from_secs(3);
-/// Loading is measured for so long; what an engine has not loaded by then it loads in batches. One that commits in
-/// 100 microseconds would take three minutes on its own.
-const QUICK_LOAD: Duration = Duration::from_secs(6);
 const MEMORY_DEFAULT: &str = "16MiB";
 const SEED_DEFAULT: u64 = 42;
 
@@ -50,8 +43,8 @@ const SEED_DEFAULT: u64 = 42;
     version,
     about = "Workloads against storage engines, in tables, plots and a report.",
     long_about = "Workloads against storage engines, in tables, plots and a report.\n\n\
-                  Without arguments: the quick experiment. YCSB A to F, our engine against its peers, \
-                  in under three minutes; results in results/quick.",
+                  Without arguments: the quick experiment. YCSB A to F, our engine against its peers, then our server \
+                  as three nodes, in under three minutes; results in results/quick.",
     disable_help_subcommand = true
 )]
 struct Cli {
@@ -127,22 +120,6 @@ enum Command {
         #[arg(last = true)]
         command: Vec<OsString>,
     },
-}
-
-#[derive(Args)]
-struct QuickArgs {
-    /// Records loaded
-    #[arg(long, value_parser = parse_number, allow_negative_numbers = true, default_value_t = QUICK_RECORDS)]
-    records: u64,
-    /// Length of each phase but the load, as in 500ms or 3s
-    #[arg(long, default_value_t = Span(QUICK_PHASE))]
-    duration: Span,
-    /// Where the results go
-    #[arg(long, default_value = "results/quick")]
-    out: PathBuf,
-    /// Print the rows of the summary as JSON and nothing else
-    #[arg(long)]
-    json: bool,
 }
 
 /// Where a workload comes from.
@@ -292,13 +269,8 @@ struct RunArgs {
 /// Does what the command line says.
 pub(crate) fn run() -> Result<()> {
     match parse()?.command {
-        None => quick(&QuickArgs {
-            records: QUICK_RECORDS,
-            duration: Span(QUICK_PHASE),
-            out: "results/quick".into(),
-            json: false,
-        }),
-        Some(Command::Quick(args)) => quick(&args),
+        None => quick::quick(&QuickArgs::default()),
+        Some(Command::Quick(args)) => quick::quick(&args),
         Some(Command::List { seam, json }) => {
             list::list(seam.as_deref(), parse_bytes(MEMORY_DEFAULT).map_err(usage)?, json)
         }
@@ -340,43 +312,6 @@ fn parse() -> Result<Cli> {
     })
 }
 
-/// Engines of the quick experiment: ours, and peers with matched settings. Not sled, whose writes of class `os` need a
-/// flush each: the others would wait for it.
-fn quick_engines() -> Vec<String> {
-    let is_quick = |e: &Entry| matches!(e.role, Role::Ours | Role::Matched) && e.name != "sled";
-    let racing = engines().into_iter().filter(is_quick);
-    racing.map(|entry| entry.name.to_owned()).collect()
-}
-
-fn quick(args: &QuickArgs) -> Result<()> {
-    let overrides = Overrides {
-        records: Some(args.records),
-        value_bytes: Some(QUICK_VALUE_BYTES),
-        threads: Some(1),
-        ops: None,
-        duration: Some(args.duration),
-        load_duration: Some(Span(QUICK_LOAD)),
-        load: None,
-    };
-    let memory_bytes = parse_bytes(MEMORY_DEFAULT).map_err(usage)?;
-    let targets = targets(&quick_engines(), &[], memory_bytes)?;
-    let experiment = Experiment {
-        name: "quick".into(),
-        dir: args.out.clone(),
-        references: Vec::new(),
-        baseline: baseline(None, &targets)?,
-        targets,
-        steps: steps(names::SUITE, &overrides)?,
-        memory_bytes,
-        durability: Durability::Os.to_string(),
-        seed: SEED_DEFAULT,
-        blocks: 1,
-        is_resumed: false,
-        keeps_stores: false,
-    };
-    carry_out(&experiment, args.json)
-}
-
 fn run_workload(args: RunArgs) -> Result<()> {
     let durability: Durability =
         args.durability.parse().map_err(|error| usage(format!("--durability: {error}")))?;
@@ -416,6 +351,7 @@ fn run_workload(args: RunArgs) -> Result<()> {
         blocks: args.blocks,
         is_resumed: args.resume,
         keeps_stores: args.keep,
+        apart: None,
     };
     carry_out(&experiment, args.json)
 }
@@ -456,8 +392,12 @@ fn carry_out(experiment: &Experiment, is_json: bool) -> Result<()> {
     } else {
         String::new()
     };
+    let apart = experiment.apart.as_ref().map_or(String::new(), |apart| {
+        let (targets, phases) = (apart.targets.len(), apart.steps.len());
+        format!(", then {} x {}", many(targets, "cluster"), many(phases, "phase"))
+    });
     progress.line(&format!(
-        "{}: {} x {}{blocks}, durability {}, results in {}",
+        "{}: {} x {}{apart}{blocks}, durability {}, results in {}",
         experiment.name,
         many(experiment.targets.len(), "target"),
         many(experiment.steps.len(), "phase"),

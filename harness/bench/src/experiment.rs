@@ -14,7 +14,7 @@ use crate::interrupt::Interrupts;
 use crate::machine::Build;
 use crate::manifest::{FAILED, INTERRUPTED, Manifest, OK, utc};
 use crate::names::{Target, usage};
-use crate::note::{Note, Planned, SCHEMA};
+use crate::note::{self, Note, Planned, SCHEMA};
 use crate::overhead::{self, Overhead};
 use crate::plan::{RunPlan, STORE, Step, target_name};
 use crate::progress::Progress;
@@ -58,6 +58,29 @@ pub(crate) struct Experiment {
     pub(crate) is_resumed: bool,
     /// Stores stay, each in its run's directory.
     pub(crate) keeps_stores: bool,
+    /// Targets with phases of their own, which run last.
+    pub(crate) apart: Option<Apart>,
+}
+
+/// Targets that are not compared with the others, and do other phases.
+pub(crate) struct Apart {
+    pub(crate) title: String,
+    /// At least one; the others are compared with the first.
+    pub(crate) targets: Vec<Target>,
+    /// Under labels that no phase of the others has.
+    pub(crate) steps: Vec<Step>,
+}
+
+impl Experiment {
+    /// Every target with its phases.
+    pub(crate) fn races(&self) -> impl Iterator<Item = (&Target, &[Step])> {
+        let own = self.targets.iter().map(|target| (target, &*self.steps));
+        let apart = self
+            .apart
+            .iter()
+            .flat_map(|apart| apart.targets.iter().map(|target| (target, &*apart.steps)));
+        own.chain(apart)
+    }
 }
 
 impl Target {
@@ -65,6 +88,14 @@ impl Target {
     pub(crate) fn name(&self) -> String {
         let label = self.label.map_or(String::new(), |label| format!(" {label}"));
         target_name(&self.engine, &self.choices) + &label
+    }
+}
+
+impl Apart {
+    fn note(&self) -> note::Apart {
+        let targets: Vec<String> = self.targets.iter().map(Target::name).collect();
+        let baseline = targets.first().cloned().unwrap_or_default();
+        note::Apart { title: self.title.clone(), targets, baseline }
     }
 }
 
@@ -128,9 +159,10 @@ pub(crate) fn prepare(experiment: &Experiment) -> Result<Prepared> {
         argv,
         seed: experiment.seed,
         blocks: experiment.blocks,
-        targets: experiment.targets.iter().map(Target::name).collect(),
+        targets: experiment.races().map(|(target, _)| target.name()).collect(),
         baseline: experiment.baseline.clone(),
         offered: BTreeMap::new(),
+        apart: experiment.apart.as_ref().map(Apart::note),
         harness: Overhead::default(),
         runs: plans.iter().map(Planned::of).collect(),
     };
@@ -175,7 +207,7 @@ pub(crate) fn run(
             let block = if many { format!(", block {}", plan.block) } else { String::new() };
             failures.push(format!("{}{block}: {error:#}", plan.target));
         }
-        progress.run_ended();
+        progress.run_ended(plan);
     }
     // Only empty directories are left in it, unless a child was killed.
     let _ = fs::remove_dir_all(experiment.dir.join("data"));

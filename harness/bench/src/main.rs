@@ -11,7 +11,7 @@
 //! | `guard`, `interrupt` | one bench to a directory, no child without its bench; Ctrl-C |
 //! | `generate` | the operations of a workload, without an engine |
 //! | `worker`, `drive` | one run: phases, clients, the measured loop |
-//! | `latency`, `rows`, `series`, `events`, `manifest`, `machine`, `process` | what a run leaves |
+//! | `latency`, `rows`, `series`, `events`, `commits`, `manifest`, `machine`, `process` | what a run leaves |
 //! | `distrust` | which figures of a valid run are the queue's, or the harness's own all the same |
 //! | `effect`, `ratios` | how targets compare over blocks, and how sure that is |
 //! | `soak`, `inspect` | trials of the engine, its files; no measuring |
@@ -24,6 +24,7 @@
 
 mod blocks;
 mod cli;
+mod commits;
 mod course;
 mod distrust;
 mod doctor;

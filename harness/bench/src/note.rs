@@ -30,11 +30,30 @@ pub(crate) struct Note {
     /// that every run is offered the same.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) offered: BTreeMap<usize, f64>,
+    /// Targets with phases of their own. They stand among `targets` too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) apart: Option<Apart>,
     pub(crate) harness: Overhead,
     /// What was to be run, in order. Empty in notes of an earlier version, which did not say.
     #[serde(default)]
     pub(crate) runs: Vec<Planned>,
 }
+
+/// Targets that are shown and compared apart from the others, whose phases they do not have.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Apart {
+    /// What they are called together.
+    pub(crate) title: String,
+    /// Each of them is among the experiment's.
+    pub(crate) targets: Vec<String>,
+    /// What they are compared with: one of them.
+    pub(crate) baseline: String,
+}
+
+/// What to look for in figures of targets that stand apart, which are clusters.
+pub(crate) const APART_LOOK_FOR: &str = "The same server and the same load under each protocol: look for which of them answers sooner, and whether its p99.9 pays \
+     for that. Clients, three nodes and the disk share this machine's processors, so none of these numbers compares with a \
+     single engine's.";
 
 /// A run that was to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

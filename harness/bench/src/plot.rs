@@ -8,6 +8,7 @@
 mod amplification;
 mod axis;
 mod bars;
+mod commits;
 mod levels;
 mod over_time;
 mod rates;
@@ -58,6 +59,7 @@ pub(crate) enum Kind {
     ThroughputOverTime,
     LevelsOverTime,
     Amplification,
+    CommitLatency,
 }
 
 impl FromStr for Kind {
@@ -78,7 +80,7 @@ impl FromStr for Kind {
 
 impl Kind {
     /// Every kind, in the order of the report.
-    pub(crate) const ALL: [Self; 7] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Overview,
         Self::Throughput,
         Self::Latency,
@@ -86,6 +88,7 @@ impl Kind {
         Self::ThroughputOverTime,
         Self::LevelsOverTime,
         Self::Amplification,
+        Self::CommitLatency,
     ];
 
     /// Its name on the command line and at the end of file names.
@@ -98,6 +101,7 @@ impl Kind {
             Self::ThroughputOverTime => "throughput-over-time",
             Self::LevelsOverTime => "levels-over-time",
             Self::Amplification => "amplification",
+            Self::CommitLatency => "commit-latency",
         }
     }
 
@@ -115,6 +119,7 @@ impl Kind {
             }
             Self::LevelsOverTime => "bytes of each level (5 s and more)",
             Self::Amplification => "bytes written against blocks read, the bubble is space",
+            Self::CommitLatency => "where the time of a cluster's writes goes, stage by stage",
         }
     }
 
@@ -135,6 +140,7 @@ impl Kind {
             Self::Amplification => {
                 "a target that counts bytes written and blocks read, in one phase"
             }
+            Self::CommitLatency => "a cluster of ours that wrote something",
         }
     }
 }
@@ -157,9 +163,7 @@ pub(crate) fn draw_all(stored: &Stored, dir: &Path) -> Result<Vec<Drawn>> {
     let plots = Plots::new(stored, dir)?;
     let cells = stored.cells();
     let mut drawn = Vec::new();
-    if cells.len() > 1 {
-        drawn.extend(plots.overview(&cells)?);
-    }
+    drawn.extend(plots.overviews()?);
     for cell in &cells {
         for kind in Kind::ALL {
             drawn.extend(plots.of_cell(kind, cell, SCATTERED_MIN)?);
@@ -173,7 +177,7 @@ pub(crate) fn draw_kind(stored: &Stored, dir: &Path, kind: Kind) -> Result<Vec<D
     let plots = Plots::new(stored, dir)?;
     let cells = stored.cells();
     if kind == Kind::Overview {
-        return if cells.len() > 1 { plots.overview(&cells) } else { Ok(Vec::new()) };
+        return plots.overviews();
     }
     let mut drawn = Vec::new();
     for cell in &cells {
@@ -199,9 +203,17 @@ impl<'a> Plots<'a> {
         Ok(Self { stored, dir })
     }
 
-    fn overview(&self, cells: &[Cell]) -> Result<Vec<Drawn>> {
-        let overview = bars::Overview::new(self.stored, cells);
-        Ok(vec![draw(&overview, &self.dir, "overview-throughput".into(), None)?])
+    /// One of all workloads, and one of the targets that stand apart; none of a single workload.
+    fn overviews(&self) -> Result<Vec<Drawn>> {
+        let mut drawn = Vec::new();
+        for (is_apart, stem) in [(false, "overview-throughput"), (true, "overview-clusters")] {
+            let cells = self.stored.cells_apart(is_apart);
+            if cells.len() > 1 {
+                let overview = bars::Overview::new(self.stored, &cells);
+                drawn.push(draw(&overview, &self.dir, stem.into(), None)?);
+            }
+        }
+        Ok(drawn)
     }
 
     /// The plots of one kind and cell. A scatter takes `points_min` targets.
@@ -219,6 +231,11 @@ impl<'a> Plots<'a> {
             Kind::Amplification => {
                 let points = amplification::Amplification::new(self.stored, cell, points_min);
                 let drawn = points.map(|points| draw(&points, &self.dir, stem, Some(cell)));
+                Ok(drawn.transpose()?.into_iter().collect())
+            }
+            Kind::CommitLatency => {
+                let stages = commits::Stages::new(self.stored, cell)?;
+                let drawn = stages.map(|stages| draw(&stages, &self.dir, stem, Some(cell)));
                 Ok(drawn.transpose()?.into_iter().collect())
             }
             Kind::ThroughputOverTime => {
@@ -255,7 +272,7 @@ impl<'a> Plots<'a> {
     /// The course of each target that has one, with its number.
     fn courses(&self, cell: &Cell) -> Result<Vec<(usize, String, Course)>> {
         let mut courses = Vec::new();
-        for (index, target) in self.stored.targets().into_iter().enumerate() {
+        for (index, target) in self.stored.targets_of(cell).into_iter().enumerate() {
             let Some(run) = self.stored.first_run(cell, &target) else { continue };
             if let Some(course) = Course::read(run, cell)? {
                 courses.push((index, target, course));

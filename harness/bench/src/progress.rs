@@ -21,39 +21,39 @@ pub(crate) struct Progress {
     /// Width of the columns of names.
     target_width: usize,
     label_width: usize,
-    runs_done: u64,
-    steps_per_run: u64,
+    /// Of runs that have ended.
+    steps_done: u64,
     blocks: u32,
 }
 
 impl Progress {
     pub(crate) fn new(experiment: &Experiment, is_quiet: bool) -> Self {
         let is_terminal = std::io::stderr().is_terminal() && std::io::stdout().is_terminal();
-        let steps = experiment.steps.len() as u64;
-        let runs = experiment.targets.len() as u64 * u64::from(experiment.blocks);
+        let phases: usize = experiment.races().map(|(_, steps)| steps.len()).sum();
+        let all = phases as u64 * u64::from(experiment.blocks);
         let target = ProgressDrawTarget::stderr_with_hz(10);
         let hidden = ProgressDrawTarget::hidden();
         let draw = if is_terminal && !is_quiet { target } else { hidden };
-        let bar = ProgressBar::with_draw_target(Some(runs * steps * UNITS_PER_STEP), draw);
+        let bar = ProgressBar::with_draw_target(Some(all * UNITS_PER_STEP), draw);
         let style =
             ProgressStyle::with_template("{bar:32.cyan/blue} {percent:>3}% {elapsed} {msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let names = experiment.targets.iter().map(|target| target.name().len());
+        let names = experiment.races().map(|(target, _)| target.name().len());
+        let labels = experiment.races().flat_map(|(_, steps)| steps).map(|step| label(step).len());
         Self {
             bar,
             is_terminal,
             is_quiet,
             target_width: names.max().unwrap_or(0),
-            label_width: experiment.steps.iter().map(|step| label(step).len()).max().unwrap_or(0),
-            runs_done: 0,
-            steps_per_run: steps,
+            label_width: labels.max().unwrap_or(0),
+            steps_done: 0,
             blocks: experiment.blocks,
         }
     }
 
     /// Takes note of what a run's process says.
     pub(crate) fn note(&mut self, plan: &RunPlan, message: &Message) {
-        let base = self.runs_done * self.steps_per_run;
+        let base = self.steps_done;
         match message {
             Message::Begin { step } => {
                 self.bar.set_position((base + *step as u64) * UNITS_PER_STEP);
@@ -114,8 +114,8 @@ impl Progress {
     }
 
     /// A run has ended, now or before.
-    pub(crate) fn run_ended(&mut self) {
-        self.runs_done += 1;
+    pub(crate) fn run_ended(&mut self, plan: &RunPlan) {
+        self.steps_done += plan.steps.len() as u64;
     }
 
     /// Prints a line that stays.

@@ -156,16 +156,17 @@ fn contenders(targets: &[String]) -> Vec<Contender> {
 
 /// The ratios of all targets to the baseline, in the order of tables.
 pub(crate) fn ratios(stored: &Stored) -> Vec<Ratio> {
-    let contenders = contenders(&stored.targets());
-    let named = |name: &str| contenders.iter().find(|contender| contender.name == name);
-    let Some(baseline) = named(&stored.note.baseline).or(contenders.first()) else {
-        return Vec::new();
-    };
-    // A target is not compared with a row that it is part of itself.
-    let is_apart =
-        |other: &Contender| other.targets.iter().all(|target| !baseline.targets.contains(target));
     let mut all = Vec::new();
     for cell in stored.cells() {
+        let contenders = contenders(&stored.targets_of(&cell));
+        let named = |name: &str| contenders.iter().find(|contender| contender.name == name);
+        let Some(baseline) = named(stored.baseline_of(&cell)).or(contenders.first()) else {
+            continue;
+        };
+        // A target is not compared with a row that it is part of itself.
+        let is_apart = |other: &Contender| {
+            other.targets.iter().all(|target| !baseline.targets.contains(target))
+        };
         for metric in Metric::ALL {
             let of_baseline = values(stored, &cell, baseline, metric);
             for contender in contenders.iter().filter(|other| is_apart(other)) {

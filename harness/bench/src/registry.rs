@@ -6,6 +6,7 @@ use crate::remote::{CLUSTERS, Cluster, RemoteFactory};
 use anyhow::{Result, anyhow};
 use nori_kv::{Durability, EngineFactory};
 use norikv_parts::{Choice, EngineRequest, PartsError, Role};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 type PartsResult<T> = std::result::Result<T, PartsError>;
@@ -50,6 +51,14 @@ impl Entry {
             Kind::Cluster(cluster) => {
                 Ok(Arc::new(RemoteFactory::new(cluster, request)?.with_durability(durability)))
             }
+        }
+    }
+
+    /// Where its nodes tell what they count, as long as it is open in this process; none where nobody does.
+    pub(crate) fn counted_at(&self, request: &EngineRequest<'_>) -> PartsResult<Vec<SocketAddr>> {
+        match self.kind {
+            Kind::Engine(_) => Ok(Vec::new()),
+            Kind::Cluster(cluster) => Ok(RemoteFactory::new(cluster, request)?.counted_at()),
         }
     }
 }

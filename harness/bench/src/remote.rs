@@ -17,6 +17,7 @@ mod store;
 
 use nori_kv::{Capabilities, Durability, Engine, EngineFactory, Error, Parts, Result};
 use norikv_parts::{Choice, EngineRequest, PartsError};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -39,6 +40,12 @@ pub(crate) const CLUSTERS: [(&str, &str, Cluster); 4] = [
         Cluster::Etcd,
     ),
 ];
+
+/// The names of those of our own server.
+pub(crate) fn ours() -> Vec<String> {
+    let ours = CLUSTERS.iter().filter(|(.., cluster)| matches!(cluster, Cluster::Ours(_)));
+    ours.map(|(name, ..)| (*name).to_owned()).collect()
+}
 
 /// What kind of cluster.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +152,16 @@ impl RemoteFactory {
     /// The same for another class: a cluster is started with it, and cannot change it from write to write.
     pub(crate) fn with_durability(self, durability: Durability) -> Self {
         Self { durability, ..self }
+    }
+}
+
+impl RemoteFactory {
+    /// Where its nodes tell what they count; see [`crate::registry::Entry::counted_at`].
+    pub(crate) fn counted_at(&self) -> Vec<SocketAddr> {
+        match self.cluster {
+            Cluster::Ours(_) => (0..self.shape.nodes).map(nori::counted_at).collect(),
+            Cluster::Etcd => Vec::new(),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 //! everything; the script only sorts and filters. The table comes first, what the numbers cannot say comes
 //! with them, and the command that makes them again stands beside.
 
+mod apart;
 mod compared;
 mod peers;
 
@@ -34,6 +35,7 @@ pub(crate) fn write(stored: &Stored, plots: &[Drawn], ratios: &[Ratio], dir: &Pa
         ("style", STYLE.to_owned()),
         ("ratios", compared::section(ratios)),
         ("verdicts", verdicts(stored)),
+        ("apart", apart::section(stored)),
         ("failures", failures(stored)),
         ("plots", figures(plots) + &no_course(stored)),
         ("details", details(stored)),
@@ -126,7 +128,7 @@ impl Table {
 
 /// Throughput of each workload and target, with its ratio to the best.
 fn verdicts(stored: &Stored) -> String {
-    let targets = stored.targets();
+    let targets = stored.targets_apart(false);
     let mut headings = vec!["workload".to_owned()];
     headings.extend(targets.iter().cloned());
     let row = |cell: crate::stored::Cell| {
@@ -152,7 +154,7 @@ fn verdicts(stored: &Stored) -> String {
         let shown = sound.iter().zip(&targets).map(show);
         std::iter::once(Value::text(cell.name())).chain(shown).collect()
     };
-    let rows = stored.cells().into_iter().map(row).collect();
+    let rows = stored.cells_apart(false).into_iter().map(row).collect();
     Table { headings, rows }.html("verdicts")
 }
 

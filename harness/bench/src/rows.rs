@@ -9,6 +9,7 @@ use crate::out;
 use crate::plan::{RunPlan, Step};
 use crate::process::Usage;
 use crate::series::Space;
+use crate::stored::Cell;
 use anyhow::{Context, Result, ensure};
 use hdrhistogram::Histogram;
 use nori_kv::{EngineStats, stat};
@@ -95,6 +96,11 @@ pub(crate) struct Row {
 }
 
 impl Row {
+    /// Whether it is of this workload and phase.
+    pub(crate) fn is_of(&self, cell: &Cell) -> bool {
+        (&self.workload, &self.phase) == (&cell.workload, &cell.phase)
+    }
+
     /// Processor time of the run's process for each operation, where both are known of the same operations: not of a
     /// load that was ended in batches.
     pub(crate) fn cpu_us_per_op(&self) -> Option<f64> {
@@ -288,8 +294,18 @@ pub(crate) fn read_rows(path: &Path) -> Result<Vec<Row>> {
 }
 
 /// The columns of a run's files that hold words.
-const WORDS: [&str; 8] =
-    ["run_id", "experiment", "target", "workload", "phase", "op", "model", "durability"];
+const WORDS: [&str; 10] = [
+    "run_id",
+    "experiment",
+    "target",
+    "workload",
+    "phase",
+    "op",
+    "model",
+    "durability",
+    "stage",
+    "buckets",
+];
 
 /// Reads the rows of a file under a heading.
 ///

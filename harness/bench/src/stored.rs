@@ -160,6 +160,37 @@ impl Stored {
         targets
     }
 
+    /// Whether the cell is of targets that stand apart.
+    pub(crate) fn is_apart(&self, cell: &Cell) -> bool {
+        let Some(apart) = &self.note.apart else { return false };
+        self.rows().any(|row| row.is_of(cell) && apart.targets.contains(&row.target))
+    }
+
+    /// The targets that have the phases of this cell, in their order.
+    pub(crate) fn targets_of(&self, cell: &Cell) -> Vec<String> {
+        self.targets_apart(self.is_apart(cell))
+    }
+
+    /// The targets that stand apart, or the others.
+    pub(crate) fn targets_apart(&self, is_apart: bool) -> Vec<String> {
+        let stands_apart =
+            |name: &String| self.note.apart.as_ref().is_some_and(|of| of.targets.contains(name));
+        self.targets().into_iter().filter(|name| stands_apart(name) == is_apart).collect()
+    }
+
+    /// The cells of targets that stand apart, or of the others.
+    pub(crate) fn cells_apart(&self, is_apart: bool) -> Vec<Cell> {
+        self.cells().into_iter().filter(|cell| self.is_apart(cell) == is_apart).collect()
+    }
+
+    /// What the targets of a cell are compared with.
+    pub(crate) fn baseline_of(&self, cell: &Cell) -> &str {
+        match &self.note.apart {
+            Some(apart) if self.is_apart(cell) => &apart.baseline,
+            _ => &self.note.baseline,
+        }
+    }
+
     /// What is planned or begun and not at its end; runs that failed are.
     pub(crate) fn unfinished(&self) -> Vec<Unfinished> {
         let is_there = |id: &str| self.runs.iter().any(|run| run.manifest.run_id == id);
@@ -217,7 +248,7 @@ impl Stored {
         if is_failed { "failed" } else { "not run" }
     }
 
-    /// Loads first, then workloads by name.
+    /// Loads first, then workloads by name; those of targets that stand apart last.
     pub(crate) fn cells(&self) -> Vec<Cell> {
         let mut cells: Vec<Cell> = Vec::new();
         // Settling does no operations: there is nothing to compare.
@@ -228,7 +259,7 @@ impl Stored {
                 cells.push(cell);
             }
         }
-        cells.sort_by_key(|cell| (cell.phase != "load", cell.clone()));
+        cells.sort_by_cached_key(|cell| (self.is_apart(cell), cell.phase != "load", cell.clone()));
         cells
     }
 
@@ -243,12 +274,7 @@ impl Stored {
         target: &'a str,
         op: &'a str,
     ) -> impl Iterator<Item = &'a Row> {
-        self.rows().filter(move |row| {
-            row.workload == cell.workload
-                && row.phase == cell.phase
-                && row.target == target
-                && row.op == op
-        })
+        self.rows().filter(move |row| row.is_of(cell) && row.target == target && row.op == op)
     }
 
     /// The run whose course over time stands for a target: the first of its blocks that ended the phase.

@@ -3,12 +3,16 @@
 use crate::distrust;
 use crate::effect::{SAME_WITHIN, Verdict};
 use crate::latency::{Latencies, quantile_us};
+use crate::note::APART_LOOK_FOR;
 use crate::out;
 use crate::plot::{micros, short, thousands};
 use crate::ratios::{Metric, Ratio, ratios};
 use crate::rows::ALL;
 use crate::stored::{Cell, Stored};
 use std::path::Path;
+
+/// Characters of a line of text between tables.
+const LINE_CHARS: usize = 120;
 
 /// A table of text: a heading row, then rows. The first column is left-aligned, others right-aligned.
 fn aligned(rows: &[Vec<String>]) -> Vec<String> {
@@ -27,15 +31,30 @@ fn aligned(rows: &[Vec<String>]) -> Vec<String> {
     rows.iter().map(line).collect()
 }
 
-/// Throughput, then latencies: a row for each workload, a column for each target.
+/// Throughput, then latencies: a row for each workload, a column for each target. Of targets that stand apart below the others.
 pub(crate) fn tables(stored: &Stored) -> Vec<String> {
+    let mut lines = of_targets(stored, false);
+    if let Some(apart) = &stored.note.apart {
+        let heading = format!("{} ({APART_LOOK_FOR})", apart.title.to_uppercase());
+        lines.push(String::new());
+        lines.extend(wrapped(&heading, LINE_CHARS));
+        lines.extend(of_targets(stored, true));
+    }
+    if stored.cells().iter().any(|cell| stored.is_open(cell)) {
+        lines.extend(distrust::warnings(stored).iter().map(|what| format!("warning: {what}")));
+    }
+    lines
+}
+
+/// The tables of targets that stand apart, or of the others.
+fn of_targets(stored: &Stored, is_apart: bool) -> Vec<String> {
     let mut lines = vec!["operations a second (higher is better, * is the best)".to_owned()];
-    let cells = stored.cells();
-    let has_errors = |cell: &Cell| stored.targets().iter().any(|t| stored.errors(cell, t) > 0);
+    let (cells, targets) = (stored.cells_apart(is_apart), stored.targets_apart(is_apart));
+    let has_errors = |cell: &Cell| targets.iter().any(|t| stored.errors(cell, t) > 0);
     if cells.iter().any(has_errors) {
         lines.push("! operations failed: the rate is not one of work done".into());
     }
-    lines.extend(aligned(&matrix(stored, &cells, |cell, targets| {
+    lines.extend(aligned(&matrix(&cells, &targets, |cell, targets| {
         let sound: Vec<Option<f64>> =
             targets.iter().map(|target| stored.sound_ops_per_s(cell, target)).collect();
         let best = sound.iter().flatten().copied().fold(0.0, f64::max);
@@ -52,11 +71,22 @@ pub(crate) fn tables(stored: &Stored) -> Vec<String> {
         };
         sound.iter().zip(targets).map(show).collect()
     })));
-    lines.extend(latencies(stored, &stored.cells(), "service", Stored::latencies));
-    let open: Vec<Cell> = stored.cells().into_iter().filter(|cell| stored.is_open(cell)).collect();
+    lines.extend(latencies(stored, (&cells, &targets), "service", Stored::latencies));
+    let open: Vec<Cell> = cells.into_iter().filter(|cell| stored.is_open(cell)).collect();
     if !open.is_empty() {
-        lines.extend(latencies(stored, &open, "response", Stored::responses));
-        lines.extend(distrust::warnings(stored).iter().map(|what| format!("warning: {what}")));
+        lines.extend(latencies(stored, (&open, &targets), "response", Stored::responses));
+    }
+    lines
+}
+
+/// A text in lines of so many characters, broken between words.
+fn wrapped(text: &str, chars: usize) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in text.split_whitespace() {
+        match lines.last_mut().filter(|line| line.len() + 1 + word.len() <= chars) {
+            Some(line) => *line += &format!(" {word}"),
+            None => lines.push(word.to_owned()),
+        }
     }
     lines
 }
@@ -64,13 +94,13 @@ pub(crate) fn tables(stored: &Stored) -> Vec<String> {
 /// One of the times that operations took, of some cells.
 fn latencies(
     stored: &Stored,
-    cells: &[Cell],
+    (cells, targets): (&[Cell], &[String]),
     what: &str,
     of: fn(&Stored, &Cell, &str) -> Latencies,
 ) -> Vec<String> {
     let heading = format!("{what} time, all operations: p50 / p99 / p99.9 (lower is better)");
     let mut lines = vec![String::new(), heading];
-    lines.extend(aligned(&matrix(stored, cells, |cell, targets| {
+    lines.extend(aligned(&matrix(cells, targets, |cell, targets| {
         let of_target = |target: &String| match stored.rows_of(cell, target, ALL).next() {
             Some(_) => percentiles(&of(stored, cell, target)),
             None => stored.lack(target).into(),
@@ -81,15 +111,14 @@ fn latencies(
 }
 
 fn matrix(
-    stored: &Stored,
     cells: &[Cell],
+    targets: &[String],
     cells_of: impl Fn(&Cell, &[String]) -> Vec<String>,
 ) -> Vec<Vec<String>> {
-    let targets = stored.targets();
     let mut rows = vec![std::iter::once(String::new()).chain(targets.iter().cloned()).collect()];
     for cell in cells {
         let mut row = vec![cell.name()];
-        row.extend(cells_of(cell, &targets));
+        row.extend(cells_of(cell, targets));
         rows.push(row);
     }
     rows

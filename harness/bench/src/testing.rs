@@ -24,6 +24,7 @@ pub(crate) fn note() -> Note {
         targets: TARGETS.map(str::to_owned).into(),
         baseline: TARGETS[0].into(),
         offered: BTreeMap::new(),
+        apart: None,
         harness: Overhead { per_op_ns: 100.0, in_service_ns: 40.0 },
         runs: Vec::new(),
     }

@@ -14,6 +14,7 @@ mod settle;
 
 pub(crate) use offered::fault;
 
+use crate::commits::Commits;
 use crate::drive::{Interval, PhaseJob, PhaseOutcome, Tick, run_phase};
 use crate::events::{Calibrated, EventLog, Moment};
 use crate::first_error;
@@ -101,6 +102,8 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
         let clock = Arc::clone(&parts.clock);
         let store = plan.store();
         let engine = factory.open(&store, parts)?;
+        let counted_at = entry.counted_at(&request)?;
+        let commits = (!counted_at.is_empty()).then(|| Commits::new(counted_at, &plan.dir));
         let events = EventLog::create(&plan.dir.join("events.jsonl"))?;
         Run {
             plan,
@@ -117,6 +120,7 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
             existing: None,
             live_bytes: Some(0),
             settling: None,
+            commits,
             invalid: Vec::new(),
         }
         .all_steps(tell)
@@ -160,6 +164,8 @@ struct Run<'a> {
     live_bytes: Option<u64>,
     /// Of the phase before, if it has rows.
     settling: Option<Settling>,
+    /// Of a cluster whose nodes tell what they count.
+    commits: Option<Commits>,
     /// A sentence for each phase that is not to be believed.
     invalid: Vec<String>,
 }
@@ -210,6 +216,9 @@ impl Run<'_> {
         let rate = self.offered_rate(number, &step, tell)?;
         reset_rss_peak();
         let before = self.engine.stats();
+        if let Some(commits) = &mut self.commits {
+            commits.begin()?;
+        }
         let usage = Usage::now();
         let (outcome, sa_peak) = self.run(number, &step, step.phase_name(), rate, tell)?;
         let usage = Usage::now().since(usage);
@@ -226,6 +235,9 @@ impl Run<'_> {
         self.settling = None;
         if step.is_recorded() {
             kept(&outcome, self.write_percentiles(number, &step, &outcome))?;
+            if let Some(commits) = &mut self.commits {
+                kept(&outcome, commits.end(&step.label, step.phase_name()))?;
+            }
             self.settling = Some(Settling { row: self.rows.len(), before });
             self.rows.extend(rows_of(self.plan, &step, &outcome, &seen));
             if let Some(why) = rate.and_then(|rate| fault(&step, &outcome, rate)) {

@@ -19,6 +19,7 @@ pub(crate) fn text(
         exposition.text(|more| {
             of_the_server(more, &about);
             of_requests(more, &serving);
+            of_writes(more, &serving);
             of_links(more, &links);
             of_shards(more, &serving.handle().topology());
         })
@@ -54,6 +55,24 @@ fn of_requests(more: &mut Labelled, serving: &Serving) {
             count as f64,
         );
     }
+}
+
+fn of_writes(more: &mut Labelled, serving: &Serving) {
+    let times = serving.handle().write_times();
+    for (stage, times) in times.stages() {
+        more.histogram(
+            "commit_stage_seconds",
+            "Time of clients' writes that this node led, by stage; one of four is timed.",
+            &[("stage", stage)],
+            &times,
+        );
+    }
+    more.histogram(
+        "commit_seconds",
+        "Time of the same writes from their arrival at the node to their answer.",
+        &[],
+        &times.whole(),
+    );
 }
 
 fn of_links(more: &mut Labelled, links: &Counts) {

@@ -6,7 +6,7 @@
 //!
 //! Source: the exposition formats and the naming rules in Prometheus' documentation.
 
-use nori_observe::{Counter, Gauge, Meter, VizEvent};
+use nori_observe::{Counter, Gauge, Meter, Times, VizEvent};
 use parking_lot::Mutex;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
@@ -42,6 +42,24 @@ impl Labelled {
         self.put("counter", format!("norikv_{name}_total"), help, labels, value);
     }
 
+    /// Times; the name says `seconds`, as all of them are on the wire.
+    pub fn histogram(&mut self, name: &str, help: &str, labels: &[Label<'_>], times: &Times) {
+        let name = format!("norikv_{name}");
+        let new = || Family { kind: "histogram", help: help.to_owned(), lines: Vec::new() };
+        let lines = &mut self.families.entry(name.clone()).or_insert_with(new).lines;
+        let mut through = 0;
+        for (bound_micros, count) in times.buckets() {
+            through += count;
+            let bound =
+                bound_micros.map_or("+Inf".to_owned(), |micros| format!("{}", micros / 1e6));
+            let with_bound = [labels, &[("le", bound.as_str())]].concat();
+            lines.push(format!("{name}_bucket{} {through}", braced(&with_bound)));
+        }
+        let seconds = times.sum_nanos as f64 / 1e9;
+        lines.push(format!("{name}_sum{} {seconds}", braced(labels)));
+        lines.push(format!("{name}_count{} {through}", braced(labels)));
+    }
+
     fn put(
         &mut self,
         kind: &'static str,
@@ -50,15 +68,7 @@ impl Labelled {
         labels: &[Label<'_>],
         value: f64,
     ) {
-        let mut line = name.clone();
-        if !labels.is_empty() {
-            let labels: Vec<String> = labels
-                .iter()
-                .map(|(name, value)| format!("{name}=\"{}\"", escaped(value)))
-                .collect();
-            line += &format!("{{{}}}", labels.join(","));
-        }
-        line += &format!(" {value}");
+        let line = format!("{name}{} {value}", braced(labels));
         let new = || Family { kind, help: help.to_owned(), lines: Vec::new() };
         self.families.entry(name).or_insert_with(new).lines.push(line);
     }
@@ -75,6 +85,16 @@ impl Labelled {
         }
         text
     }
+}
+
+/// Labels as they stand behind a name; nothing where there are none.
+fn braced(labels: &[Label<'_>]) -> String {
+    if labels.is_empty() {
+        return String::new();
+    }
+    let all: Vec<String> =
+        labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+    format!("{{{}}}", all.join(","))
 }
 
 fn escaped(value: &str) -> String {
@@ -186,6 +206,29 @@ mod tests {
             assert!(text.lines().any(|of| of == line), "{line} in\n{text}");
         }
         assert_eq!(text.matches("# TYPE norikv_raft_is_leader ").count(), 1);
+    }
+
+    #[test]
+    fn times_are_counted_up_to_each_bound_and_end_with_their_sum() {
+        let times = nori_observe::Histogram::default();
+        for micros in [3, 3, 1_500, 60_000_000] {
+            times.record(std::time::Duration::from_micros(micros));
+        }
+        let text = Exposition::default().text(|more| {
+            let labels = [("stage", "sync")];
+            more.histogram("commit_stage_seconds", "By stage.", &labels, &times.snapshot());
+        });
+        for line in [
+            "# TYPE norikv_commit_stage_seconds histogram",
+            "norikv_commit_stage_seconds_bucket{stage=\"sync\",le=\"0.000002\"} 0",
+            "norikv_commit_stage_seconds_bucket{stage=\"sync\",le=\"0.000003\"} 2",
+            "norikv_commit_stage_seconds_bucket{stage=\"sync\",le=\"0.001536\"} 3",
+            "norikv_commit_stage_seconds_bucket{stage=\"sync\",le=\"+Inf\"} 4",
+            "norikv_commit_stage_seconds_sum{stage=\"sync\"} 60.001506",
+            "norikv_commit_stage_seconds_count{stage=\"sync\"} 4",
+        ] {
+            assert!(text.lines().any(|of| of == line), "{line} in\n{text}");
+        }
     }
 
     #[test]

@@ -9,13 +9,14 @@
 //! socket: what the network cannot take now is lost, as packets may be.
 
 use crate::topology::{self, Topology};
+use crate::write_times::WriteTimes;
 use bytes::Bytes;
 use nori_consensus::{NodeId, ShardId};
 use nori_env::{Clock, OsClock};
 use nori_kv::Tick;
 use norikv_node::{Event, Fatal, Node, Output, Refused, Waker};
 use norikv_placement::Change;
-use norikv_replica::{Answer, Now, Request, RequestId};
+use norikv_replica::{Answer, Now, Reply, Request, RequestId};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -79,7 +80,7 @@ enum Command {
     Introduction(String, Bytes, oneshot::Sender<Bytes>),
     Introduced(String, Bytes),
     Unreachable(NodeId),
-    Request(ShardId, Request, oneshot::Sender<Result<Answer, NoAnswer>>),
+    Request(ShardId, Request, Waits),
     Decide(Change, oneshot::Sender<Result<(), Refused>>),
     Ask(Asked),
     Leave,
@@ -121,6 +122,7 @@ pub struct Handle {
     clocks: Clocks,
     topology: watch::Receiver<Arc<Topology>>,
     events: broadcast::Sender<Event>,
+    write_times: Arc<WriteTimes>,
 }
 
 impl Handle {
@@ -147,6 +149,11 @@ impl Handle {
     /// What happens from now on.
     pub fn events(&self) -> broadcast::Receiver<Event> {
         self.events.subscribe()
+    }
+
+    /// Where the time of clients' writes goes.
+    pub fn write_times(&self) -> &WriteTimes {
+        &self.write_times
     }
 
     /// A packet came from `from`. Waits while the loop has too many of them.
@@ -186,7 +193,10 @@ impl Handle {
     /// [`NoAnswer`].
     pub async fn request(&self, shard: ShardId, request: Request) -> Result<Answer, NoAnswer> {
         let (reply, answer) = oneshot::channel();
-        self.put(Command::Request(shard, request, reply));
+        let is_followed =
+            matches!(request, Request::Write { .. }) && self.write_times.is_next_followed();
+        let arrived = is_followed.then(|| self.clocks.now().steady);
+        self.put(Command::Request(shard, request, Waits { reply, arrived, queued: None }));
         answer.await.unwrap_or(Err(NoAnswer::Lost))
     }
 
@@ -256,8 +266,10 @@ impl Driver {
             clocks: Clocks::default(),
             topology,
             events: events.clone(),
+            write_times: Arc::default(),
         };
-        let outward = Outward { network: network(handle.clone()), publish, events };
+        let write_times = Arc::clone(&handle.write_times);
+        let outward = Outward { network: network(handle.clone()), publish, events, write_times };
         let is_woken = Arc::new(AtomicBool::new(false));
         let waker: Waker = {
             let is_woken = Arc::clone(&is_woken);
@@ -303,13 +315,21 @@ fn words(panic: &(dyn std::any::Any + Send)) -> String {
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
 }
 
-type Waits = oneshot::Sender<Result<Answer, NoAnswer>>;
+/// Who waits for an answer.
+struct Waits {
+    reply: oneshot::Sender<Result<Answer, NoAnswer>>,
+    /// When it came, of a write whose way is followed.
+    arrived: Option<nori_consensus::Instant>,
+    /// How long it lay in the queue, of such a write that was taken.
+    queued: Option<Duration>,
+}
 
 /// Where a node's outputs go.
 struct Outward {
     network: Box<dyn Network>,
     publish: watch::Sender<Arc<Topology>>,
     events: broadcast::Sender<Event>,
+    write_times: Arc<WriteTimes>,
 }
 
 struct Loop {
@@ -319,6 +339,7 @@ struct Loop {
     clocks: Clocks,
     publish: watch::Sender<Arc<Topology>>,
     events: broadcast::Sender<Event>,
+    write_times: Arc<WriteTimes>,
     is_woken: Arc<AtomicBool>,
     /// Requests under way. Their numbers stay below 2^63, as the node wants it.
     waiting: HashMap<RequestId, (ShardId, Waits)>,
@@ -339,7 +360,7 @@ impl Loop {
         is_woken: Arc<AtomicBool>,
         outward: Outward,
     ) -> Self {
-        let Outward { network, publish, events } = outward;
+        let Outward { network, publish, events, write_times } = outward;
         let now = clocks.now().steady;
         Self {
             node,
@@ -348,6 +369,7 @@ impl Loop {
             clocks,
             publish,
             events,
+            write_times,
             is_woken,
             waiting: HashMap::new(),
             deciding: HashMap::new(),
@@ -424,14 +446,7 @@ impl Loop {
                 self.node.introduced(now, &address, &answer)?;
             }
             Command::Unreachable(node) => self.node.unreachable(now, node),
-            Command::Request(shard, request, reply) => {
-                let id = self.next_id();
-                if self.node.request(now, shard, id, request) {
-                    self.waiting.insert(id, (shard, reply));
-                } else {
-                    let _ = reply.send(Err(NoAnswer::NotHere));
-                }
-            }
+            Command::Request(shard, request, waits) => self.request(now, shard, request, waits),
             Command::Decide(change, reply) => {
                 let id = self.next_id();
                 self.deciding.insert(id, reply);
@@ -448,6 +463,31 @@ impl Loop {
         Ok(())
     }
 
+    fn request(&mut self, now: Now, shard: ShardId, request: Request, mut waits: Waits) {
+        let id = self.next_id();
+        waits.queued = waits.arrived.map(|arrived| now.steady.since(arrived));
+        if waits.queued.is_some() {
+            self.node.trace(shard, id);
+        }
+        if self.node.request(now, shard, id, request) {
+            self.waiting.insert(id, (shard, waits));
+        } else {
+            self.node.traced(shard, id);
+            let _ = waits.reply.send(Err(NoAnswer::NotHere));
+        }
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        let Some((shard, waits)) = self.waiting.remove(&answer.request) else { return };
+        let (id, is_written) = (answer.request, matches!(answer.reply, Reply::Written(_)));
+        let _ = waits.reply.send(Ok(answer));
+        if let Some(queued) = waits.queued
+            && let Some(stages) = self.node.traced(shard, id).filter(|_| is_written)
+        {
+            self.write_times.record(queued, &stages);
+        }
+    }
+
     fn hand_on(&mut self, output: Output) {
         match output {
             Output::Send { to, packet } => {
@@ -456,11 +496,7 @@ impl Loop {
             }
             Output::Introduce { address, packet } => self.network.introduce(address, packet),
             Output::Gossip { to, class, packet } => self.network.gossip(to, class, packet),
-            Output::Answer { answer, .. } => {
-                if let Some((_, reply)) = self.waiting.remove(&answer.request) {
-                    let _ = reply.send(Ok(answer));
-                }
-            }
+            Output::Answer { answer, .. } => self.answer(answer),
             Output::Decided { request, result } => {
                 if let Some(reply) = self.deciding.remove(&request) {
                     let _ = reply.send(result);
@@ -482,8 +518,8 @@ impl Loop {
     /// Requests of these shards have no answer any more.
     fn lose(&mut self, is_lost: impl Fn(ShardId) -> bool) {
         let lost = self.waiting.extract_if(|_, (shard, _)| is_lost(*shard));
-        for (_, (_, reply)) in lost {
-            let _ = reply.send(Err(NoAnswer::Lost));
+        for (_, (_, waits)) in lost {
+            let _ = waits.reply.send(Err(NoAnswer::Lost));
         }
     }
 
@@ -500,7 +536,7 @@ impl Loop {
             return;
         }
         self.swept_at = now.steady;
-        self.waiting.retain(|_, (_, reply)| !reply.is_closed());
+        self.waiting.retain(|_, (_, waits)| !waits.reply.is_closed());
         if let Some(member) = self.node.member() {
             let here: std::collections::HashSet<ShardId> =
                 member.replicas().shards().map(|(shard, _)| shard).collect();

@@ -10,6 +10,7 @@
 //! | module | what it has |
 //! |---|---|
 //! | [`driver`] | the loop that owns the node |
+//! | [`write_times`] | where the time of writes goes |
 //! | [`topology`] | what the loop publishes of the node: who is where |
 //! | [`links`] | streams to other nodes |
 //! | [`gossip`] | the failure detector's datagrams, and streams where they are too long |
@@ -41,6 +42,7 @@ pub mod serve;
 pub mod serving;
 pub mod test_control;
 pub mod topology;
+pub mod write_times;
 
 pub use driver::{Driver, Ended, Handle};
 pub use serve::{Addresses, Serving, Settings};

@@ -107,6 +107,7 @@ impl Shards {
         for shard in &ready {
             let Some(host) = self.hosts.get_mut(shard) else { continue };
             host.replica.drain(&mut drained);
+            self.following.placed(*shard, host.replica.placed());
             let life = host.life;
             for output in drained.drain(..) {
                 match output {
@@ -114,6 +115,7 @@ impl Shards {
                         let Store { write, sync, .. } = store;
                         has_promise |= sync;
                         host.begin(write);
+                        self.following.stored(*shard, &store);
                         writes.push((*shard, life, write));
                         batch.store(*shard, store);
                     }
@@ -128,6 +130,7 @@ impl Shards {
         gone.iter().for_each(|shard| batch.forget(*shard));
         if !batch.is_empty() {
             let mark = self.parts.log.append(batch)?;
+            self.following.appended();
             let flight =
                 Flight { mark, calls: SyncCalls::default(), waits_for: None, writes, resets, gone };
             let must_sync = has_promise
@@ -149,6 +152,7 @@ impl Shards {
 
     fn work(&mut self, now: Now, shard: ShardId) {
         let Some(host) = self.hosts.get_mut(&shard) else { return };
+        self.following.committed(shard, host.replica.committed());
         match host.replica.work(now) {
             Ok(has_more) => {
                 if has_more {
@@ -187,7 +191,10 @@ impl Shards {
                     self.send(shard, &held);
                 }
             }
-            ReplicaOutput::Answer(answer) => self.outputs.push(Output::Answer { shard, answer }),
+            ReplicaOutput::Answer(answer) => {
+                self.following.applied(shard, answer.request);
+                self.outputs.push(Output::Answer { shard, answer });
+            }
             ReplicaOutput::RoleChanged { role, term, leader } => {
                 self.outputs.push(Output::RoleChanged { shard, role, term, leader });
             }
@@ -257,6 +264,7 @@ impl Shards {
                 continue;
             };
             let released = host.release(*write);
+            self.following.synced(*shard, *write);
             host.replica.step(now, Input::Stored { write: *write, result: Ok(()) });
             self.ready.insert(*shard);
             released.iter().for_each(|held| self.send(*shard, held));

@@ -9,6 +9,7 @@ use nori_consensus::{Effect, Index, LogId, Rejection, Ticket};
 impl Replica {
     /// What is to be done now. All of it is begun before anything else is asked of this replica.
     pub fn drain(&mut self, outputs: &mut Vec<Output>) {
+        self.placed.clear();
         let mut effects = std::mem::take(&mut self.effects);
         self.consensus.drain(&mut effects);
         effects.drain(..).for_each(|effect| self.begin(effect));
@@ -67,6 +68,9 @@ impl Replica {
 
     fn accept(&mut self, ticket: Ticket, at: LogId) {
         let Some(open) = self.tickets.remove(&ticket) else { return };
+        if let Open::Write(request) = open {
+            self.placed.push((request, at.index));
+        }
         if let Some((_, before)) = self.accepted.insert(at.index, (at, open)) {
             // This log has another entry there. The earlier one may be in others', and be committed by a leader that has it after all.
             self.refuse_open(before, Refusal::Unknown);

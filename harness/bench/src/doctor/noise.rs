@@ -93,6 +93,7 @@ fn experiment(dir: &Path, blocks: u32) -> Result<Experiment> {
         blocks,
         is_resumed: false,
         keeps_stores: false,
+        apart: None,
     })
 }
 

@@ -38,7 +38,7 @@ impl Amplification {
         let look_for = "Left is cheap to write, low is cheap to read, a small bubble is cheap to keep; no store has all \
                         three. Targets on the line are each the best at some price, and one above and to the right of it \
                         is beaten in both.";
-        let targets = stored.targets();
+        let targets = stored.targets_of(cell);
         let points: Vec<Point> = targets
             .into_iter()
             .enumerate()

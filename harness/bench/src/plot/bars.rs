@@ -25,7 +25,7 @@ fn bars_of(stored: &Stored, cell: &Cell) -> Vec<Bar> {
         let blocks = stored.rows_of(cell, &target, ALL).map(|row| row.ops_per_s).collect();
         Bar { mean: stored.ops_per_s(cell, &target), blocks, target }
     };
-    stored.targets().into_iter().map(of_target).collect()
+    stored.targets_of(cell).into_iter().map(of_target).collect()
 }
 
 /// The bars of one workload.
@@ -75,9 +75,22 @@ pub(super) struct Overview {
 
 impl Overview {
     pub(super) fn new(stored: &Stored, cells: &[Cell]) -> Self {
-        let look_for = "Taller is better, and each panel has a scale of its own. Look for a target that leads in \
-                        one panel and trails in another: that is the price of its design.";
-        let words = Words::new(stored, "Operations a second".into(), cells, look_for);
+        let apart = stored.note.apart.as_ref();
+        let apart = apart.filter(|_| cells.iter().any(|cell| stored.is_apart(cell)));
+        let (title, look_for) = match apart {
+            Some(apart) => (
+                format!("Operations a second, {}", apart.title),
+                "Taller is better, and each panel has a scale of its own; the server and the load are the same, so what differs is \
+                 the protocol's. Clients, three nodes and the disk share this machine's processors, and none of it compares with \
+                 a single engine.",
+            ),
+            None => (
+                "Operations a second".into(),
+                "Taller is better, and each panel has a scale of its own. Look for a target that leads in one panel and \
+                 trails in another: that is the price of its design.",
+            ),
+        };
+        let words = Words::new(stored, title, cells, look_for);
         let panels = cells.iter().map(|cell| (cell.name(), bars_of(stored, cell))).collect();
         Self { words, panels }
     }

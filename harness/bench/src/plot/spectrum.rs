@@ -51,7 +51,7 @@ impl Spectrum {
             format!("Service time by percentile, {} (closed loop)", cell.name())
         };
         let words = Words::new(stored, title, std::slice::from_ref(cell), look_for);
-        let targets = stored.targets();
+        let targets = stored.targets_of(cell);
         // What the lines of an open loop are dashed for, and of a closed loop are.
         let services = targets.iter().map(|target| (is_open, stored.latencies(cell, target)));
         let responses = targets.iter().map(|target| (false, stored.responses(cell, target)));

@@ -51,6 +51,7 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Arc<dyn Engin
     let peer = |n: usize| format!("http://{}:2380", nodes::address(n));
     let client = |n: usize| format!("http://{}:2379", nodes::address(n));
     let all: Vec<String> = (0..count).map(|n| format!("n{n}={}", peer(n))).collect();
+    nodes::check_free(count, &[2379, 2380], &[])?;
     let mut nodes = Nodes::new();
     for n in 0..count {
         let dir = dir.join(format!("node-{n}"));

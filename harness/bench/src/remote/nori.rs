@@ -7,9 +7,21 @@ use anyhow::Result;
 use bytes::Bytes;
 use nori_kv::Engine;
 use norikv_client::{Client, GetOptions, ScanOptions};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
+
+/// Where each node listens, at an address of its own.
+const CLIENT: u16 = 9001;
+const PEER: u16 = 9101;
+const SWIM: u16 = 9201;
+const HTTP: u16 = 8080;
+
+/// Where a node tells what it counts.
+pub(super) fn counted_at(node: usize) -> SocketAddr {
+    (nodes::address(node), HTTP).into()
+}
 
 /// Starts a cluster in `dir`.
 pub(super) fn start(
@@ -18,19 +30,20 @@ pub(super) fn start(
     dir: &Path,
 ) -> Result<Arc<dyn Engine>> {
     let shape = &factory.shape;
+    nodes::check_free(shape.nodes, &[CLIENT, PEER, HTTP], &[SWIM])?;
     let mut nodes = Nodes::new();
     let seeds: Vec<String> =
-        (0..shape.nodes).map(|n| format!("{}:9101", nodes::address(n))).collect();
+        (0..shape.nodes).map(|n| format!("{}:{PEER}", nodes::address(n))).collect();
     for n in 0..shape.nodes {
         let (at, dir) = (nodes::address(n), dir.join(format!("node-{n}")));
         let mut args = vec!["serve".to_owned()];
         let sets = [
             format!("node.name=node-{n}"),
             format!("node.data_dir={}", dir.join("data").display()),
-            format!("listen.client={at}:9001"),
-            format!("listen.peer={at}:9101"),
-            format!("listen.swim={at}:9201"),
-            "listen.http=".to_owned(),
+            format!("listen.client={at}:{CLIENT}"),
+            format!("listen.peer={at}:{PEER}"),
+            format!("listen.swim={at}:{SWIM}"),
+            format!("listen.http={at}:{HTTP}"),
             format!(
                 "cluster.seeds={}",
                 if shape.nodes == 1 { String::new() } else { seeds.join(",") }
@@ -50,7 +63,7 @@ pub(super) fn start(
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let addresses: Vec<String> =
-        (0..shape.nodes).map(|n| format!("{}:9001", nodes::address(n))).collect();
+        (0..shape.nodes).map(|n| format!("{}:{CLIENT}", nodes::address(n))).collect();
     let consistency = match shape.consistency {
         Consistency::Lease => norikv_client::Consistency::Lease,
         Consistency::Linearizable => norikv_client::Consistency::Linearizable,

@@ -45,6 +45,14 @@ pub(super) fn sentences(stored: &Stored) -> Vec<String> {
              have our filters where they have any."
         ));
     }
+    let clusters = named(&|run| role(run) == Some(Role::Cluster));
+    if !clusters.is_empty() {
+        let who = clusters.join(", ");
+        all.push(format!(
+            "Clients and all nodes share this machine, its disk among them, and packets go through memory: of {who} ratios in one \
+             run mean something, absolute numbers little, and neither compares with an engine in the client's own process."
+        ));
+    }
     if !shipped.is_empty() {
         let who = shipped.join(", ");
         all.push(format!("As shipped, with memory, filters and compression of their own: {who}."));

@@ -10,6 +10,7 @@
 
 use super::StoredRun;
 use crate::blocks::block_seed;
+use crate::commits;
 use crate::manifest::WorkloadNote;
 use crate::note::Note;
 use crate::plan::WARMUP;
@@ -29,6 +30,11 @@ use std::path::Path;
 pub(super) fn check(run: &StoredRun, note: &Note) -> Result<()> {
     belongs(run, note)?;
     rows(run)?;
+    // Only clusters of ours have it, and only of this version on.
+    if run.dir.join(commits::FILE).exists() {
+        has_last_line(&run.dir.join(commits::FILE))?;
+        commits::read(&run.dir)?;
+    }
     if !run.is_over() {
         return Ok(());
     }

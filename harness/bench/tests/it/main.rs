@@ -1,6 +1,7 @@
 //! The program as its user meets it: arguments in, files, lines and exit codes out.
 
 mod blocks;
+mod clusters;
 mod doctor;
 mod ends;
 mod inspect;

@@ -82,6 +82,9 @@ async fn http_serves_health_metrics_state_and_keys() {
         "norikv_rpc_requests_total{kind=\"write\",result=\"OK\"} 1",
         "norikv_raft_is_leader{shard=\"0\"} 1",
         "# TYPE norikv_wal_bytes_total counter",
+        // The first write is one of those that are followed.
+        "norikv_commit_stage_seconds_count{stage=\"replicate\"} 1",
+        "norikv_commit_seconds_count 1",
     ] {
         assert!(text.contains(line), "{line} in\n{text}");
     }
