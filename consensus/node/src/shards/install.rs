@@ -13,6 +13,7 @@ use super::snapshots::{INTENT, Received};
 use crate::error::NodeError;
 use crate::host::{Install, Stage};
 use crate::inbox::{Inbox, Note};
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{LogId, ShardId, SnapshotHandle};
 use nori_env::{Class, Fs, Job, OpenMode, Slice, Step, SyncTicket, crc32c};
 use nori_kv::{EngineFactory, Error, Parts};
@@ -61,6 +62,13 @@ impl Shards {
             return self.fail_with(shard, NodeError::Replica { shard, why });
         };
         install.stage = Stage::Working;
+        if mutant::is(Mutant::ResetBeforeState) {
+            let mut batch = Batch::default();
+            batch.reset(shard, install.reset_to);
+            if let Err(error) = self.parts.log.append(batch) {
+                return self.fail_with(shard, NodeError::Log(error));
+            }
+        }
         let job = InstallJob {
             shard,
             life,
@@ -343,8 +351,12 @@ impl InstallJob {
             _ => {}
         }
         let name = self.snapshot.file_name().unwrap_or_default().to_string_lossy();
+        let mut bytes = intent_bytes(&name);
+        if mutant::is(Mutant::IntentUnwritten) {
+            bytes.clear();
+        }
         let file = fs.open(&self.intent, OpenMode::CreateNew)?;
-        file.write_at(&intent_bytes(&name), 0)?;
+        file.write_at(&bytes, 0)?;
         Ok(SyncTicket::start(|done| file.sync(done)))
     }
 

@@ -6,11 +6,13 @@
 //! 4. All replicas of a shard come to the same entry, and have the same rows.
 
 use super::{Happening, SECOND, World};
-use nori_consensus::{Role, ShardId};
+use nori_consensus::{Membership, Role, ShardId};
 use nori_env::FaultPlan;
+use nori_kv::{KeyRange, ReadOptions};
 use norikv_replica::{Answer, Freshness, Reply, Request, RequestId, Target, View};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// What is to be well again by then.
 const PATIENCE: u64 = 120 * SECOND;
@@ -246,7 +248,42 @@ impl World {
         Some(rows)
     }
 
+    /// The rows that a replica keeps for itself, and who its members are.
+    fn own(&self, m: usize, shard: ShardId) -> Option<(Rows, Arc<Membership>)> {
+        let replicas = self.machines[m].running.as_ref()?.node.member()?.replicas();
+        let engine = replicas.engine(shard)?;
+        let range = KeyRange { start: vec![0], end: Some(vec![1]) };
+        let mut cursor = engine.cursor(&range, &ReadOptions::default()).ok()?;
+        let mut rows = BTreeMap::new();
+        while cursor.next().ok()? {
+            let row = cursor.row()?;
+            rows.insert(row.key.to_vec(), (0, row.value.to_vec()));
+        }
+        let (_, status) = replicas.shards().find(|(of, _)| *of == shard)?;
+        Some((rows, status.membership))
+    }
+
+    /// All replicas remember the same, and have the same members.
+    fn compare_own(&mut self) {
+        for shard in (0..=self.climate.shards).map(|shard| ShardId(u64::from(shard))) {
+            let all: Vec<_> =
+                self.holders(shard).into_iter().map(|m| (m, self.own(m, shard))).collect();
+            let Some((first, of)) = all.first() else { continue };
+            for (m, other) in &all {
+                let what = match (of, other) {
+                    (Some(of), Some(other)) if of.0 != other.0 => "what they remember",
+                    (Some(of), Some(other)) if of.1 != other.1 => "their members",
+                    (Some(_), Some(_)) => continue,
+                    _ => "what can be read",
+                };
+                return self
+                    .break_law(format!("machines {first} and {m} differ in {what} of {shard}"));
+            }
+        }
+    }
+
     fn compare(&mut self) {
+        self.compare_own();
         for shard in (0..self.climate.shards).map(|shard| ShardId(u64::from(shard))) {
             let mut first: Option<(usize, Rows)> = None;
             for m in self.holders(shard) {
