@@ -272,6 +272,22 @@ struct DestroyJob {
     inbox: Arc<Inbox>,
 }
 
+impl DestroyJob {
+    /// That the state is gone is safe, before anybody forgets that it was to go: half of it would be in the way of the next one.
+    fn sync_removal(&self) -> Result<(), Error> {
+        let fs = &*self.parts.fs;
+        let inside = match fs.sync_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        };
+        let synced = inside.and_then(|()| match sync_parent(fs, &self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        });
+        synced.map_err(|error| Error::io("syncing the removal of", &self.dir, error))
+    }
+}
+
 impl Job for DestroyJob {
     fn step(&mut self, _slice: &Slice) -> Step {
         if let Some(Err(what)) = self.before.take().map(|before| before()) {
@@ -279,7 +295,8 @@ impl Job for DestroyJob {
             return Step::Done;
         }
         let gone = remove_intent(&*self.parts.fs, &self.intent);
-        match gone.and_then(|()| self.engine.destroy(&self.dir, &self.parts)) {
+        let gone = gone.and_then(|()| self.engine.destroy(&self.dir, &self.parts));
+        match gone.and_then(|()| self.sync_removal()) {
             // Somebody still reads it.
             Err(Error::Busy { .. }) => {
                 Step::Wait(self.parts.tasks.alarm(self.parts.clock.now().after(PAUSE)))
@@ -404,3 +421,6 @@ impl Job for InstallJob {
         self.end(Err(Error::Invalid { what }.into()));
     }
 }
+
+#[cfg(test)]
+mod tests;

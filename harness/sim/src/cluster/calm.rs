@@ -6,7 +6,7 @@
 //! 4. All replicas of a shard come to the same entry, and have the same rows.
 
 use super::{Happening, SECOND, World};
-use nori_consensus::{Membership, Role, ShardId};
+use nori_consensus::{LogId, Membership, Role, ShardId};
 use nori_env::FaultPlan;
 use nori_kv::{KeyRange, ReadOptions};
 use norikv_replica::{Answer, Freshness, Reply, Request, RequestId, Target, View};
@@ -233,7 +233,8 @@ impl World {
         })
     }
 
-    fn rows(&mut self, m: usize, shard: ShardId) -> Option<Rows> {
+    /// A replica's rows, and the last entry that is in them.
+    fn rows(&mut self, m: usize, shard: ShardId) -> Option<(LogId, Rows)> {
         let freshness = Freshness::Stale { age_max: None, version_min: 0 };
         let Reply::View(view) = self.ask(m, shard, freshness, Target::View)?.reply else {
             return None;
@@ -245,7 +246,7 @@ impl World {
             ControlFlow::Continue(())
         };
         view.scan(b"", None, &mut take).ok()?;
-        Some(rows)
+        Some((view.at(), rows))
     }
 
     /// The rows that a replica keeps for itself, and who its members are.
@@ -285,22 +286,36 @@ impl World {
     fn compare(&mut self) {
         self.compare_own();
         for shard in (0..self.climate.shards).map(|shard| ShardId(u64::from(shard))) {
-            let mut first: Option<(usize, Rows)> = None;
-            for m in self.holders(shard) {
-                let Some(rows) = self.rows(m, shard) else {
-                    return self
-                        .break_law(format!("the rows of {shard} on machine {m} cannot be read"));
-                };
-                match &first {
-                    None => first = Some((m, rows)),
-                    Some((other, of)) if *of != rows => {
-                        let other = *other;
-                        return self
-                            .break_law(format!("machines {other} and {m} differ in {shard}"));
-                    }
-                    Some(_) => {}
+            let until = self.time + PATIENCE;
+            while self.violation.is_none() && !self.compare_shard(shard) {
+                if self.time >= until {
+                    return self.break_law(format!("replicas of {shard} are never of one entry"));
                 }
+                let next = self.time + LOOK;
+                self.run_until(next);
             }
         }
+    }
+
+    /// Compares the rows of all replicas, if they are as of the same entry: what expires goes on in the calm.
+    fn compare_shard(&mut self, shard: ShardId) -> bool {
+        let mut all: Vec<(usize, LogId, Rows)> = Vec::new();
+        for m in self.holders(shard) {
+            let Some((at, rows)) = self.rows(m, shard) else {
+                self.break_law(format!("the rows of {shard} on machine {m} cannot be read"));
+                return true;
+            };
+            all.push((m, at, rows));
+        }
+        for pair in all.windows(2) {
+            if pair[0].1 != pair[1].1 {
+                return false;
+            }
+            if pair[0].2 != pair[1].2 {
+                let (a, b) = (pair[0].0, pair[1].0);
+                self.break_law(format!("machines {a} and {b} differ in {shard}"));
+            }
+        }
+        true
     }
 }

@@ -56,8 +56,8 @@ impl Climate {
             0 => Durability::Sync,
             _ => Durability::Os,
         };
-        // A clock may jump by ten seconds: identities of clients with a right one are not made in the future.
-        let identity_window = Duration::from_secs(pick(&[12, 60, 600]));
+        // A clock may jump by ten seconds, and stand still for eight: identities of clients with a right one are not made in the future.
+        let identity_window = Duration::from_secs(pick(&[20, 60, 600]));
         let identities_max = pick(&[8, 64, 65_536, 65_536]) as usize;
         let replica = norikv_replica::Settings {
             identity_window,

@@ -257,10 +257,7 @@ impl World {
 
     /// A disk is lost, and a new machine takes the place of the old one. One at a time, while everybody else is there.
     fn wipe(&mut self) {
-        let members = self.machines.iter().filter(|machine| !machine.is_gone);
-        let all_up = members.clone().all(|machine| machine.running.is_some());
-        let is_possible =
-            all_up && self.may_forget() && self.operator.is_idle() && self.machines.len() < 9;
+        let is_possible = self.is_whole() && self.machines.len() < 9;
         let candidates: Vec<usize> = (0..self.machines.len())
             .filter(|m| !self.machines[*m].is_gone && self.machines[*m].id.is_some())
             .collect();

@@ -76,9 +76,11 @@ impl World {
 
     /// Whether a machine may lose what it has not synced.
     pub(super) fn may_forget(&self) -> bool {
-        if self.loses_unsynced() {
-            return true;
-        }
+        self.loses_unsynced() || self.is_whole()
+    }
+
+    /// Whether everybody is up, every shard is where it ought to be, and nobody is in doubt: then one of them may be lost.
+    pub(super) fn is_whole(&self) -> bool {
         let is_up = |m: usize| self.machines[m].running.is_some() || self.machines[m].is_gone;
         if !(0..self.machines.len()).all(is_up) || !self.operator.is_idle() {
             return false;
@@ -89,8 +91,7 @@ impl World {
         };
         map.shards().all(|(shard, of)| {
             let shard = ShardId(u64::from(shard.0));
-            let nodes = of.voters.iter().chain(&of.learners);
-            nodes.into_iter().all(|node| self.is_sure(NodeId(node.0), shard))
+            of.is_settled() && of.voters.iter().all(|node| self.is_sure(NodeId(node.0), shard))
         })
     }
 
@@ -100,7 +101,9 @@ impl World {
         let member = machine.and_then(|machine| machine.running.as_ref()?.node.member());
         member.is_some_and(|member| {
             let mut shards = member.replicas().shards();
-            let is_sure = shards.any(|(of, status)| of == shard && !status.is_doubtful);
+            let is_sure = shards.any(|(of, status)| {
+                of == shard && !status.is_doubtful && status.membership.voters.contains(&node)
+            });
             is_sure && member.replicas().applied(shard).is_some()
         })
     }
