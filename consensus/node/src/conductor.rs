@@ -86,6 +86,7 @@ impl Conductor {
             return vec![Act::Decide(MapChange::Step(step))];
         }
         acts.extend(self.strays(now, map));
+        acts.extend(self.laggards(now, map, &is_up));
         // One thing at a time of each shard.
         let mut asked = BTreeSet::new();
         acts.retain(|act| !matches!(act, Act::Ask { shard, .. } if !asked.insert(*shard)));
@@ -111,6 +112,43 @@ impl Conductor {
             }
         }
         acts
+    }
+
+    /// Groups that are not what the map takes for settled: they had taken a step when the target was changed back, before anybody noted it.
+    fn laggards(&self, now: Instant, map: &ShardMap, is_up: &impl Fn(NodeId) -> bool) -> Vec<Act> {
+        let mut acts = Vec::new();
+        for (number, placed) in map.shards().filter(|(_, placed)| placed.is_settled()) {
+            let shard = ShardId(u64::from(number.0));
+            let Some((leader, report)) = self.leader(shard) else { continue };
+            let Some(membership) = &report.membership else { continue };
+            let voters: BTreeSet<NodeId> = placed.voters.iter().copied().map(ours).collect();
+            let is_patient = |asked: &Instant| now.since(*asked) < PATIENCE;
+            if membership.voters == voters || self.asked.get(&shard).is_some_and(is_patient) {
+                continue;
+            }
+            let mut learners = membership.learners.clone();
+            let change = match voters.iter().find(|node| !membership.has(**node)) {
+                Some(node) if is_up(*node) => {
+                    learners.insert(*node);
+                    membership.to(membership.voters.clone(), learners)
+                }
+                Some(_) => continue,
+                None if voters.iter().all(|node| self.has_caught_up(shard, *node, report)) => {
+                    learners.extend(membership.voters.difference(&voters));
+                    learners.retain(|node| !voters.contains(node));
+                    membership.to(voters, learners)
+                }
+                None => continue,
+            };
+            acts.push(Act::Ask { leader, shard, change });
+        }
+        acts
+    }
+
+    /// Whether a node has nearly everything that the leader of a shard has committed.
+    fn has_caught_up(&self, shard: ShardId, node: NodeId, leader: &Report) -> bool {
+        let report = self.reports.get(&(shard, node));
+        report.is_some_and(|(_, of)| of.applied.0 + LAG_MAX >= leader.commit.0)
     }
 
     /// Who leads a shard, and what it says.
@@ -153,11 +191,8 @@ impl Conductor {
                 if membership.voters == target {
                     return decide();
                 }
-                let commit = report.commit.0;
-                let has_caught_up = |node: &placement::NodeId| {
-                    let report = self.reports.get(&(shard, ours(*node)));
-                    report.is_some_and(|(_, of)| of.applied.0 + LAG_MAX >= commit)
-                };
+                let has_caught_up =
+                    |node: &placement::NodeId| self.has_caught_up(shard, ours(*node), report);
                 if !joins.iter().all(has_caught_up) {
                     return None;
                 }
@@ -182,3 +217,6 @@ impl Conductor {
 fn ours(node: placement::NodeId) -> NodeId {
     NodeId(node.0)
 }
+
+#[cfg(test)]
+mod tests;

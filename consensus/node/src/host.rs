@@ -2,6 +2,7 @@
 
 use crate::shards::Wanted;
 use bytes::Bytes;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Index, LogId, MessageClass, NodeId, SnapshotHandle, WriteId};
 use norikv_replica::{Replica, State};
 use std::collections::VecDeque;
@@ -114,7 +115,7 @@ impl Host {
 
     /// The message, if it may go now; else it is kept until it may.
     pub(crate) fn hold(&mut self, after: Option<WriteId>, mut held: Held) -> Option<Held> {
-        match after.filter(|after| *after > self.safe) {
+        match after.filter(|after| *after > self.safe && !mutant::is(Mutant::HoldIgnored)) {
             None => Some(held),
             Some(after) => {
                 held.after = after;

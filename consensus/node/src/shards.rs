@@ -398,6 +398,11 @@ impl Shards {
         self.hosts.get(&shard)?.replica.applied()
     }
 
+    /// Whether the state of a shard is being replaced.
+    pub fn is_installing(&self, shard: ShardId) -> bool {
+        self.hosts.get(&shard).is_some_and(|host| host.replica.applied().is_none())
+    }
+
     /// The last entry that no crash takes away from the state of a shard; `None` as above.
     pub fn safe(&self, shard: ShardId) -> Option<LogId> {
         self.hosts.get(&shard)?.replica.safe()

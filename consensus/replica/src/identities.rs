@@ -13,6 +13,7 @@ use crate::codec::{put_number, take_number};
 use crate::command::{Identity, Session};
 use crate::rows::Version;
 use bytes::{Buf, Bytes};
+use nori_consensus::mutant::{self, Mutant};
 use nori_kv::Tick;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,13 +116,15 @@ impl Identities {
 
     /// Up to `most` rows that are up to the floor, the oldest first.
     pub(crate) fn forgettable(&self, floor: Tick, most: usize) -> Vec<Bytes> {
-        let old = self.by_stamp.iter().take_while(|(stamp, _)| *stamp <= floor);
+        let is_any = mutant::is(Mutant::ForgottenAboveFloor);
+        let old = self.by_stamp.iter().take_while(|(stamp, _)| *stamp <= floor || is_any);
         old.take(most).map(|(_, name)| name.clone()).collect()
     }
 
     pub(crate) fn forget(&mut self, name: &Bytes) {
         if let Some(row) = self.rows.remove(name) {
-            debug_assert!(row.stamp <= self.floor, "a row went that is above the floor");
+            let is_old = row.stamp <= self.floor || mutant::is(Mutant::ForgottenAboveFloor);
+            debug_assert!(is_old, "a row went that is above the floor");
             self.by_stamp.remove(&(row.stamp, name.clone()));
         }
     }
@@ -129,9 +132,12 @@ impl Identities {
     pub(crate) fn judge(&self, identity: &Identity) -> Verdict {
         let (issued_at, sequence) = made(identity);
         match self.rows.get(&name(identity)) {
-            Some(row) if row.sequence == sequence => Verdict::Ended(row.outcome),
+            Some(row) if row.sequence == sequence || mutant::is(Mutant::SequenceIgnored) => {
+                Verdict::Ended(row.outcome)
+            }
             Some(row) if row.sequence < sequence => Verdict::Fresh,
             Some(_) => Verdict::Ended(Outcome::TooOld),
+            None if mutant::is(Mutant::OldIdentityExecuted) => Verdict::Fresh,
             None if issued_at <= self.floor || sequence > 1 => Verdict::Ended(Outcome::TooOld),
             None => Verdict::Fresh,
         }
@@ -157,6 +163,12 @@ impl Identities {
     pub(crate) fn row(identity: &Identity, now: Tick, outcome: Outcome) -> (Bytes, Remembered) {
         let (issued_at, sequence) = made(identity);
         (name(identity), Remembered { stamp: now.max(issued_at), sequence, outcome })
+    }
+
+    /// Nothing is remembered.
+    pub(crate) fn forget_all(&mut self) {
+        self.rows.clear();
+        self.by_stamp.clear();
     }
 
     pub(crate) fn insert(&mut self, name: Bytes, row: Remembered) {

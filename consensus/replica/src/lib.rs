@@ -32,6 +32,6 @@ pub use error::{BadEntry, Refusal, ReplicaError};
 pub use machine::{EXPIRY_BUCKET_MS, Fetch, Fetched, State};
 pub use replica::{Opening, Output, Replica, Settings};
 pub use request::{
-    Answer, Freshness, KeyChange, Now, Reply, Request, RequestId, Sink, Target, Value, View,
+    Age, Answer, Freshness, KeyChange, Now, Reply, Request, RequestId, Sink, Target, Value, View,
 };
 pub use rows::Version;

@@ -16,6 +16,7 @@ use crate::error::ReplicaError;
 use crate::identities::{Identities, Outcome, Remembered, Verdict};
 use crate::rows::{self, Version};
 use bytes::Bytes;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Entry, EntryKind, Index, LogId};
 use nori_env::Signal;
 use nori_kv::{
@@ -236,8 +237,16 @@ impl Machine {
         &self.identities
     }
 
+    /// A planted bug's.
+    pub(crate) fn forget_identities(&mut self) {
+        self.identities.forget_all();
+    }
+
     /// The membership as of `index`, which is `safe` or later; `None` if no entry up to there made one.
     pub(crate) fn membership(&self, index: Index) -> Option<&Bytes> {
+        if mutant::is(Mutant::SnapshotEarlierMembership) {
+            return self.memberships.front().map(|(_, bytes)| bytes);
+        }
         self.memberships.iter().rev().find(|(at, _)| *at <= index).map(|(_, bytes)| bytes)
     }
 
@@ -311,6 +320,11 @@ impl Machine {
         let membership = membership.or(self.founding.as_ref()).cloned();
         if let Some(membership) = &membership {
             self.batch.put(rows::MEMBERSHIP, membership);
+        }
+        if mutant::is(Mutant::ToldBeforeApplied)
+            && let Some((name, row)) = &changes.identity
+        {
+            self.identities.insert(name.clone(), *row);
         }
         let at = Applied { index: entry.id.index.0, term: entry.id.term.0 };
         if let Progress::Busy(signal) = replicated(&*self.engine)?.apply(&self.batch, at)? {
@@ -419,7 +433,8 @@ impl Machine {
                         self.batch.delete(&self.key);
                     }
                     Some((value, expires)) => {
-                        rows::seal(&mut self.value, at.index.0, value);
+                        let is_early = mutant::is(Mutant::VersionOfEarlierEntry);
+                        rows::seal(&mut self.value, at.index.0 - u64::from(is_early), value);
                         match expires {
                             None => self.batch.put(&self.key, &self.value),
                             Some(tick) => {
@@ -437,7 +452,9 @@ impl Machine {
         }
         let outcome = mismatch.unwrap_or(Outcome::Written(at.index.0));
         let identity = identity.map(|of| Identities::row(of, self.time, outcome));
-        if let Some((name, row)) = &identity {
+        if let Some((name, row)) = &identity
+            && !mutant::is(Mutant::IdentityRowUnwritten)
+        {
             self.batch.put(&rows::identity_key(name), &row.encode());
         }
         Changes { outcome: Some(outcome), identity, buckets, expire: None }

@@ -14,8 +14,9 @@ mod requests;
 
 use crate::error::ReplicaError;
 use crate::machine::{Fetch, Fetched, Machine, State, Step};
-use crate::request::{Answer, Freshness, Now, RequestId, Target};
+use crate::request::{Age, Answer, Freshness, Now, RequestId, Target};
 use bytes::Bytes;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{
     Boot, Consensus, ConsensusFactory, Effect, Entry, Index, Input, Instant, LogId, LogView,
     MessageClass, NodeId, Role, ShardId, Slice, SnapshotHandle, Standing, Status, Store, Term,
@@ -163,26 +164,6 @@ struct Waiting {
     age: Age,
 }
 
-/// How old what is read can be.
-#[derive(Clone, Copy, Debug)]
-enum Age {
-    /// Everything is in it.
-    Fresh,
-    /// Everything that was written before then is.
-    Since(Instant),
-    Unknown,
-}
-
-impl Age {
-    fn at(self, now: Instant) -> Option<Duration> {
-        match self {
-            Self::Fresh => Some(Duration::ZERO),
-            Self::Since(asked) => Some(now.since(asked)),
-            Self::Unknown => None,
-        }
-    }
-}
-
 /// Entries to apply.
 #[derive(Debug)]
 struct Range {
@@ -265,7 +246,7 @@ impl Replica {
             me: opening.me,
             shard: opening.shard,
             seed: opening.seed,
-            life: opening.life,
+            life: if mutant::is(Mutant::LifeNotRaised) { 1 } else { opening.life },
             now: now.steady,
             hard_state: opening.hard_state,
             membership,
@@ -390,7 +371,10 @@ impl Replica {
 
     /// The state is that of the snapshot which was to be installed, and the log begins behind it.
     pub fn installed(&mut self, now: Now, state: State) {
-        let machine = state.into_machine();
+        let mut machine = state.into_machine();
+        if mutant::is(Mutant::InstallForgetsIdentities) {
+            machine.forget_identities();
+        }
         let through = machine.applied();
         self.told = Told::new(through.index);
         self.machine = Some(machine);
@@ -420,7 +404,10 @@ impl Replica {
         let debt_bytes = self.debt_bytes();
         let Some(machine) = &mut self.machine else { return Ok(false) };
         machine.look()?;
-        let (applied, safe) = (machine.applied().index, machine.safe().index);
+        let (applied, mut safe) = (machine.applied().index, machine.safe().index);
+        if mutant::is(Mutant::AppliedToldAsSafe) {
+            safe = applied;
+        }
         let is_further = applied > self.told.applied;
         if is_further {
             self.consensus.step(now.steady, Input::Applied { through: applied });

@@ -113,6 +113,28 @@ pub struct Value {
     pub bytes: Bytes,
 }
 
+/// How old what was read can be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Age {
+    /// Everything is in it that was written before it was asked for.
+    Fresh,
+    /// Everything is in it that was written before then, by the node's clock.
+    Since(Instant),
+    /// Nobody knows.
+    Unknown,
+}
+
+impl Age {
+    /// Its age at most when it is handed on, which may be long after it was read.
+    pub fn at(self, now: Instant) -> Option<Duration> {
+        match self {
+            Self::Fresh => Some(Duration::ZERO),
+            Self::Since(asked) => Some(now.since(asked)),
+            Self::Unknown => None,
+        }
+    }
+}
+
 /// An answer to a request.
 #[derive(Debug)]
 pub struct Answer {
@@ -122,8 +144,8 @@ pub struct Answer {
     pub reply: Reply,
     /// What was read counts only if it is not later than this when it is handed on; otherwise ask again.
     pub valid_until: Option<Instant>,
-    /// How old what was read can be at most. Zero where everything is in it; `None` if that is not known.
-    pub age: Option<Duration>,
+    /// How old what was read can be at most.
+    pub age: Age,
 }
 
 /// Takes rows: key, version and value of each. It breaks when it has enough.

@@ -9,13 +9,15 @@
 //! | `machine` | a disk, clocks, and the node on it |
 //! | `net` | streams and datagrams, and what becomes of them |
 //! | `clients` | what clients ask for, and how they ask again |
+//! | `traffic` | what nodes put out, and what becomes of it |
 //! | `faults` | what goes wrong |
+//! | `plots` | what goes wrong in several acts |
 //! | `operator` | who joins, drains, moves |
 //! | `calm` | everything is healed: nothing may be missing, and all replicas are alike |
 //! | `chronicle` | what happened, counted |
 //!
 //! **Laws**: the history of each key is linearizable; a write is done once however often it is sent; a stale read keeps its promise of age; no node and no replica ends without a fault
-//! of its disk; when everything is healed, every shard serves, every acknowledged write is there, and all replicas of a shard have the same rows.
+//! of its disk; when everything is healed, every shard serves, every acknowledged write is there, and all replicas of a shard have the same rows, of clients and their own, and the same members.
 
 mod calm;
 mod chronicle;
@@ -25,18 +27,19 @@ mod faults;
 mod machine;
 mod net;
 mod operator;
+mod plots;
+mod traffic;
 
 use crate::history::History;
 use bytes::Bytes;
 use chronicle::Chronicle;
 use clients::{Client, Happening as ClientHappening};
 use climate::Climate;
-use machine::{Death, Machine, number_of};
+use machine::{Death, Machine};
 use net::Net;
 use nori_consensus::chance::Chance;
-use nori_consensus::{NodeId, Role, ShardId};
+use nori_consensus::{NodeId, ShardId};
 use nori_env::FaultPlan;
-use norikv_node::{Event, Output};
 use norikv_placement::ShardCount;
 use norikv_replica::{Answer, RequestId};
 use operator::Operator;
@@ -48,8 +51,6 @@ const MILLI: u64 = 1_000_000;
 const SECOND: u64 = 1_000 * MILLI;
 /// The mean time between faults.
 const FAULT_EVERY: u64 = 5 * SECOND;
-/// How often it is looked at what no event tells.
-const BEAT: u64 = 20 * MILLI;
 /// Nodes find each other before anything goes wrong.
 const FOUNDING: u64 = 4 * SECOND;
 
@@ -68,6 +69,8 @@ enum Happening {
     Turn(usize),
     Work(usize, u64),
     Packet { from: usize, to: usize, epoch: u64, packet: Bytes },
+    Buffered { from: usize, to: usize, life: u64, epoch: u64, packet: Bytes },
+    Answer { m: usize, life: u64, answer: Box<Answer> },
     Gossip { to: usize, class: nori_swim::Class, packet: Bytes },
     Introduction { by: usize, to: usize, packet: Bytes },
     Introduced { by: usize, to: usize, packet: Bytes },
@@ -75,7 +78,7 @@ enum Happening {
     Client(ClientHappening),
     Fault,
     Operator,
-    Beat,
+    Act(plots::Act),
 }
 
 struct Scheduled {
@@ -127,6 +130,8 @@ struct World {
     faulty: BTreeSet<(usize, u64)>,
     /// Replicas whose state is being replaced.
     installing: BTreeSet<(usize, ShardId)>,
+    /// Snapshots that come to machines, by the names of their folders.
+    arriving: BTreeSet<(usize, String)>,
     /// Answers to questions of the calm.
     kept: BTreeMap<RequestId, Option<Answer>>,
     violation: Option<String>,
@@ -164,6 +169,7 @@ impl World {
             operator: Operator::default(),
             faulty: BTreeSet::new(),
             installing: BTreeSet::new(),
+            arriving: BTreeSet::new(),
             kept: BTreeMap::new(),
             violation: None,
             is_stormy: false,
@@ -173,7 +179,6 @@ impl World {
             let at = world.chance.between(0, 300 * MILLI);
             world.plan(at, Happening::Start(number));
         }
-        world.plan(BEAT, Happening::Beat);
         world
     }
 
@@ -263,6 +268,10 @@ impl World {
             }
             Happening::Work(m, life) => self.work(m, life),
             Happening::Packet { from, to, epoch, packet } => self.packet(from, to, epoch, &packet),
+            Happening::Buffered { from, to, life, epoch, packet } => {
+                self.buffered((from, to), (life, epoch), &packet);
+            }
+            Happening::Answer { m, life, answer } => self.handed(m, life, answer),
             Happening::Gossip { to, class, packet } => {
                 if self.machines[to].is_awake(self.time) {
                     let now = self.machines[to].now(self.time);
@@ -287,10 +296,7 @@ impl World {
                 self.operate();
                 self.plan_in(SECOND / 2, Happening::Operator);
             }
-            Happening::Beat => {
-                self.beat();
-                self.plan_in(BEAT, Happening::Beat);
-            }
+            Happening::Act(act) => self.act(act),
         }
     }
 
@@ -327,6 +333,7 @@ impl World {
             return self.touch(m);
         }
         let now = self.machines[m].now(self.time);
+        self.machines[m].held = None;
         self.machines[m].take_wake();
         let Some(running) = &mut self.machines[m].running else { return };
         let mut outputs = Vec::new();
@@ -341,6 +348,7 @@ impl World {
             return self.ended(m, &fatal.to_string());
         }
         self.plan_next(m);
+        self.watch_installs(m);
     }
 
     /// A node's next turn, and its jobs.
@@ -359,6 +367,7 @@ impl World {
             return;
         }
         self.machines[m].is_working = false;
+        self.watch_arrivals(m);
         if self.machines[m].paused_until > self.time {
             let at = self.machines[m].paused_until;
             self.machines[m].is_working = true;
@@ -378,135 +387,6 @@ impl World {
         } else if let Some(at) = self.machines[m].alarm_at() {
             self.machines[m].is_working = true;
             self.plan(at, Happening::Work(m, life));
-        }
-    }
-
-    fn output(&mut self, m: usize, output: Output) {
-        match output {
-            Output::Send { to, packet } => {
-                let Some(to) = net::machine_of(&self.ids, to) else { return };
-                let (delay, loss) = (self.climate.delay, self.climate.loss_ppm);
-                match self.net.packet(self.time, (m, to), &mut self.chance, delay, loss) {
-                    Some((at, epoch)) => {
-                        self.plan(at, Happening::Packet { from: m, to, epoch, packet });
-                    }
-                    None => self.count("packet lost"),
-                }
-            }
-            Output::Introduce { address, packet } => {
-                if let Some(to) = number_of(&address).filter(|to| *to < self.machines.len()) {
-                    self.datagram((m, to), Happening::Introduction { by: m, to, packet });
-                }
-            }
-            Output::Gossip { to, class, packet } => {
-                let Some(to) = number_of(&to).filter(|to| *to < self.machines.len()) else {
-                    return;
-                };
-                if self.chance.hits(self.climate.loss_ppm) {
-                    self.count("gossip twice");
-                    let again = packet.clone();
-                    self.datagram((m, to), Happening::Gossip { to, class, packet: again });
-                }
-                if !self.datagram((m, to), Happening::Gossip { to, class, packet }) {
-                    self.count("gossip lost");
-                }
-            }
-            Output::Answer { answer, .. } => {
-                if let Some(answer) = self.keep(answer) {
-                    self.answered(m, answer);
-                }
-            }
-            Output::Decided { request, result } => self.decided(request, &result),
-            Output::Event(event) => self.event(m, event),
-        }
-    }
-
-    /// Whether it will arrive.
-    fn datagram(&mut self, link: net::Link, what: Happening) -> bool {
-        let (delay, loss) = (self.climate.delay, self.climate.loss_ppm);
-        let at = self.net.datagram(self.time, link, &mut self.chance, delay, loss);
-        if let Some(at) = at {
-            self.plan(at, what);
-        }
-        at.is_some()
-    }
-
-    fn event(&mut self, m: usize, event: Event) {
-        self.tell(|| format!("m{m} {event:?}"));
-        match event {
-            Event::RoleChanged { shard, role, term, .. } => {
-                self.chronicle.mix(&[2, m as u64, shard.0, term.0, role as u64]);
-                if role == Role::Leader {
-                    self.count("leader elected");
-                }
-            }
-            Event::MapChanged { epoch } => {
-                self.chronicle.mix(&[3, m as u64, epoch]);
-                self.count("map changed");
-            }
-            Event::Failed { shard, why } => {
-                self.count("replica failed");
-                if !self.faulty.contains(&(m, self.machines[m].life)) {
-                    self.break_law(format!("the replica of {shard} on machine {m} failed: {why}"));
-                }
-            }
-            Event::Chartered { .. } | Event::Member { .. } => {}
-        }
-    }
-
-    fn packet(&mut self, from: usize, to: usize, epoch: u64, packet: &Bytes) {
-        if epoch != self.net.epoch((from, to)) || self.net.is_blocked((from, to)) {
-            return self.count("packet lost");
-        }
-        if self.machines[to].running.is_some() && self.machines[to].paused_until > self.time {
-            // It waits in a buffer.
-            let at = self.machines[to].paused_until + 1;
-            let packet = packet.clone();
-            return self.plan(at, Happening::Packet { from, to, epoch, packet });
-        }
-        let Some(sender) = self.machines[from].id else { return };
-        let now = self.machines[to].now(self.time);
-        let Some(running) = &mut self.machines[to].running else { return };
-        // One for another node, or of another cluster, is no fault here: machines are wiped.
-        let _ = running.node.receive(now, sender, packet);
-        self.chronicle.mix(&[4, from as u64, to as u64, self.time, packet.len() as u64]);
-        self.touch(to);
-    }
-
-    fn introduction(&mut self, by: usize, to: usize, packet: &Bytes) {
-        if !self.machines[to].is_awake(self.time) {
-            return;
-        }
-        let now = self.machines[to].now(self.time);
-        let Some(running) = &mut self.machines[to].running else { return };
-        let answer = running.node.introduction(now, &format!("p{by}"), packet);
-        if self.machines[to].has_crashed() {
-            self.count("power loss in an event");
-            return self.die(to, Death::Power(self.number));
-        }
-        match answer {
-            Ok(packet) => {
-                self.datagram((to, by), Happening::Introduced { by, to, packet });
-                self.touch(to);
-            }
-            Err(fatal) => self.ended(to, &fatal.to_string()),
-        }
-    }
-
-    fn introduced(&mut self, by: usize, to: usize, packet: &Bytes) {
-        if !self.machines[by].is_awake(self.time) {
-            return;
-        }
-        let now = self.machines[by].now(self.time);
-        let Some(running) = &mut self.machines[by].running else { return };
-        let result = running.node.introduced(now, &format!("p{to}"), packet);
-        if self.machines[by].has_crashed() {
-            self.count("power loss in an event");
-            return self.die(by, Death::Power(self.number));
-        }
-        match result {
-            Ok(()) => self.touch(by),
-            Err(fatal) => self.ended(by, &fatal.to_string()),
         }
     }
 
@@ -541,7 +421,7 @@ impl World {
 
     fn die(&mut self, m: usize, death: Death) {
         self.tell(|| format!("m{m} {death:?}"));
-        self.machines[m].die(death);
+        self.machines[m].die(self.time, death);
         let machines = self.machines.len();
         self.net.reset_all(m, machines);
         self.installing.retain(|(of, _)| *of != m);
@@ -557,31 +437,10 @@ impl World {
         self.tell(|| format!("m{m} ends: {why}"));
         if self.faulty.contains(&(m, self.machines[m].life)) {
             self.count("node ended by itself");
-            self.die(m, Death::Kill);
+            let is_power = self.loses_unsynced() && self.chance.hits(500_000);
+            self.die(m, if is_power { Death::Power(self.number) } else { Death::Kill });
         } else {
             self.break_law(format!("the node on machine {m} ended: {why}"));
-        }
-    }
-
-    /// Looks at what no event tells.
-    fn beat(&mut self) {
-        for m in 0..self.machines.len() {
-            let Some(running) = &self.machines[m].running else { continue };
-            let Some(member) = running.node.member() else { continue };
-            let replaced: Vec<ShardId> = member
-                .replicas()
-                .shards()
-                .map(|(shard, _)| shard)
-                .filter(|shard| member.replicas().applied(*shard).is_none())
-                .collect();
-            let before = self.installing.clone();
-            self.installing.retain(|(of, shard)| *of != m || replaced.contains(shard));
-            for shard in replaced {
-                if !before.contains(&(m, shard)) {
-                    self.count("snapshot installed");
-                    self.installing.insert((m, shard));
-                }
-            }
         }
     }
 }

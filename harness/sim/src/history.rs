@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 pub(crate) enum Asked {
     /// To put the value of this number.
     Put(u64),
+    /// The same, until a time that nobody knows well, for it is by the clock of whoever leads.
+    PutUntil(u64),
     /// To remove the key.
     Delete,
     /// To put the value of the first number if the row is that of the second; `None`: if there is none.
@@ -66,7 +68,7 @@ impl History {
         self.of_key.entry(key.to_owned()).or_default().push(operation);
     }
 
-    /// A delete is begun.
+    /// A delete is begun, or a write that expires.
     pub(crate) fn begin_delete(&mut self, key: &str) {
         self.deleted.insert(key.to_owned(), true);
     }
@@ -187,6 +189,20 @@ mod tests {
             operation(2, Asked::Get, Seen::Row(Some(2)), 5, 6),
             operation(2, Asked::Get, Seen::Row(Some(1)), 7, 8),
         ]));
+    }
+
+    #[test]
+    fn what_expires_goes_once_and_never_comes_back() {
+        let put = || operation(1, Asked::PutUntil(1), Seen::Done, 0, 1);
+        let get = |seen, call| operation(2, Asked::Get, Seen::Row(seen), call, call + 1);
+        assert!(check(vec![put(), get(Some(1), 2), get(None, 4), get(None, 6)]));
+        assert!(!check(vec![put(), get(None, 2), get(Some(1), 4)]));
+        let put_if =
+            |expected, seen, call| operation(3, Asked::PutIf(2, expected), seen, call, call + 1);
+        assert!(check(vec![put(), put_if(None, Seen::Done, 2), get(Some(2), 4)]));
+        assert!(check(vec![put(), put_if(Some(1), Seen::Mismatch, 2), get(None, 4)]));
+        assert!(!check(vec![put(), put_if(Some(1), Seen::Mismatch, 2), get(Some(1), 4)]));
+        assert!(!check(vec![put(), get(None, 2), put_if(None, Seen::Mismatch, 4)]));
     }
 
     #[test]

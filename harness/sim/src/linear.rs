@@ -8,31 +8,39 @@ use std::time::Duration;
 /// A history of one key that takes longer is too long to be told.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A register: the number of its value, if it has one.
+/// A register: the number of its value, if it has one, and whether that goes by itself. When it has gone only a request shows that finds it gone, and then it has for ever: every
+/// order in which it went earlier allows the same.
 #[derive(Clone)]
 struct Register;
 
 impl Model for Register {
-    type State = Option<u64>;
+    type State = (Option<u64>, bool);
     type Op = (Asked, Seen);
     type Metadata = ();
 
     fn init() -> Self::State {
-        None
+        (None, false)
     }
 
     fn step(state: &Self::State, (asked, seen): &Self::Op) -> (bool, Self::State) {
+        let (value, goes) = state;
+        let put = |value: u64| Some((Some(value), false));
         let next = match (asked, seen) {
-            (Asked::Get, Seen::Row(row)) => (row == state).then_some(*state),
-            (Asked::Put(value), Seen::Done | Seen::Unknown) => Some(Some(*value)),
-            (Asked::Delete, Seen::Done | Seen::Unknown) => Some(None),
-            (Asked::PutIf(value, expected), Seen::Done) => {
-                (expected == state).then_some(Some(*value))
+            (Asked::Get, Seen::Row(row)) if row == value => Some(*state),
+            (Asked::Get, Seen::Row(None)) if *goes => Some((None, false)),
+            (Asked::Put(value), Seen::Done | Seen::Unknown) => put(*value),
+            (Asked::PutUntil(value), Seen::Done | Seen::Unknown) => Some((Some(*value), true)),
+            (Asked::Delete, Seen::Done | Seen::Unknown) => Some((None, false)),
+            (Asked::PutIf(new, expected), Seen::Done) => {
+                let holds = expected == value || (*goes && expected.is_none());
+                if holds { put(*new) } else { None }
             }
-            (Asked::PutIf(_, expected), Seen::Mismatch) => (expected != state).then_some(*state),
+            (Asked::PutIf(_, expected), Seen::Mismatch) if expected != value => Some(*state),
+            (Asked::PutIf(_, Some(_)), Seen::Mismatch) if *goes => Some((None, false)),
             // It may have been done or not; if its condition did not hold, it was not.
-            (Asked::PutIf(value, expected), Seen::Unknown) => {
-                Some(if expected == state { Some(*value) } else { *state })
+            (Asked::PutIf(new, expected), Seen::Unknown) => {
+                let may_hold = expected == value || (*goes && expected.is_none());
+                if may_hold { put(*new) } else { Some(*state) }
             }
             _ => None,
         };

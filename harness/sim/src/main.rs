@@ -167,9 +167,9 @@ enum Task {
     Mutants {
         /// Only these; all if none is named
         names: Vec<String>,
-        /// How long each storm rages, in simulated minutes
-        #[arg(long, default_value_t = 2.0)]
-        minutes: f64,
+        /// How long each storm rages, in simulated minutes; 2 for bugs of the protocol, 1 for those of whole nodes if it is not given
+        #[arg(long)]
+        minutes: Option<f64>,
         /// What happens under this seed with the one bug that is named, a line each
         #[arg(long, value_name = "SEED", requires = "names")]
         explain: Option<u64>,
@@ -180,7 +180,7 @@ enum Task {
     Hunt {
         names: Vec<String>,
         #[arg(long)]
-        minutes: f64,
+        minutes: Option<f64>,
         #[arg(long)]
         explain: Option<u64>,
     },

@@ -310,6 +310,14 @@ impl Driver {
     }
 }
 
+/// The commands that have come, and the present, which is **after** all of them came: a lease rests on when a message was sent, and what a follower promised for it must
+/// not seem to have begun before that, however long this thread stood still.
+fn gather<C>(first: Option<C>, queue: &Receiver<C>, now: impl FnOnce() -> Now) -> (Vec<C>, Now) {
+    let mut commands: Vec<C> = first.into_iter().collect();
+    commands.extend(queue.try_iter().take(COMMANDS_MAX - commands.len()));
+    (commands, now())
+}
+
 fn words(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default()
@@ -413,15 +421,9 @@ impl Loop {
     fn take(&mut self, first: Option<Command>) -> Result<(), Fatal> {
         // Cleared before the queue is looked at: who wakes from now on is seen in the next round.
         self.is_woken.store(false, Ordering::Release);
-        let now = self.clocks.now();
-        let mut next = first.or_else(|| self.queue.try_recv().ok());
-        let mut taken = 0;
-        while let Some(command) = next {
-            self.command(now, command)?;
-            taken += 1;
-            next = if taken < COMMANDS_MAX { self.queue.try_recv().ok() } else { None };
-        }
-        Ok(())
+        let clocks = self.clocks.clone();
+        let (commands, now) = gather(first, &self.queue, || clocks.now());
+        commands.into_iter().try_for_each(|command| self.command(now, command))
     }
 
     fn next_id(&mut self) -> RequestId {
@@ -542,5 +544,24 @@ impl Loop {
                 member.replicas().shards().map(|(shard, _)| shard).collect();
             self.lose(|shard| !here.contains(&shard));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Now, gather};
+    use std::sync::mpsc::channel;
+
+    #[test]
+    fn the_clock_is_read_when_everything_has_come_that_is_handled_by_it() {
+        let (sender, queue) = channel();
+        sender.send(2).unwrap();
+        let late = || {
+            // Somebody sends this while the clock is read: it may be later than what the clock said.
+            sender.send(3).unwrap();
+            Now::default()
+        };
+        assert_eq!(gather(Some(1), &queue, late).0, [1, 2]);
+        assert_eq!(gather(None, &queue, Now::default).0, [3]);
     }
 }

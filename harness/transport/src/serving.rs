@@ -192,7 +192,8 @@ impl Serving {
                 other => return Err(Failure::Internal(format!("a read was answered {other:?}"))),
             };
             if self.is_valid(answer.valid_until) {
-                return Ok(Read { row, age: answer.age, node: self.handle.topology().me });
+                let age = answer.age.at(self.handle.now().steady);
+                return Ok(Read { row, age, node: self.handle.topology().me });
             }
         }
         Err(Failure::not_leader(&self.handle.topology(), shard, None))

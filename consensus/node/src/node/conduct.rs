@@ -16,7 +16,7 @@ use norikv_placement::{
 use norikv_replica::{
     Answer, Condition, Freshness, KeyChange, Now, Reply, Request, RequestId, Target, Version,
 };
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 /// The key of the map's row.
 const MAP: &[u8] = b"map";
@@ -122,12 +122,11 @@ impl Member {
         self.keepers().into_iter().for_each(|node| self.say(node, &join));
     }
 
-    /// Who votes in the shard with the map, as far as this node knows: one of them conducts.
+    /// Who may lead the shard with the map, as far as this node knows: one of them conducts.
     pub(super) fn keepers(&self) -> Vec<NodeId> {
-        let placed = super::placed(map_shard(&self.map)).and_then(|shard| self.map.shard(shard));
-        placed.map_or_else(Vec::new, |placed| {
-            placed.voters.iter().map(|node| NodeId(node.0)).collect()
-        })
+        let shard = map_shard(&self.map);
+        let placed = super::placed(shard).and_then(|shard| self.map.shard(shard));
+        placed.map_or_else(Vec::new, |placed| keepers(placed, self.leader(shard).1))
     }
 
     pub(super) fn hear_reports(&mut self, now: Now, from: NodeId, reports: Vec<Report>) {
@@ -272,5 +271,30 @@ impl Member {
         if let Some(request) = request {
             self.outputs.push(Output::Decided { request, result });
         }
+    }
+}
+
+/// Who may lead a group that is placed so. Its map is behind it: a voter may be a learner in the map still, and may lead.
+fn keepers(placed: &placement::Shard, leader: Option<NodeId>) -> Vec<NodeId> {
+    let all = [&placed.voters, &placed.learners, &placed.target].into_iter().flatten();
+    let keepers: BTreeSet<NodeId> = all.map(|node| NodeId(node.0)).chain(leader).collect();
+    keepers.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_conducts_though_the_map_has_it_as_a_learner_is_told_of_everything() {
+        let nodes = |of: &[u64]| of.iter().copied().map(placement::NodeId).collect::<Vec<_>>();
+        let placed = placement::Shard {
+            voters: nodes(&[1, 2, 3]),
+            learners: nodes(&[4]),
+            target: nodes(&[2, 3, 4]),
+            leader: None,
+        };
+        assert_eq!(keepers(&placed, None), [1, 2, 3, 4].map(NodeId));
+        assert_eq!(keepers(&placed, Some(NodeId(9))), [1, 2, 3, 4, 9].map(NodeId));
     }
 }

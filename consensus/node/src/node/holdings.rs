@@ -8,6 +8,7 @@ use crate::charter::{self, CharterError};
 use crate::control::Control;
 use crate::shards::{Before, Chore};
 use bytes::Bytes;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Instant, ShardId};
 use norikv_placement::{self as placement, Epoch, ShardMap};
 use norikv_replica::Now;
@@ -23,7 +24,8 @@ impl Member {
         let me = placement::NodeId(self.me.0);
         let mut wanted = BTreeSet::new();
         for (shard, placed) in self.map.shards() {
-            if placed.concerns(me) {
+            let is_early = mutant::is(Mutant::RemovedEarly) && !placed.target.contains(&me);
+            if placed.concerns(me) && !is_early {
                 wanted.insert(ShardId(u64::from(shard.0)));
             }
         }
@@ -54,6 +56,9 @@ impl Member {
             let files = Self::files(&parts);
             if joins {
                 roster.set_joined(files)?;
+            }
+            if mutant::is(Mutant::MapUnkept) {
+                return Ok(());
             }
             charter::write(files, &dir, MAP, &control)
         };

@@ -12,6 +12,7 @@ use crate::packet::BadPacket;
 use crate::roster::{Listed, Roster};
 use crate::shards::{Config, Output as ShardOutput, Parts, ShardOpening, Shards};
 use bytes::Bytes;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Input, Instant, Membership, NodeId, Role, ShardId, Standing, Term};
 use nori_env::Durability;
 use nori_swim::MemberState;
@@ -169,10 +170,12 @@ impl Member {
         let machine = parts.machine_boot.as_str();
         let may_lack = self.settings.durability != Durability::Sync
             && identity.boots > 1
-            && (machine.is_empty() || machine != identity.machine_boot);
+            && (machine.is_empty() || machine != identity.machine_boot)
+            && !mutant::is(Mutant::BootIgnored);
         for (shard, listed) in self.roster.shards(files)? {
             match listed {
-                Listed::Here { founding, is_doubtful } => {
+                Listed::Here { founding, mut is_doubtful } => {
+                    is_doubtful &= !mutant::is(Mutant::DoubtEndsAtStart);
                     if may_lack && !is_doubtful {
                         self.roster.add(files, shard, &founding, true)?;
                     }

@@ -6,8 +6,9 @@
 use super::member::INTERNAL;
 use super::{Member, Output};
 use crate::control::Control;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Index, Instant, NodeId, ShardId};
-use norikv_replica::{Answer, Freshness, Now, Refusal, Reply, Request, RequestId, Target};
+use norikv_replica::{Age, Answer, Freshness, Now, Refusal, Reply, Request, RequestId, Target};
 use std::time::Duration;
 
 /// A stale read that waits for the leader's word waits so long at most.
@@ -87,8 +88,9 @@ impl Member {
 
     /// The leader's word, if it is an answer to a question of this life of the node: another one's clock was another.
     pub(super) fn index_heard(&mut self, now: Now, shard: ShardId, asked: Instant, index: Index) {
-        if self.asking.remove(&(asked, shard)) {
-            self.shards.refresh(shard, asked, index);
+        if self.asking.remove(&(asked, shard)) || mutant::is(Mutant::EarlierLifeHeard) {
+            let is_late = mutant::is(Mutant::AgeFromReceipt);
+            self.shards.refresh(shard, if is_late { now.steady } else { asked }, index);
             self.retry_stale(now, shard);
         }
     }
@@ -144,7 +146,8 @@ impl Member {
                 continue;
             };
             let reply = Reply::Refused(Refusal::TooStale { age: None, age_max });
-            let answer = Answer { request: waiting.id, reply, valid_until: None, age: None };
+            let answer =
+                Answer { request: waiting.id, reply, valid_until: None, age: Age::Unknown };
             self.outputs.push(Output::Answer { shard: waiting.shard, answer });
         }
     }

@@ -13,6 +13,7 @@ use super::snapshots::{INTENT, Received};
 use crate::error::NodeError;
 use crate::host::{Install, Stage};
 use crate::inbox::{Inbox, Note};
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{LogId, ShardId, SnapshotHandle};
 use nori_env::{Class, Fs, Job, OpenMode, Slice, Step, SyncTicket, crc32c};
 use nori_kv::{EngineFactory, Error, Parts};
@@ -61,6 +62,13 @@ impl Shards {
             return self.fail_with(shard, NodeError::Replica { shard, why });
         };
         install.stage = Stage::Working;
+        if mutant::is(Mutant::ResetBeforeState) {
+            let mut batch = Batch::default();
+            batch.reset(shard, install.reset_to);
+            if let Err(error) = self.parts.log.append(batch) {
+                return self.fail_with(shard, NodeError::Log(error));
+            }
+        }
         let job = InstallJob {
             shard,
             life,
@@ -264,6 +272,22 @@ struct DestroyJob {
     inbox: Arc<Inbox>,
 }
 
+impl DestroyJob {
+    /// That the state is gone is safe, before anybody forgets that it was to go: half of it would be in the way of the next one.
+    fn sync_removal(&self) -> Result<(), Error> {
+        let fs = &*self.parts.fs;
+        let inside = match fs.sync_dir(&self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        };
+        let synced = inside.and_then(|()| match sync_parent(fs, &self.dir) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            synced => synced,
+        });
+        synced.map_err(|error| Error::io("syncing the removal of", &self.dir, error))
+    }
+}
+
 impl Job for DestroyJob {
     fn step(&mut self, _slice: &Slice) -> Step {
         if let Some(Err(what)) = self.before.take().map(|before| before()) {
@@ -271,7 +295,8 @@ impl Job for DestroyJob {
             return Step::Done;
         }
         let gone = remove_intent(&*self.parts.fs, &self.intent);
-        match gone.and_then(|()| self.engine.destroy(&self.dir, &self.parts)) {
+        let gone = gone.and_then(|()| self.engine.destroy(&self.dir, &self.parts));
+        match gone.and_then(|()| self.sync_removal()) {
             // Somebody still reads it.
             Err(Error::Busy { .. }) => {
                 Step::Wait(self.parts.tasks.alarm(self.parts.clock.now().after(PAUSE)))
@@ -343,8 +368,12 @@ impl InstallJob {
             _ => {}
         }
         let name = self.snapshot.file_name().unwrap_or_default().to_string_lossy();
+        let mut bytes = intent_bytes(&name);
+        if mutant::is(Mutant::IntentUnwritten) {
+            bytes.clear();
+        }
         let file = fs.open(&self.intent, OpenMode::CreateNew)?;
-        file.write_at(&intent_bytes(&name), 0)?;
+        file.write_at(&bytes, 0)?;
         Ok(SyncTicket::start(|done| file.sync(done)))
     }
 
@@ -392,3 +421,6 @@ impl Job for InstallJob {
         self.end(Err(Error::Invalid { what }.into()));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ use crate::snapshot::{
     Arrival, End, Note, Offer, Piece, Shipment, TransferId, What, Work, Writer, files, read, remove,
 };
 use bytes::Bytes;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Index, Input, Instant, LogId, NodeId, ShardId, Snapshot, SnapshotHandle};
 use nori_env::{Class, Job, Signal, Slice, Step, SyncTicket};
 use norikv_replica::Now;
@@ -140,7 +141,10 @@ impl Shards {
                 let host = self.hosts.get(&shard).filter(|host| host.life == life);
                 let offer = host.and_then(|host| {
                     let (through, files) = result.ok()?;
-                    let membership = host.replica.membership(through.index)?;
+                    let mut membership = host.replica.membership(through.index)?;
+                    if mutant::is(Mutant::SnapshotWithoutMembership) {
+                        membership.clear();
+                    }
                     let message = wanted.message.clone();
                     Some(Offer { through, membership, message, files })
                 });
@@ -475,6 +479,9 @@ impl Job for WriteJob {
         let Some(sync) = &self.sync else { return Step::Done };
         if !sync.signal().is_fired() {
             return Step::Wait(sync.signal().clone());
+        }
+        if mutant::is(Mutant::PieceSyncIgnored) {
+            return self.end(Ok(()));
         }
         let result = sync.take().unwrap_or_else(|| Err(io::Error::other("a sync without an end")));
         self.end(result)

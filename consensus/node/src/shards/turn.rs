@@ -5,6 +5,7 @@ use crate::error::NodeError;
 use crate::host::Held;
 use crate::inbox::Note;
 use crate::packet::Packet;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Input, NodeId, ShardId, Store, WriteId};
 use nori_env::{Class, Durability, Signal};
 use nori_raft_log::{Batch, Mark, SyncCalls};
@@ -119,7 +120,11 @@ impl Shards {
                         writes.push((*shard, life, write));
                         batch.store(*shard, store);
                     }
-                    ReplicaOutput::TruncateLog { through } => batch.release(*shard, through),
+                    ReplicaOutput::TruncateLog { through } => {
+                        let is_past = mutant::is(Mutant::ReleasedPastSafe);
+                        let applied = host.replica.applied().filter(|_| is_past);
+                        batch.release(*shard, applied.map_or(through, |applied| applied.index));
+                    }
                     output => others.push((*shard, output)),
                 }
             }
@@ -138,7 +143,7 @@ impl Shards {
                 || !flight.gone.is_empty()
                 || self.config.durability == Durability::Sync
                 || !self.flights.is_empty();
-            if must_sync {
+            if must_sync && !mutant::is(Mutant::LandedUnsafe) {
                 self.flights.push_back(flight);
             } else {
                 self.landed(now, &flight);
@@ -245,7 +250,10 @@ impl Shards {
             if flight.waits_for.as_ref().is_some_and(|signal| !signal.is_fired()) {
                 break;
             }
-            flight.waits_for = self.parts.log.poll_sync(&flight.mark, &mut flight.calls)?;
+            flight.waits_for = match self.parts.log.poll_sync(&flight.mark, &mut flight.calls) {
+                Err(_) if mutant::is(Mutant::FailedSyncLands) => None,
+                polled => polled?,
+            };
             match &flight.waits_for {
                 Some(signal) => self.inbox.put_on(signal, Note::Synced),
                 None => {

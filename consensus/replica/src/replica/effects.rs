@@ -1,9 +1,9 @@
 //! What the protocol wants done, and what comes of requests by it.
 
-use super::{Age, Open, Output, Range, Replica, Waiting};
+use super::{Open, Output, Range, Replica, Waiting};
 use crate::error::Refusal;
 use crate::identities::Outcome;
-use crate::request::{Answer, Reply, RequestId};
+use crate::request::{Age, Answer, Reply, RequestId};
 use nori_consensus::{Effect, Index, LogId, Rejection, Ticket};
 
 impl Replica {
@@ -130,7 +130,7 @@ impl Replica {
     }
 
     pub(super) fn answer(&mut self, request: RequestId, reply: Reply) {
-        let answer = Answer { request, reply, valid_until: None, age: None };
+        let answer = Answer { request, reply, valid_until: None, age: Age::Unknown };
         self.outputs.push(Output::Answer(answer));
     }
 }

@@ -1,13 +1,14 @@
 //! Requests as they come in, and reads as they are answered.
 
 use super::effects::reply_of;
-use super::{Age, Open, Output, Replica, Waiting};
-use crate::command::{Command, IDENTITY_KEY_BYTES_MAX, Identity, Operation, Session};
+use super::{Open, Output, Replica, Waiting};
+use crate::command::{Command, Condition, IDENTITY_KEY_BYTES_MAX, Identity, Operation, Session};
 use crate::error::{Refusal, ReplicaError};
 use crate::request::{
-    self, Answer, Freshness, KeyChange, Now, Reply, Request, RequestId, Target, View,
+    self, Age, Answer, Freshness, KeyChange, Now, Reply, Request, RequestId, Target, View,
 };
 use bytes::Bytes;
+use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{Consistency, Index, Input, Role, Ticket};
 use nori_kv::{Error, Tick, Tier};
 use std::time::Duration;
@@ -66,12 +67,32 @@ impl Replica {
         now: Now,
         id: RequestId,
         identity: Option<Identity>,
-        changes: Vec<KeyChange>,
+        mut changes: Vec<KeyChange>,
     ) {
+        if mutant::is(Mutant::ConditionAtProposal) && self.holds_now(&changes) {
+            changes.iter_mut().for_each(|change| change.condition = Condition::None);
+        }
         let operations = changes.into_iter().map(|change| operation(change, now.wall)).collect();
         let payload = Command::Write { identity, operations }.encode();
         let ticket = self.open_ticket(Open::Write(id));
         self.consensus.step(now.steady, Input::Proposed { ticket, payload });
+    }
+
+    /// Whether all conditions hold in the state as it is, as far as it is in memory.
+    fn holds_now(&self, changes: &[KeyChange]) -> bool {
+        let Some(machine) = &self.machine else { return false };
+        changes.iter().all(|change| {
+            let now = machine.time();
+            let row = request::read(&**machine.engine(), &change.key, now, Tier::CacheOnly);
+            match (change.condition, row) {
+                (Condition::None, _) => true,
+                (Condition::Absent, Ok(row)) => row.is_none(),
+                (Condition::Version(version), Ok(row)) => {
+                    row.is_some_and(|row| row.version == version)
+                }
+                _ => false,
+            }
+        })
     }
 
     /// The rule that a write breaks, if it breaks one.
@@ -203,32 +224,42 @@ impl Replica {
     pub(super) fn answer_reads(&mut self, now: Now) -> Result<(), ReplicaError> {
         let Some(applied) = self.applied() else { return Ok(()) };
         let later = self.reads.split_off(&applied.index.next());
-        for waiting in std::mem::replace(&mut self.reads, later).into_values().flatten() {
+        for mut waiting in std::mem::replace(&mut self.reads, later).into_values().flatten() {
+            if mutant::is(Mutant::LeaseOutlived) {
+                waiting.valid_until = None;
+            }
             if waiting.valid_until.is_some_and(|until| until < now.steady) {
                 // The state took longer than the lease did.
                 self.read(now, waiting.request, waiting.freshness, waiting.target);
                 continue;
             }
-            let age = waiting.age.at(now.steady);
-            let Waiting { request, freshness, target, valid_until, .. } = waiting;
-            if let Freshness::Stale { age_max: Some(age_max), .. } = freshness
-                && age.is_none_or(|age| age > age_max)
-            {
-                // The state took longer to come to it than it may be old.
-                self.refuse(request, Refusal::TooStale { age, age_max });
-                continue;
+            let Waiting { request, freshness, target, mut valid_until, age } = waiting;
+            if let Freshness::Stale { age_max: Some(age_max), .. } = freshness {
+                let age_now = age.at(now.steady);
+                if age_now.is_none_or(|age| age > age_max) {
+                    // The state took longer to come to it than it may be old.
+                    self.refuse(request, Refusal::TooStale { age: age_now, age_max });
+                    continue;
+                }
+                // Nor is it any younger if it is handed on late.
+                if let Age::Since(asked) = age {
+                    valid_until = Some(asked.after(age_max));
+                }
             }
-            let reply = self.look_up(&target)?;
+            let reply = self.look_up(now, &target)?;
             self.outputs.push(Output::Answer(Answer { request, reply, valid_until, age }));
         }
         Ok(())
     }
 
-    fn look_up(&self, target: &Target) -> Result<Reply, ReplicaError> {
+    fn look_up(&self, at: Now, target: &Target) -> Result<Reply, ReplicaError> {
         let Some(machine) = &self.machine else {
             return Ok(Reply::Refused(Refusal::NotLeader { leader: None }));
         };
-        let (engine, now) = (machine.engine(), machine.time());
+        let (engine, mut now) = (machine.engine(), machine.time());
+        if mutant::is(Mutant::ExpiredByWallClock) {
+            now = at.wall;
+        }
         let found = match target {
             Target::Row(key) => request::read(&**engine, key, now, Tier::CacheOnly).map(Reply::Row),
             Target::View => Err(Error::WouldBlock.into()),

@@ -4,7 +4,7 @@
 //! 2. A sync of the folder applies its pending changes to the safe names. One that fails leaves them pending: a later one that goes
 //!    makes them safe, unlike the bytes of a file, for a file system that cannot write its journal does not go on.
 //! 3. A power loss begins with the safe names and draws for each pending change what becomes of it. What lies in a folder that is
-//!    lost is lost with it.
+//!    lost is lost with it, and what lay in one whose removal is safe never comes back, though one of its name is made again.
 
 use super::{Fate, Inode};
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,9 +62,16 @@ impl NameLog {
     /// A sync of `dir` that went.
     pub(super) fn sync(&mut self, dir: &Path) {
         let pending = std::mem::take(&mut self.pending);
-        let (synced, left): (Vec<_>, Vec<_>) = pending.into_iter().partition(|of| of.dir == dir);
-        synced.iter().for_each(|pending| pending.change.apply(&mut self.safe));
-        self.pending = left;
+        for of in pending {
+            if of.dir != dir {
+                self.pending.push(of);
+                continue;
+            }
+            of.change.apply(&mut self.safe);
+            if let Change::RemoveDir(gone) = &of.change {
+                self.pending.retain(|before| before.dir != *gone);
+            }
+        }
     }
 
     /// What a power loss leaves.
@@ -118,6 +125,7 @@ impl Change {
             }
             Self::RemoveDir(path) => {
                 names.dirs.remove(path);
+                names.files.retain(|file, _| file.parent() != Some(path));
             }
         }
     }

@@ -6,11 +6,13 @@
 //! 4. All replicas of a shard come to the same entry, and have the same rows.
 
 use super::{Happening, SECOND, World};
-use nori_consensus::{Role, ShardId};
+use nori_consensus::{LogId, Membership, Role, ShardId};
 use nori_env::FaultPlan;
+use nori_kv::{KeyRange, ReadOptions};
 use norikv_replica::{Answer, Freshness, Reply, Request, RequestId, Target, View};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
+use std::sync::Arc;
 
 /// What is to be well again by then.
 const PATIENCE: u64 = 120 * SECOND;
@@ -231,7 +233,8 @@ impl World {
         })
     }
 
-    fn rows(&mut self, m: usize, shard: ShardId) -> Option<Rows> {
+    /// A replica's rows, and the last entry that is in them.
+    fn rows(&mut self, m: usize, shard: ShardId) -> Option<(LogId, Rows)> {
         let freshness = Freshness::Stale { age_max: None, version_min: 0 };
         let Reply::View(view) = self.ask(m, shard, freshness, Target::View)?.reply else {
             return None;
@@ -243,27 +246,76 @@ impl World {
             ControlFlow::Continue(())
         };
         view.scan(b"", None, &mut take).ok()?;
-        Some(rows)
+        Some((view.at(), rows))
+    }
+
+    /// The rows that a replica keeps for itself, and who its members are.
+    fn own(&self, m: usize, shard: ShardId) -> Option<(Rows, Arc<Membership>)> {
+        let replicas = self.machines[m].running.as_ref()?.node.member()?.replicas();
+        let engine = replicas.engine(shard)?;
+        let range = KeyRange { start: vec![0], end: Some(vec![1]) };
+        let mut cursor = engine.cursor(&range, &ReadOptions::default()).ok()?;
+        let mut rows = BTreeMap::new();
+        while cursor.next().ok()? {
+            let row = cursor.row()?;
+            rows.insert(row.key.to_vec(), (0, row.value.to_vec()));
+        }
+        let (_, status) = replicas.shards().find(|(of, _)| *of == shard)?;
+        Some((rows, status.membership))
+    }
+
+    /// All replicas remember the same, and have the same members.
+    fn compare_own(&mut self) {
+        for shard in (0..=self.climate.shards).map(|shard| ShardId(u64::from(shard))) {
+            let all: Vec<_> =
+                self.holders(shard).into_iter().map(|m| (m, self.own(m, shard))).collect();
+            let Some((first, of)) = all.first() else { continue };
+            for (m, other) in &all {
+                let what = match (of, other) {
+                    (Some(of), Some(other)) if of.0 != other.0 => "what they remember",
+                    (Some(of), Some(other)) if of.1 != other.1 => "their members",
+                    (Some(_), Some(_)) => continue,
+                    _ => "what can be read",
+                };
+                return self
+                    .break_law(format!("machines {first} and {m} differ in {what} of {shard}"));
+            }
+        }
     }
 
     fn compare(&mut self) {
+        self.compare_own();
         for shard in (0..self.climate.shards).map(|shard| ShardId(u64::from(shard))) {
-            let mut first: Option<(usize, Rows)> = None;
-            for m in self.holders(shard) {
-                let Some(rows) = self.rows(m, shard) else {
-                    return self
-                        .break_law(format!("the rows of {shard} on machine {m} cannot be read"));
-                };
-                match &first {
-                    None => first = Some((m, rows)),
-                    Some((other, of)) if *of != rows => {
-                        let other = *other;
-                        return self
-                            .break_law(format!("machines {other} and {m} differ in {shard}"));
-                    }
-                    Some(_) => {}
+            let until = self.time + PATIENCE;
+            while self.violation.is_none() && !self.compare_shard(shard) {
+                if self.time >= until {
+                    return self.break_law(format!("replicas of {shard} are never of one entry"));
                 }
+                let next = self.time + LOOK;
+                self.run_until(next);
             }
         }
+    }
+
+    /// Compares the rows of all replicas, if they are as of the same entry: what expires goes on in the calm.
+    fn compare_shard(&mut self, shard: ShardId) -> bool {
+        let mut all: Vec<(usize, LogId, Rows)> = Vec::new();
+        for m in self.holders(shard) {
+            let Some((at, rows)) = self.rows(m, shard) else {
+                self.break_law(format!("the rows of {shard} on machine {m} cannot be read"));
+                return true;
+            };
+            all.push((m, at, rows));
+        }
+        for pair in all.windows(2) {
+            if pair[0].1 != pair[1].1 {
+                return false;
+            }
+            if pair[0].2 != pair[1].2 {
+                let (a, b) = (pair[0].0, pair[1].0);
+                self.break_law(format!("machines {a} and {b} differ in {shard}"));
+            }
+        }
+        true
     }
 }

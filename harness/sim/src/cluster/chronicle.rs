@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 /// Everything that can happen. A campaign in which something of it never did has not shown much.
-pub(crate) const OCCURRENCES: [&str; 47] = [
+pub(crate) const OCCURRENCES: [&str; 54] = [
     "read by lease",
     "read linearizable",
     "read stale",
@@ -19,7 +19,10 @@ pub(crate) const OCCURRENCES: [&str; 47] = [
     "answer lost",
     "lease had run out",
     "row from the disk",
+    "session or key too old",
+    "write that expires",
     "packet lost",
+    "packet of a stream that broke",
     "stream reset",
     "gossip lost",
     "gossip twice",
@@ -34,6 +37,10 @@ pub(crate) const OCCURRENCES: [&str; 47] = [
     "outage of all",
     "restarts in a row",
     "pause",
+    "clock held",
+    "sleeping leader",
+    "forgetful plot",
+    "ambush of a snapshot",
     "clock drift",
     "time of day jumps",
     "slow disk",

@@ -75,6 +75,7 @@ struct Doing {
     condition: Condition,
     freshness: Option<Freshness>,
     identity: Option<Identity>,
+    ttl: Option<Duration>,
     values: Vec<u64>,
     call: u64,
     begun: u64,
@@ -90,14 +91,27 @@ pub(super) struct Client {
     operations: u64,
     /// It names a session, not each request.
     has_session: bool,
-    session: u64,
-    session_began: u64,
-    sequence: u64,
+    /// One for each shard, and how many it has had.
+    sessions: BTreeMap<u32, Session>,
+    begun: u64,
     /// Who leads which shard, as far as it knows.
     leaders: BTreeMap<u32, usize>,
     /// What it saw last of each key: value and version.
     seen: BTreeMap<String, (u64, u64)>,
     pub(super) is_done: bool,
+}
+
+impl Client {
+    /// The name of its next request in its session with a shard, or in a new one.
+    fn next_of_session(&mut self, shard: u32, issued_at: Tick) -> Session {
+        let begun = &mut self.begun;
+        let session = self.sessions.entry(shard).or_insert_with(|| {
+            *begun += 1;
+            Session { issued_at, client: *begun * 1_000 + u64::from(self.number), sequence: 0 }
+        });
+        session.sequence += 1;
+        *session
+    }
 }
 
 fn key(n: u64) -> String {
@@ -112,9 +126,8 @@ impl World {
                 doing: None,
                 operations: 0,
                 has_session: number % 2 == 1,
-                session: u64::from(number) + 1,
-                session_began: self.wall(),
-                sequence: 0,
+                sessions: BTreeMap::new(),
+                begun: 0,
                 leaders: BTreeMap::new(),
                 seen: BTreeMap::new(),
                 is_done: false,
@@ -181,6 +194,7 @@ impl World {
             condition: Condition::None,
             freshness: None,
             identity: None,
+            ttl: None,
             values: vec![number],
             call: number,
             begun: self.time,
@@ -192,12 +206,7 @@ impl World {
         let of = &mut self.clients[client as usize];
         if doing.freshness.is_none() {
             doing.identity = Some(if of.has_session {
-                of.sequence += 1;
-                Identity::Session(Session {
-                    issued_at: Tick(of.session_began),
-                    client: of.session,
-                    sequence: of.sequence,
-                })
+                Identity::Session(of.next_of_session(shard, issued_at))
             } else {
                 let name = format!("{client}-{number}");
                 Identity::Key { issued_at, key: Bytes::from(name) }
@@ -213,7 +222,12 @@ impl World {
         let (first, number) = (doing.keys[0].clone(), doing.number);
         let seen = self.clients[client as usize].seen.get(&first).copied();
         match self.chance.below(100) {
-            0..30 => doing.asked = Asked::Put(number),
+            0..6 => {
+                doing.asked = Asked::PutUntil(number);
+                doing.ttl = Some(Duration::from_millis(self.chance.between(100, 3_000)));
+                self.history.begin_delete(&first);
+            }
+            6..30 => doing.asked = Asked::Put(number),
             30..45 => match seen {
                 Some((value, version)) => {
                     doing.asked = Asked::PutIf(number, Some(value));
@@ -287,7 +301,7 @@ impl World {
         }
         if self.machines[machine].paused_until > self.time {
             // It waits in a buffer.
-            let at = self.machines[machine].paused_until + 1;
+            let at = self.machines[machine].paused_until;
             let arrive = Happening::Arrive { client, operation, attempt, machine };
             return self.plan(at, WorldHappening::Client(arrive));
         }
@@ -295,7 +309,7 @@ impl World {
         let (shard, is_write) = (ShardId(u64::from(doing.shard)), doing.freshness.is_none());
         self.last_request += 1;
         let id = RequestId(self.last_request);
-        let now = self.machines[machine].now(self.time);
+        let now = self.machines[machine].request_now(self.time);
         let Some(running) = &mut self.machines[machine].running else { return };
         if !running.node.request(now, shard, id, request) {
             return self.send(client, operation, Outcome::Elsewhere(None));
@@ -335,7 +349,7 @@ impl World {
         let at = self.time;
         let row = |value: Option<norikv_replica::Value>| {
             let value = value.and_then(|value| Some((id_of(&value.bytes)?, value.version)));
-            Outcome::Row { value, age: answer.age, at }
+            Outcome::Row { value, age: answer.age.at(now), at }
         };
         let outcome = match answer.reply {
             Reply::Written(version) => Outcome::Written(version),
@@ -422,8 +436,8 @@ impl World {
             Outcome::Later | Outcome::Unknown => self.again(client, None),
             Outcome::Expired => {
                 let is_certain = doing.attempts == 1;
-                of.session += 1_000;
-                (of.session_began, of.sequence) = (1_700_000_000_000 + self.time / MILLI, 0);
+                of.sessions.remove(&doing.shard);
+                self.chronicle.count("session or key too old");
                 if is_certain {
                     // It has never happened.
                     of.doing = None;
@@ -452,6 +466,7 @@ impl World {
         let Some(doing) = self.clients[client as usize].doing.clone() else { return };
         self.count(match doing.asked {
             Asked::Delete => "delete acknowledged",
+            Asked::PutUntil(_) => "write that expires",
             Asked::PutIf(..) => "condition held",
             _ if doing.keys.len() > 1 => "batch acknowledged",
             _ => "write acknowledged",
@@ -563,7 +578,7 @@ fn request_of(doing: &Doing) -> Request {
         condition: if n == 0 { doing.condition } else { Condition::None },
         value: (doing.asked != Asked::Delete)
             .then(|| value_of(doing.values[n], 16 + (doing.values[n] % 200) as usize)),
-        ttl: None,
+        ttl: doing.ttl,
     };
     let changes = doing.keys.iter().enumerate().map(change).collect();
     Request::Write { identity: doing.identity.clone(), changes }

@@ -14,6 +14,7 @@ pub(super) struct Climate {
     pub(super) replicas: u8,
     pub(super) durability: Durability,
     pub(super) consensus: Settings,
+    pub(super) replica: norikv_replica::Settings,
     pub(super) log: &'static str,
     pub(super) segment_bytes: u64,
     pub(super) cached_bytes: usize,
@@ -50,12 +51,21 @@ impl Climate {
         let compaction = ["leveled", "tiered", "lazy-leveling"][pick(&[0, 1, 2]) as usize];
         let memtable = ["skiplist", "btree", "vector"][pick(&[0, 1, 2]) as usize];
         let slowest = pick(&[500, 2_000, 10_000]);
-        let loss_ppm = pick(&[0, 100, 5_000]) as u32;
+        let loss_ppm = pick(&[0, 100, 5_000, 30_000]) as u32;
         let durability = match pick(&[0, 0, 0, 1]) {
             0 => Durability::Sync,
             _ => Durability::Os,
         };
+        // A clock may jump by ten seconds, and stand still for eight: identities of clients with a right one are not made in the future.
+        let identity_window = Duration::from_secs(pick(&[20, 60, 600]));
+        let identities_max = pick(&[8, 64, 65_536, 65_536]) as usize;
+        let replica = norikv_replica::Settings {
+            identity_window,
+            identities_max,
+            ..norikv_replica::Settings::default()
+        };
         Self {
+            replica,
             nodes,
             shards,
             replicas,

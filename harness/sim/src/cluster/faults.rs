@@ -1,7 +1,7 @@
 //! What goes wrong: a fault every five seconds or so, each of a kind that chance draws.
 //!
-//! Two bounds are kept, since beyond them nobody could promise anything: never more machines lose their disks than the others can make up for, one at a time; and the power is never lost by machines that
-//! acknowledge what is not synced (`durability = os`): those are killed.
+//! Two bounds are kept, since beyond them nobody could promise anything: never more machines lose their disks than the others can make up for, one at a time; and the power is never lost by all machines that
+//! acknowledge what is not synced (`durability = os`): those are killed, but for one at a time.
 
 use super::machine::Death;
 use super::{Happening, MILLI, SECOND, World};
@@ -11,7 +11,7 @@ use std::io::ErrorKind;
 impl World {
     /// A fault.
     pub(super) fn fault(&mut self) {
-        let kinds = 19;
+        let kinds = 23;
         match self.chance.below(kinds) {
             0 => self.kill_one(),
             1 | 2 => self.lose_power(),
@@ -29,12 +29,14 @@ impl World {
             14 => self.jump(),
             15 => self.slow_disk(),
             16 | 17 => self.failing_disk(),
+            18 | 19 => self.forgetful(),
+            20 | 21 => self.sleeping_leader(),
             _ => self.wipe(),
         }
     }
 
     /// Machines that run.
-    fn up(&self) -> Vec<usize> {
+    pub(super) fn up(&self) -> Vec<usize> {
         (0..self.machines.len()).filter(|m| self.machines[*m].running.is_some()).collect()
     }
 
@@ -43,15 +45,21 @@ impl World {
         self.chance.pick(&up).copied()
     }
 
-    fn loses_unsynced(&self) -> bool {
+    pub(super) fn loses_unsynced(&self) -> bool {
         self.climate.durability == Durability::Sync
     }
 
-    fn death(&mut self) -> Death {
+    /// How one machine goes down.
+    pub(super) fn death(&mut self) -> Death {
+        if self.may_forget() { Death::Power(self.chance.next_u64()) } else { Death::Kill }
+    }
+
+    /// How each goes down when all do.
+    pub(super) fn death_of_all(&mut self) -> Death {
         if self.loses_unsynced() { Death::Power(self.chance.next_u64()) } else { Death::Kill }
     }
 
-    fn kill_one(&mut self) {
+    pub(super) fn kill_one(&mut self) {
         if let Some(m) = self.somebody_up() {
             self.count("kill");
             self.die(m, Death::Kill);
@@ -81,14 +89,6 @@ impl World {
         }
     }
 
-    fn outage(&mut self) {
-        self.count("outage of all");
-        for m in self.up() {
-            let death = self.death();
-            self.die(m, death);
-        }
-    }
-
     fn restarts(&mut self) {
         self.count("restarts in a row");
         for (n, m) in self.up().into_iter().enumerate() {
@@ -107,6 +107,10 @@ impl World {
             self.count("pause");
             let length = self.chance.between(50 * MILLI, 8 * SECOND);
             self.machines[m].paused_until = self.time + length;
+            if self.chance.hits(500_000) {
+                self.count("clock held");
+                self.machines[m].held = Some(self.machines[m].now(self.time));
+            }
             self.tell(|| format!("m{m} stands still for {} ms", length / MILLI));
         }
     }
@@ -253,9 +257,7 @@ impl World {
 
     /// A disk is lost, and a new machine takes the place of the old one. One at a time, while everybody else is there.
     fn wipe(&mut self) {
-        let members = self.machines.iter().filter(|machine| !machine.is_gone);
-        let all_up = members.clone().all(|machine| machine.running.is_some());
-        let is_possible = all_up && self.operator.is_idle() && self.machines.len() < 9;
+        let is_possible = self.is_whole() && self.machines.len() < 9;
         let candidates: Vec<usize> = (0..self.machines.len())
             .filter(|m| !self.machines[*m].is_gone && self.machines[*m].id.is_some())
             .collect();
@@ -266,7 +268,8 @@ impl World {
         let lost = self.machines[m].id;
         self.machines[m].is_gone = true;
         self.die(m, Death::Kill);
-        self.machines[m].wipe();
+        let time = self.time;
+        self.machines[m].wipe(time);
         if let Some(lost) = lost {
             self.ids.remove(&lost);
             self.operator.replace(lost);

@@ -50,6 +50,8 @@ pub(super) struct Machine {
     pub(super) id: Option<NodeId>,
     /// Nothing happens on it until then.
     pub(super) paused_until: u64,
+    /// Its clock as it was when it stood still: what comes next may be handled by it.
+    pub(super) held: Option<Now>,
     /// It is never started again.
     pub(super) is_gone: bool,
     /// Its jobs take so many times longer until then.
@@ -93,6 +95,7 @@ impl Machine {
             boots: 1,
             id: None,
             paused_until: 0,
+            held: None,
             is_gone: false,
             slow_until: 0,
             steady: 1_000_000_000,
@@ -122,6 +125,18 @@ impl Machine {
     pub(super) fn now(&self, time: u64) -> Now {
         let wall = EPOCH_MS as i64 + (time / 1_000_000) as i64 + self.ahead_ms;
         Now { steady: Instant { nanos: self.steady(time) }, wall: Tick(wall.max(0) as u64) }
+    }
+
+    /// The present as a request finds it: the clock may have been read before the machine stood still.
+    pub(super) fn request_now(&self, time: u64) -> Now {
+        let held = self.held.filter(|_| time <= self.paused_until);
+        held.unwrap_or_else(|| self.now(time))
+    }
+
+    /// The machine itself starts anew, and its clock with it.
+    fn restart(&mut self, time: u64) {
+        self.boots += 1;
+        (self.steady, self.since) = (BILLION as u64, time);
     }
 
     pub(super) fn set_drift(&mut self, time: u64, ppm: i64) {
@@ -177,7 +192,7 @@ impl Machine {
             Ok(node) => node,
             Err(error) => {
                 self.disk = if seams.fs.has_crashed() {
-                    self.boots += 1;
+                    self.restart(time);
                     seams.fs.after_power_loss(PowerLoss::Tears(seed))
                 } else {
                     seams.fs.after_kill()
@@ -259,7 +274,7 @@ impl Machine {
             seeds: (0..climate.nodes).map(|n| format!("p{n}")).collect(),
             dir: PathBuf::from(DIR),
             durability: climate.durability,
-            replica: norikv_replica::Settings::default(),
+            replica: climate.replica.clone(),
             log_segments_max: 4,
             swim: nori_swim::Settings::default(),
             moves: MoveLimit::new(2).expect("it is above zero"),
@@ -267,18 +282,19 @@ impl Machine {
     }
 
     /// The life ends.
-    pub(super) fn die(&mut self, death: Death) {
+    pub(super) fn die(&mut self, time: u64, death: Death) {
         let Some(running) = self.running.take() else { return };
         // The disk is taken as it is now: whatever a node does when it is let go is done to nobody's disk.
         let Running { node, tasks, fs, .. } = running;
         self.disk = match death {
             Death::Kill => fs.after_kill(),
             Death::Power(seed) => {
-                self.boots += 1;
+                self.restart(time);
                 fs.after_power_loss(PowerLoss::Tears(seed))
             }
         };
         drop((node, tasks));
+        self.held = None;
         (self.turn_at, self.is_working) = (None, false);
     }
 
@@ -288,8 +304,8 @@ impl Machine {
     }
 
     /// Its disk is another, with nothing on it, and so is its node.
-    pub(super) fn wipe(&mut self) {
-        self.die(Death::Kill);
+    pub(super) fn wipe(&mut self, time: u64) {
+        self.die(time, Death::Kill);
         self.disk = MemFs::new();
         self.id = None;
     }

@@ -77,6 +77,10 @@ impl Net {
         self.blocked.insert(link);
     }
 
+    pub(super) fn unblock(&mut self, link: Link) {
+        self.blocked.remove(&link);
+    }
+
     pub(super) fn clog(&mut self, link: Link, times: u64) {
         self.clogged.insert(link, times);
     }

@@ -1,0 +1,65 @@
+//! Groups and the map that differ, and what the conductor does.
+
+use super::*;
+use norikv_placement::{Member, MemberState, ReplicaCount, ShardCount, Weight, Zone};
+
+fn nodes(of: &[u64]) -> BTreeSet<NodeId> {
+    of.iter().copied().map(NodeId).collect()
+}
+
+/// A settled map of one shard on three nodes.
+fn map() -> ShardMap {
+    let member = || Member {
+        zone: Zone::new("a").unwrap(),
+        weight: Weight::new(1).unwrap(),
+        state: MemberState::Active,
+    };
+    let members = (1..=3).map(|node| (placement::NodeId(node), member())).collect();
+    let (shards, replicas) = (ShardCount::new(1).unwrap(), ReplicaCount::new(3).unwrap());
+    ShardMap::bootstrap(shards, replicas, members).unwrap()
+}
+
+fn report(role: Role, membership: Option<Membership>, applied: u64) -> Report {
+    let (shard, term) = (ShardId(0), Term(3));
+    Report { shard, role, term, commit: Index(9_000), applied: Index(applied), membership }
+}
+
+/// What is asked for, if `third` has applied so much, and the group is this.
+fn asked(voters: &[u64], learners: &[u64], third: u64) -> Option<Change> {
+    let (now, limit) = (Instant { nanos: 5_000_000_000 }, MoveLimit::new(2).unwrap());
+    let membership = Membership {
+        at: Index(7),
+        voters: nodes(voters),
+        outgoing: BTreeSet::new(),
+        learners: nodes(learners),
+    };
+    let mut conductor = Conductor::default();
+    conductor.hear(now, NodeId(1), report(Role::Leader, Some(membership), 9_000));
+    conductor.hear(now, NodeId(2), report(Role::Follower, None, 9_000));
+    conductor.hear(now, NodeId(3), report(Role::Learner, None, third));
+    let mut map = map();
+    // Who leads is no matter here.
+    for step in balance_leaders(&map) {
+        let made_at = map.epoch();
+        map.apply(&placement::Command { made_at, change: MapChange::Step(step) }).unwrap();
+    }
+    let acts = conductor.acts(now, &map, limit, |_| true);
+    acts.into_iter().find_map(|act| match act {
+        Act::Ask { change, .. } => Some(change),
+        Act::Decide(_) => None,
+    })
+}
+
+#[test]
+fn a_group_that_is_not_what_the_settled_map_says_is_brought_there() {
+    assert_eq!(asked(&[1, 2, 3], &[], 9_000), None);
+    // It had let a node go when its target was changed back.
+    let change = asked(&[1, 2], &[3], 9_000).unwrap();
+    assert_eq!((change.voters, change.learners), (nodes(&[1, 2, 3]), nodes(&[])));
+    assert_eq!(asked(&[1, 2], &[3], 0), None, "it has not caught up");
+    let change = asked(&[1, 2], &[], 0).unwrap();
+    assert_eq!((change.voters, change.learners), (nodes(&[1, 2]), nodes(&[3])));
+    // Whoever is too many learns before it goes.
+    let change = asked(&[1, 2, 3, 4], &[], 9_000).unwrap();
+    assert_eq!((change.voters, change.learners), (nodes(&[1, 2, 3]), nodes(&[4])));
+}
