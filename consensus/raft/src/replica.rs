@@ -143,10 +143,8 @@ impl Replica {
     /// Somebody speaks: who sleeps, leader or not, wakes. Late answers to a leader's earlier rounds wake nobody.
     fn stir(&mut self, body: &Body) {
         match &mut self.role {
-            Role::Leader(leader) if leader.is_asleep => {
-                if !leader.is_late(body) {
-                    leader.wake(&mut self.core);
-                }
+            Role::Leader(leader) if leader.is_asleep && !leader.is_late(body) => {
+                leader.wake(&mut self.core);
             }
             Role::Follower(follower) if follower.is_asleep => {
                 // The leader may sleep too, and is told of the same: it gets the time to say so.

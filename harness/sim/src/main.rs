@@ -225,7 +225,12 @@ fn run(args: &Args) -> Result<bool> {
             return Ok(true);
         }
         Some(Task::Chaos { what: Some(Calm::Idle { shards, seconds, server, json }), .. }) => {
-            return chaos::idle(*shards, duration("--seconds", *seconds)?, server.as_deref(), *json);
+            return chaos::idle(
+                *shards,
+                duration("--seconds", *seconds)?,
+                server.as_deref(),
+                *json,
+            );
         }
         Some(Task::Chaos { what: None, minutes, seed, out, server, json }) => {
             if !(*minutes > 0.0 && *minutes <= 100_000.0) {
