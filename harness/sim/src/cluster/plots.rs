@@ -86,7 +86,7 @@ impl World {
             return false;
         }
         let members = self.machines.iter().filter_map(|of| of.running.as_ref()?.node.member());
-        let Some(map) = members.map(|member| member.map()).max_by_key(|map| map.epoch()) else {
+        let Some(map) = members.map(norikv_node::Member::map).max_by_key(|map| map.epoch()) else {
             return false;
         };
         map.shards().all(|(shard, of)| {
