@@ -29,6 +29,8 @@ pub(crate) struct Report {
     pub(crate) term: Term,
     pub(crate) commit: Index,
     pub(crate) applied: Index,
+    /// It does not vote, or would not if its node were started anew.
+    pub(crate) is_doubtful: bool,
     /// Of a leader: what it knows to be committed, if no change is under way.
     pub(crate) membership: Option<Membership>,
 }
@@ -145,10 +147,11 @@ impl Conductor {
         acts
     }
 
-    /// Whether a node has nearly everything that the leader of a shard has committed.
+    /// Whether a node has nearly everything that the leader of a shard has committed, and would vote: a group with voters that do not could be left without a majority by
+    /// the end of its leader, for ever.
     fn has_caught_up(&self, shard: ShardId, node: NodeId, leader: &Report) -> bool {
         let report = self.reports.get(&(shard, node));
-        report.is_some_and(|(_, of)| of.applied.0 + LAG_MAX >= leader.commit.0)
+        report.is_some_and(|(_, of)| !of.is_doubtful && of.applied.0 + LAG_MAX >= leader.commit.0)
     }
 
     /// Who leads a shard, and what it says.

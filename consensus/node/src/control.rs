@@ -10,7 +10,7 @@
 //! kind 5   ask index: shard, asked. As of when is a state with everything that was written by now?
 //! kind 6   index: shard, asked, index. By then
 //! kind 7   join: node, addresses, zone bytes, weight. The node wants to be a member
-//! report   = shard, role u8, term, commit, applied, membership?
+//! report   = shard, role u8, term, commit, applied, in doubt 0 | 1, membership?
 //! membership = 0 | 1 at, count, voter*, count, learner*
 //! ```
 //!
@@ -159,6 +159,7 @@ fn put_report(into: &mut Vec<u8>, report: &Report) {
     for number in [report.term.0, report.commit.0, report.applied.0] {
         put_number(into, number);
     }
+    into.put_u8(u8::from(report.is_doubtful));
     match &report.membership {
         None => into.put_u8(0),
         Some(membership) => {
@@ -175,6 +176,11 @@ fn take_report(from: &mut Bytes) -> Option<Report> {
     let role = role_of(from.try_get_u8().ok()?)?;
     let (term, commit) = (Term(take_number(from)?), Index(take_number(from)?));
     let applied = Index(take_number(from)?);
+    let is_doubtful = match from.try_get_u8().ok()? {
+        0 => false,
+        1 => true,
+        _ => return None,
+    };
     let membership = match from.try_get_u8().ok()? {
         0 => None,
         1 => {
@@ -184,7 +190,7 @@ fn take_report(from: &mut Bytes) -> Option<Report> {
         }
         _ => return None,
     };
-    Some(Report { shard, role, term, commit, applied, membership })
+    Some(Report { shard, role, term, commit, applied, is_doubtful, membership })
 }
 
 fn role_number(role: Role) -> u8 {
@@ -227,6 +233,7 @@ mod tests {
             term: Term(7),
             commit: Index(1 << 40),
             applied: Index(9),
+            is_doubtful: true,
             membership: Some(Membership {
                 at: Index(8),
                 voters: nodes(&[1, 2]),

@@ -91,7 +91,8 @@ impl SharedLog {
             let payload = Bytes::copy_from_slice(group.payload);
             fold.take(&file, ground, (group.first_seqno, group.ops), &payload)
         })?;
-        let resume = found.resume.unwrap_or(Resume::at(found.next_number));
+        // If nothing can be read all segments go: what follows has the number of the first, so that no crash leaves a gap before it.
+        let resume = found.resume.unwrap_or(Resume::at(span.from));
         remove_behind(&*fs, dir, found.tail_segment.unwrap_or(0).max(span.from.saturating_sub(1)))?;
         let wal = Wal::create(
             dir,
@@ -487,3 +488,6 @@ fn remove_behind(fs: &dyn Fs, dir: &Path, tail: u64) -> Result<()> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

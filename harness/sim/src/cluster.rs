@@ -307,7 +307,8 @@ impl World {
     }
 
     fn plan_turn(&mut self, m: usize, at: u64) {
-        let at = at.max(self.time + 1).max(self.machines[m].paused_until);
+        // What waits in buffers comes first, and may still be handled by the clock as it was.
+        let at = at.max(self.time + 1).max(self.machines[m].paused_until + 1);
         if self.machines[m].running.is_some()
             && self.machines[m].turn_at.is_none_or(|planned| at < planned)
         {

@@ -475,6 +475,7 @@ impl Member {
                     term: status.term,
                     commit: status.commit,
                     applied: status.applied,
+                    is_doubtful: self.doubtful.contains(&shard),
                     membership: is_settled.then(|| (*status.membership).clone()),
                 }
             })

@@ -113,9 +113,10 @@ impl World {
             );
             for (shard, status) in member.replicas().shards() {
                 text += &format!(
-                    " [{} {:?} t{} c{} a{:?} l{} v{:?} o{:?} n{:?}]",
+                    " [{} {:?} d{} t{} c{} a{:?} l{} v{:?} o{:?} n{:?}]",
                     shard.0,
                     status.role,
+                    u8::from(status.is_doubtful),
                     status.term.0,
                     status.commit.0,
                     member.replicas().applied(shard).map(|at| at.index.0),
