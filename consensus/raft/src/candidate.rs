@@ -21,7 +21,7 @@ impl Candidate {
         candidate.votes.insert(core.me, true);
         let body = Body::PreVote { last: core.log.last() };
         let term = core.term().next();
-        for peer in others(core) {
+        for peer in core.other_voters() {
             core.send_in(term, peer, body.clone(), Need::Nothing);
         }
         candidate
@@ -33,7 +33,7 @@ impl Candidate {
         core.vote(core.me);
         let candidate = Self::new(core, false);
         let body = Body::Vote { last: core.log.last(), is_transfer };
-        for peer in others(core) {
+        for peer in core.other_voters() {
             core.send(peer, body.clone(), Need::Promise);
         }
         candidate
@@ -64,11 +64,4 @@ impl Candidate {
         }
         tally(membership, vote)
     }
-}
-
-/// The other voters.
-fn others(core: &Core) -> Vec<NodeId> {
-    let membership = core.configs.latest();
-    let voters = membership.voters.union(&membership.outgoing);
-    voters.copied().filter(|node| *node != core.me).collect()
 }

@@ -157,6 +157,13 @@ impl Core {
         self.configs.may_be_voter(self.me, self.commit) && self.may_vote()
     }
 
+    /// All voters but itself.
+    pub(crate) fn other_voters(&self) -> Vec<NodeId> {
+        let membership = self.configs.latest();
+        let voters = membership.voters.union(&membership.outgoing);
+        voters.copied().filter(|node| *node != self.me).collect()
+    }
+
     /// Whether an election may not disturb a leader that it has heard.
     pub(crate) fn is_loyal(&self) -> bool {
         // What it heard in an earlier life matters to who counts on its faith.

@@ -1,5 +1,5 @@
 //! Who follows: it takes the leader's entries, and campaigns when it hears no leader for an election's time. Who has no vote, in no membership
-//! that may be in force, follows without ever campaigning.
+//! that may be in force, or is in doubt, follows without ever campaigning; it asks instead whether anybody is there, for the leader may sleep.
 
 use crate::codec::Config;
 use crate::core::{Core, Need};
@@ -11,7 +11,7 @@ use nori_consensus::{
 
 pub(crate) struct Follower {
     pub(crate) leader: Option<NodeId>,
-    /// When it campaigns; `None` while it may not, or sleeps.
+    /// When it campaigns, or asks whether anybody is there; `None` while it sleeps or installs a snapshot.
     pub(crate) deadline: Option<Instant>,
     pub(crate) is_asleep: bool,
 }
@@ -36,7 +36,17 @@ impl Follower {
     pub(crate) fn rest(&mut self, core: &mut Core) {
         self.is_asleep = false;
         let wait = core.election_time();
-        self.deadline = core.may_campaign().then(|| core.now.after(wait));
+        self.deadline = Some(core.now.after(wait));
+    }
+
+    /// Heard nothing for an election's time, and may not campaign: asks to be voted for in a term that is not new. Nobody grants that, but whoever
+    /// sleeps wakes.
+    pub(crate) fn ask(&mut self, core: &mut Core) {
+        let body = Body::PreVote { last: core.log.last() };
+        for peer in core.other_voters() {
+            core.send(peer, body.clone(), Need::Nothing);
+        }
+        self.rest(core);
     }
 
     /// The leader of this term was heard.

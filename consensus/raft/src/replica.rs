@@ -334,6 +334,7 @@ impl Replica {
             return;
         }
         match &mut self.role {
+            Role::Follower(follower) if !self.core.may_campaign() => follower.ask(&mut self.core),
             Role::Follower(_) | Role::Candidate(_) => self.campaign(false),
             Role::Leader(leader) => {
                 if !leader.tick(&mut self.core) {
