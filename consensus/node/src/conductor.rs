@@ -128,23 +128,36 @@ impl Conductor {
             if membership.voters == voters || self.asked.get(&shard).is_some_and(is_patient) {
                 continue;
             }
-            let mut learners = membership.learners.clone();
-            let change = match voters.iter().find(|node| !membership.has(**node)) {
-                Some(node) if is_up(*node) => {
-                    learners.insert(*node);
-                    membership.to(membership.voters.clone(), learners)
-                }
-                Some(_) => continue,
-                None if voters.iter().all(|node| self.has_caught_up(shard, *node, report)) => {
-                    learners.extend(membership.voters.difference(&voters));
-                    learners.retain(|node| !voters.contains(node));
-                    membership.to(voters, learners)
-                }
-                None => continue,
-            };
-            acts.push(Act::Ask { leader, shard, change });
+            if let Some(change) = self.toward(shard, &voters, report, membership, is_up) {
+                acts.push(Act::Ask { leader, shard, change });
+            }
         }
         acts
+    }
+
+    /// The next change that brings a group to these voters, if there is one at present: whom it lacks becomes a learner; once they have caught up, one joint change
+    /// makes them voters, and learners of those that leave. A majority of the new voters must vote, or the end of their leader could be the group's.
+    fn toward(
+        &self,
+        shard: ShardId,
+        voters: &BTreeSet<NodeId>,
+        report: &Report,
+        membership: &Membership,
+        is_up: &impl Fn(NodeId) -> bool,
+    ) -> Option<Change> {
+        let mut learners = membership.learners.clone();
+        if let Some(node) = voters.iter().find(|node| !membership.has(**node)) {
+            learners.insert(*node);
+            return is_up(*node).then(|| membership.to(membership.voters.clone(), learners));
+        }
+        let has_caught_up = |node: &&NodeId| self.has_caught_up(shard, **node, report);
+        let is_majority = voters.iter().filter(has_caught_up).count() > voters.len() / 2;
+        if !is_majority || !voters.difference(&membership.voters).all(|node| has_caught_up(&node)) {
+            return None;
+        }
+        learners.extend(membership.voters.difference(voters));
+        learners.retain(|node| !voters.contains(node));
+        Some(membership.to(voters.clone(), learners))
     }
 
     /// Whether a node has nearly everything that the leader of a shard has committed, and would vote: a group with voters that do not could be left without a majority by
@@ -178,6 +191,7 @@ impl Conductor {
             let may_ask = !self.asked.get(&shard).is_some_and(is_patient);
             may_ask.then_some(Act::Ask { leader, shard, change })
         };
+        let target = map.shard(step.shard())?.target.iter().map(|node| ours(*node)).collect();
         match step {
             Step::AddLearner { node, .. } => {
                 let node = ours(*node);
@@ -188,28 +202,22 @@ impl Conductor {
                 learners.insert(node);
                 ask(membership.to(membership.voters.clone(), learners)).filter(|_| is_up(node))
             }
-            Step::Promote { joins, leaves, .. } => {
-                let target: BTreeSet<NodeId> =
-                    map.shard(step.shard())?.target.iter().map(|node| ours(*node)).collect();
+            Step::Promote { .. } => {
                 if membership.voters == target {
                     return decide();
                 }
-                let has_caught_up =
-                    |node: &placement::NodeId| self.has_caught_up(shard, ours(*node), report);
-                if !joins.iter().all(has_caught_up) {
-                    return None;
-                }
-                let mut learners = membership.learners.clone();
-                learners.extend(leaves.iter().map(|node| ours(*node)));
-                learners.retain(|node| !target.contains(node));
-                ask(membership.to(target, learners))
+                // A group that let a learner of the map go, for a target that is none any more, gets it back.
+                self.toward(shard, &target, report, membership, is_up).and_then(ask)
             }
             Step::Remove { node, .. } => {
                 let node = ours(*node);
                 if !membership.has(node) {
                     return decide();
                 }
-                ask(membership.without(node))
+                // It had become a voter for such a target. A voter is replaced and not removed: else the group would have fewer.
+                let replaced = || self.toward(shard, &target, report, membership, is_up);
+                let is_voter = membership.voters.contains(&node);
+                if is_voter { replaced() } else { Some(membership.without(node)) }.and_then(ask)
             }
             Step::TransferLeader { .. } => decide(),
         }

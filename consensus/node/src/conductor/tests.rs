@@ -7,8 +7,8 @@ fn nodes(of: &[u64]) -> BTreeSet<NodeId> {
     of.iter().copied().map(NodeId).collect()
 }
 
-/// A settled map of one shard on three nodes.
-fn map() -> ShardMap {
+/// A settled map of one shard on three of so many nodes: the first three, whoever leads them.
+fn map(members: u64) -> ShardMap {
     let member = || Member {
         zone: Zone::new("a").unwrap(),
         weight: Weight::new(1).unwrap(),
@@ -16,7 +16,29 @@ fn map() -> ShardMap {
     };
     let members = (1..=3).map(|node| (placement::NodeId(node), member())).collect();
     let (shards, replicas) = (ShardCount::new(1).unwrap(), ReplicaCount::new(3).unwrap());
-    ShardMap::bootstrap(shards, replicas, members).unwrap()
+    let mut map = ShardMap::bootstrap(shards, replicas, members).unwrap();
+    for node in 4..=members {
+        apply(&mut map, MapChange::Join { node: placement::NodeId(node), member: member() });
+    }
+    map
+}
+
+fn apply(map: &mut ShardMap, change: MapChange) {
+    let made_at = map.epoch();
+    map.apply(&placement::Command { made_at, change }).unwrap();
+}
+
+/// A map whose shard is to be on `target` instead, and has a learner already.
+fn moving(target: &[u64], learner: u64) -> ShardMap {
+    let mut map = map(4);
+    let shard = placement::ShardId(0);
+    let there =
+        |nodes: &[u64]| vec![(shard, nodes.iter().copied().map(placement::NodeId).collect())];
+    apply(&mut map, MapChange::Retarget(there(&[1, 2, learner])));
+    let node = placement::NodeId(learner);
+    apply(&mut map, MapChange::Step(Step::AddLearner { shard, node }));
+    apply(&mut map, MapChange::Retarget(there(target)));
+    map
 }
 
 /// Somebody's word; a replica is in doubt until it has applied something.
@@ -26,8 +48,13 @@ fn report(role: Role, membership: Option<Membership>, applied: u64) -> Report {
     Report { shard, role, term, commit, applied, is_doubtful, membership }
 }
 
-/// What is asked for, if `third` has applied so much, and the group is this.
+/// What is asked for where the map is settled, if the third has applied so much, and the group is this.
 fn asked(voters: &[u64], learners: &[u64], third: u64) -> Option<Change> {
+    asked_by(map(3), voters, learners, third)
+}
+
+/// The same by another map.
+fn asked_by(mut map: ShardMap, voters: &[u64], learners: &[u64], third: u64) -> Option<Change> {
     let (now, limit) = (Instant { nanos: 5_000_000_000 }, MoveLimit::new(2).unwrap());
     let membership = Membership {
         at: Index(7),
@@ -39,11 +66,10 @@ fn asked(voters: &[u64], learners: &[u64], third: u64) -> Option<Change> {
     conductor.hear(now, NodeId(1), report(Role::Leader, Some(membership), 900));
     conductor.hear(now, NodeId(2), report(Role::Follower, None, 900));
     conductor.hear(now, NodeId(3), report(Role::Learner, None, third));
-    let mut map = map();
+    conductor.hear(now, NodeId(4), report(Role::Learner, None, 900));
     // Who leads is no matter here.
     for step in balance_leaders(&map) {
-        let made_at = map.epoch();
-        map.apply(&placement::Command { made_at, change: MapChange::Step(step) }).unwrap();
+        apply(&mut map, MapChange::Step(step));
     }
     let acts = conductor.acts(now, &map, limit, |_| true);
     acts.into_iter().find_map(|act| match act {
@@ -64,4 +90,24 @@ fn a_group_that_is_not_what_the_settled_map_says_is_brought_there() {
     // Whoever is too many learns before it goes.
     let change = asked(&[1, 2, 3, 4], &[], 900).unwrap();
     assert_eq!((change.voters, change.learners), (nodes(&[1, 2, 3]), nodes(&[4])));
+}
+
+#[test]
+fn a_group_that_let_a_learner_of_the_map_go_gets_it_back() {
+    let map = || moving(&[1, 2, 4], 4);
+    let change = asked_by(map(), &[1, 2, 3], &[], 900).unwrap();
+    assert_eq!((change.voters, change.learners), (nodes(&[1, 2, 3]), nodes(&[4])));
+    let change = asked_by(map(), &[1, 2, 3], &[4], 900).unwrap();
+    assert_eq!((change.voters, change.learners), (nodes(&[1, 2, 4]), nodes(&[3])));
+}
+
+#[test]
+fn a_voter_is_replaced_and_not_removed() {
+    // The fourth became a voter in the place of the third; before anybody noted it, that was to be undone.
+    let map = || moving(&[1, 2, 3], 4);
+    let change = asked_by(map(), &[1, 2, 4], &[3], 900).unwrap();
+    assert_eq!((change.voters, change.learners), (nodes(&[1, 2, 3]), nodes(&[4])));
+    assert_eq!(asked_by(map(), &[1, 2, 4], &[3], 0), None, "it would not vote");
+    let change = asked_by(map(), &[1, 2, 3], &[4], 900).unwrap();
+    assert_eq!((change.voters, change.learners), (nodes(&[1, 2, 3]), nodes(&[])));
 }
