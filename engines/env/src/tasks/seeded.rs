@@ -63,6 +63,14 @@ impl SeededTasks {
         }
     }
 
+    /// Lets go of everything that is not done, as the end of a process does. Jobs hold on to who submitted them, and so to this queue: else neither ever went.
+    pub fn abandon(&self) {
+        let mut state = self.lock();
+        let (ready, alarms) = (std::mem::take(&mut state.ready), std::mem::take(&mut state.alarms));
+        drop(state);
+        drop((ready, alarms));
+    }
+
     fn step_one(&self) -> bool {
         let mut state = self.lock();
         if state.ready.is_empty() {
@@ -155,6 +163,16 @@ mod tests {
         }
     }
 
+    /// Who submitted it, and what that has.
+    #[expect(dead_code, reason = "they are kept")]
+    struct Keeps(SeededTasks, Arc<()>);
+
+    impl Job for Keeps {
+        fn step(&mut self, _: &Slice) -> Step {
+            Step::Again
+        }
+    }
+
     fn trace(seed: u64) -> Vec<u8> {
         let tasks = SeededTasks::new(seed, ManualClock::default());
         let into = Arc::new(Mutex::default());
@@ -177,6 +195,16 @@ mod tests {
     fn waiting_for_what_nothing_can_fire_is_stuck() {
         let tasks = SeededTasks::new(1, ManualClock::default());
         assert_eq!(tasks.wait(&Signal::new()), Waited::Stuck);
+    }
+
+    #[test]
+    fn what_is_abandoned_is_let_go() {
+        let tasks = SeededTasks::new(1, ManualClock::default());
+        let held = Arc::new(());
+        tasks.submit(Class::Flush, Box::new(Keeps(tasks.clone(), Arc::clone(&held))));
+        tasks.abandon();
+        drop(tasks);
+        assert_eq!(Arc::strong_count(&held), 1);
     }
 
     #[test]

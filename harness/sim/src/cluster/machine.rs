@@ -293,7 +293,8 @@ impl Machine {
                 fs.after_power_loss(PowerLoss::Tears(seed))
             }
         };
-        drop((node, tasks));
+        drop(node);
+        tasks.abandon();
         self.held = None;
         (self.turn_at, self.is_working) = (None, false);
     }
@@ -308,6 +309,12 @@ impl Machine {
         self.die(time, Death::Kill);
         self.disk = MemFs::new();
         self.id = None;
+    }
+}
+
+impl Drop for Machine {
+    fn drop(&mut self) {
+        self.die(0, Death::Kill);
     }
 }
 

@@ -79,7 +79,8 @@ impl World {
         self.loses_unsynced() || self.is_whole()
     }
 
-    /// Whether everybody is up, every shard is where it ought to be, and nobody is in doubt: then one of them may be lost.
+    /// Whether everybody is up, every shard is where it ought to be, nobody is in doubt, and every group could spare a voter: then one of them may be lost. A group of
+    /// two, as while a lost node is drained and the new one is not a member yet, has no leader without both.
     pub(super) fn is_whole(&self) -> bool {
         let is_up = |m: usize| self.machines[m].running.is_some() || self.machines[m].is_gone;
         if !(0..self.machines.len()).all(is_up) || !self.operator.is_idle() {
@@ -91,7 +92,9 @@ impl World {
         };
         map.shards().all(|(shard, of)| {
             let shard = ShardId(u64::from(shard.0));
-            of.is_settled() && of.voters.iter().all(|node| self.is_sure(NodeId(node.0), shard))
+            let can_spare = of.voters.len() > 2;
+            let mut voters = of.voters.iter().map(|node| NodeId(node.0));
+            of.is_settled() && can_spare && voters.all(|node| self.is_sure(node, shard))
         })
     }
 
