@@ -18,6 +18,7 @@ use rustix::fs::{FallocateFlags, FlockOperation};
 use rustix::io::Errno;
 use std::fs;
 use std::io;
+use std::ops::Range;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::sync::Arc;
@@ -105,20 +106,33 @@ fn fill(file: &fs::File, zeros: Zeros, bytes: u64) -> io::Result<()> {
         // Not every file system can promise zeros, and they have several ways to say so. What else was wrong, writing will say.
         if promised.is_ok() {
             file.sync_all()?;
-            return write_zeros(file, bytes);
+            return write_zeros(file, 0..bytes, LARGE_CHUNK);
         }
     }
-    write_zeros(file, bytes)?;
+    let mut offset = 0;
+    while offset < bytes {
+        let end = bytes.min(offset + SYNCED_BYTES);
+        write_zeros(file, offset..end, SMALL_CHUNK)?;
+        file.sync_data()?;
+        offset = end;
+    }
     file.sync_all()
 }
 
-fn write_zeros(file: &fs::File, bytes: u64) -> io::Result<()> {
-    static CHUNK: [u8; 128 * 1024] = [0; 128 * 1024];
-    let mut offset = 0;
-    while offset < bytes {
-        let len = (bytes - offset).min(CHUNK.len() as u64);
-        file.write_all_at(&CHUNK[..len as usize], offset)?;
-        offset += len;
+/// Zeros are synced in pieces: others' syncs of the same disk wait for one of them and not for all, which for 64 MiB is a quarter of a second.
+const SYNCED_BYTES: u64 = 1 << 20;
+
+/// A folio of the page cache is as large as the write that made it, up to a bound, and a put through a mapping makes all of it dirty (Linux 6.18, ext4): after zeros in
+/// chunks of 1 MiB each `fdatasync` of 300 bytes took 325 us, after chunks of 16 KiB 118. They cost 26 ms for 64 MiB in place of 16.
+const SMALL_CHUNK: usize = 16 << 10;
+/// Where no sync waits for what was put.
+const LARGE_CHUNK: usize = 128 << 10;
+
+fn write_zeros(file: &fs::File, range: Range<u64>, chunk: usize) -> io::Result<()> {
+    static ZEROS: [u8; LARGE_CHUNK] = [0; LARGE_CHUNK];
+    for offset in range.clone().step_by(chunk) {
+        let len = (range.end - offset).min(chunk as u64);
+        file.write_all_at(&ZEROS[..len as usize], offset)?;
     }
     Ok(())
 }
