@@ -83,6 +83,8 @@ impl Writer {
     ) -> Vec<Span> {
         let mut spans = Vec::with_capacity(entries.len());
         let first = entries.first().map_or(Index::ZERO, |entry| entry.id.index);
+        let bytes = entries.iter().map(|entry| ENTRY_HEADER_BYTES + entry.payload.len());
+        self.payload.reserve(RECORD_HEADER_BYTES + 8 + bytes.sum::<usize>());
         self.record(if is_copy { COPIES } else { ENTRIES }, shard, |payload| {
             payload.extend_from_slice(&first.0.to_le_bytes());
             for entry in entries {

@@ -97,7 +97,8 @@ pub enum Condition {
 impl Command {
     /// Its bytes.
     pub fn encode(&self) -> Bytes {
-        let mut out = vec![VERSION];
+        let mut out = Vec::with_capacity(self.bytes_about());
+        out.push(VERSION);
         match self {
             Self::Write { identity, operations } => {
                 out.push(1);
@@ -112,6 +113,18 @@ impl Command {
             }
         }
         out.into()
+    }
+
+    /// About how many bytes it takes, or more.
+    fn bytes_about(&self) -> usize {
+        let of = |operation: &Operation| {
+            let value = operation.value.as_ref().map_or(0, |(value, _)| value.len());
+            operation.key.len() + value + 32
+        };
+        match self {
+            Self::Write { operations, .. } => 64 + operations.iter().map(of).sum::<usize>(),
+            Self::Expire { .. } => 32,
+        }
     }
 
     /// The command in `payload`.

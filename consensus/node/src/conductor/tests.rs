@@ -8,7 +8,7 @@ fn nodes(of: &[u64]) -> BTreeSet<NodeId> {
 }
 
 /// A settled map of one shard on three of so many nodes: the first three, whoever leads them.
-fn map(members: u64) -> ShardMap {
+fn map(count: u64) -> ShardMap {
     let member = || Member {
         zone: Zone::new("a").unwrap(),
         weight: Weight::new(1).unwrap(),
@@ -17,7 +17,7 @@ fn map(members: u64) -> ShardMap {
     let members = (1..=3).map(|node| (placement::NodeId(node), member())).collect();
     let (shards, replicas) = (ShardCount::new(1).unwrap(), ReplicaCount::new(3).unwrap());
     let mut map = ShardMap::bootstrap(shards, replicas, members).unwrap();
-    for node in 4..=members {
+    for node in 4..=count {
         apply(&mut map, MapChange::Join { node: placement::NodeId(node), member: member() });
     }
     map

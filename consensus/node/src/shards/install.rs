@@ -46,6 +46,9 @@ impl Shards {
 
     /// Begins an installation, if one waits and may begin.
     pub(super) fn install_ready(&mut self, shard: ShardId) {
+        if self.hosts.get(&shard).is_none_or(|host| host.install.is_none()) {
+            return;
+        }
         let dir = self.shard_dir(shard);
         let intent = self.intent(shard);
         let Some(host) = self.hosts.get_mut(&shard) else { return };
