@@ -1,7 +1,9 @@
 //! The wire of NoriKV: what is said between clients, nodes and tests, as `norikv/v1/*.proto` defines it.
 //!
-//! Here are generated types and nothing else. Whoever speaks the wire turns them into types of its own at the border; no crate below does
-//! ever see them.
+//! Here are generated types, and the [`socket`] that both ends put them on. Whoever speaks the wire turns the types into types of its own at the border; no crate below
+//! does ever see them.
+
+pub mod socket;
 
 /// Package `norikv.v1`.
 #[allow(

@@ -35,6 +35,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+/// The same as the server's.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Groups of replicas under seeded storms, with the laws they must keep.
 #[derive(Debug, Parser)]
 #[command(version, args_conflicts_with_subcommands = true)]

@@ -31,6 +31,8 @@ const COMMANDS_MAX: usize = 4_096;
 const PUBLISH_AFTER: Duration = Duration::from_millis(5);
 /// Requests whose clients have gone are looked for this often.
 const SWEEP: Duration = Duration::from_secs(1);
+/// Before the loop sleeps it lets others have its processor so often.
+const YIELDS: usize = 2;
 /// Without a deadline of the node the loop looks up this often.
 const IDLE: Duration = Duration::from_secs(1);
 /// Bytes of packets that other nodes may have waiting for the loop.
@@ -403,13 +405,24 @@ impl Loop {
             if self.is_over {
                 return Ok(());
             }
-            first = match self.queue.recv_timeout(self.pause(now)) {
+            first = match self.wait(self.pause(now)) {
                 Ok(command) => Some(command),
                 Err(RecvTimeoutError::Timeout) => None,
                 // Nobody can talk to the node any more.
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
         }
+    }
+
+    /// Waits for a command. Others go first: under load somebody is about to send, and whoever finds this thread awake need not wake it.
+    fn wait(&self, pause: Duration) -> Result<Command, RecvTimeoutError> {
+        for _ in 0..if pause.is_zero() { 0 } else { YIELDS } {
+            if let Ok(command) = self.queue.try_recv() {
+                return Ok(command);
+            }
+            std::thread::yield_now();
+        }
+        self.queue.recv_timeout(pause)
     }
 
     fn pause(&self, now: Now) -> Duration {

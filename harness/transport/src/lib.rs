@@ -21,6 +21,7 @@
 //! | [`errors`] | what a client is told when something is not done |
 //! | [`faults`], [`test_control`] | what tests do to clusters in memory |
 //! | [`http`] | health, state and a gateway for people and scrapers |
+//! | `express` | requests for keys go before the router |
 //! | [`serve`] | all of it on its sockets, and its end |
 //!
 //! Promises: what the node acknowledged is what a client hears, and an outcome that nobody knows is told as unknown; queues are bounded; a slow client or peer
@@ -31,6 +32,7 @@ pub mod cluster;
 mod convert;
 pub mod driver;
 pub mod errors;
+mod express;
 pub mod faults;
 pub mod gossip;
 pub mod http;

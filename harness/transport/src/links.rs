@@ -11,6 +11,7 @@ use crate::driver::{Handle, Network};
 use bytes::Bytes;
 use nori_consensus::NodeId;
 use nori_swim::Class;
+use norikv_proto::socket::connector;
 use norikv_proto::v1;
 use norikv_proto::v1::peer_client::PeerClient;
 use std::collections::HashMap;
@@ -162,13 +163,10 @@ pub(crate) async fn connect(
 ) -> Result<Channel, tonic::transport::Error> {
     let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
     endpoint
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
-        .local_address(local)
         .http2_keep_alive_interval(KEEPALIVE)
         .keep_alive_timeout(KEEPALIVE)
         .keep_alive_while_idle(true)
-        .connect()
+        .connect_with_connector(connector(local, CONNECT))
         .await
 }
 

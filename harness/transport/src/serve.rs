@@ -7,18 +7,21 @@
 
 use crate::admin::AdminService;
 use crate::cluster::ClusterService;
+use crate::express::Express;
 use crate::http::{self, Metrics};
 use crate::kv::KvService;
 use crate::peer::PeerService;
 use crate::serving;
 use crate::test_control::{Controls, TestControlService};
 use crate::topology::Topology;
+use norikv_proto::socket::Gathering;
 use norikv_proto::v1;
 use norikv_proto::v1::admin_server::AdminServer;
 use norikv_proto::v1::cluster_server::ClusterServer;
 use norikv_proto::v1::kv_server::KvServer;
 use norikv_proto::v1::peer_server::PeerServer;
 use norikv_proto::v1::test_control_server::TestControlServer;
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -27,8 +30,13 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio_stream::StreamExt as _;
+use tonic::body::Body;
+use tonic::codegen::Service;
+use tonic::codegen::http::{Request, Response};
+use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::{Router, TcpIncoming};
+use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
@@ -172,33 +180,26 @@ impl Sockets {
         let (health, health_service) = tonic_health::server::health_reporter();
         let about = Arc::new(about);
         let bytes_max = serving.limits().replica.write_bytes_max + OVERHEAD_BYTES;
-        let mut server = server();
-        let mut clients = server
-            .add_service(health_service)
-            .add_service(
-                KvServer::new(KvService::new(serving.clone()))
-                    .max_decoding_message_size(bytes_max)
-                    .max_encoding_message_size(usize::MAX),
-            )
-            .add_service(ClusterServer::new(ClusterService::new(
-                serving.clone(),
-                Arc::clone(&about),
-                stopped.clone(),
-            )))
-            .add_service(AdminServer::new(AdminService::new(serving.clone(), Arc::clone(&about))));
+        let kv = KvServer::new(KvService::new(serving.clone()))
+            .max_decoding_message_size(bytes_max)
+            .max_encoding_message_size(usize::MAX);
+        let cluster = ClusterService::new(serving.clone(), Arc::clone(&about), stopped.clone());
+        let admin = AdminService::new(serving.clone(), Arc::clone(&about));
+        let mut others = Routes::new(health_service)
+            .add_service(ClusterServer::new(cluster))
+            .add_service(AdminServer::new(admin));
         if let Some(controls) = controls {
-            clients =
-                clients.add_service(TestControlServer::new(TestControlService::new(controls)));
+            others = others.add_service(TestControlServer::new(TestControlService::new(controls)));
         }
         if about.has_reflection {
-            clients = with_reflection(clients);
+            others = with_reflection(others);
         }
-        clients_tasks.spawn(run(clients, self.client, stopped.clone()));
+        clients_tasks.spawn(run(Express::new(kv, others), self.client, stopped.clone()));
         for listener in [self.peer, self.swim_stream] {
             let service = PeerServer::new(PeerService::new(handle.clone()))
                 .max_decoding_message_size(PACKET_BYTES_MAX)
                 .max_encoding_message_size(PACKET_BYTES_MAX);
-            tasks.spawn(run(self::server().add_service(service), listener, stopped.clone()));
+            tasks.spawn(run(Routes::new(service).prepare(), listener, stopped.clone()));
         }
         tasks.spawn(until(stopped.clone(), crate::gossip::receive(self.swim, handle.clone())));
         tasks.spawn(until(stopped.clone(), tell_health(health.clone(), handle.watch())));
@@ -224,7 +225,7 @@ fn server() -> Server {
         .http2_max_header_list_size(HEADER_BYTES_MAX)
 }
 
-fn with_reflection(router: Router) -> Router {
+fn with_reflection(routes: Routes) -> Routes {
     let builder = || {
         tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
@@ -232,14 +233,19 @@ fn with_reflection(router: Router) -> Router {
     };
     // Older clients ask in the older words.
     match (builder().build_v1(), builder().build_v1alpha()) {
-        (Ok(now), Ok(before)) => router.add_service(now).add_service(before),
-        _ => router,
+        (Ok(now), Ok(before)) => routes.add_service(now).add_service(before),
+        _ => routes,
     }
 }
 
-async fn run(router: Router, listener: TcpListener, stopped: watch::Receiver<bool>) {
+async fn run<S>(service: S, listener: TcpListener, stopped: watch::Receiver<bool>)
+where
+    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
+    S: Clone + Send + 'static,
+{
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let _ = router.serve_with_incoming_shutdown(incoming, ended(stopped)).await;
+    let incoming = incoming.map(|socket| socket.map(Gathering::new));
+    let _ = server().serve_with_incoming_shutdown(service, incoming, ended(stopped)).await;
 }
 
 async fn ended(mut stopped: watch::Receiver<bool>) {

@@ -7,6 +7,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::options::{Builder, Retry};
 use norikv_placement::{ShardCount, shard_of};
+use norikv_proto::socket::connector;
 use norikv_proto::v1;
 use norikv_proto::v1::cluster_client::ClusterClient;
 use std::collections::HashMap;
@@ -207,7 +208,7 @@ impl Routes {
         if let Some(channel) = self.known().channels.get(address) {
             return Ok(channel.clone());
         }
-        let channel = endpoint(address)?.connect_lazy();
+        let channel = endpoint(address)?.connect_with_connector_lazy(connector(None, CONNECT));
         Ok(self.known().channels.entry(address.to_owned()).or_insert(channel).clone())
     }
 
@@ -312,8 +313,6 @@ fn endpoint(address: &str) -> Result<Endpoint, Error> {
     };
     let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(wrong)?;
     Ok(endpoint
-        .connect_timeout(CONNECT)
-        .tcp_nodelay(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .http2_keep_alive_interval(KEEPALIVE)
