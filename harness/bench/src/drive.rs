@@ -1,6 +1,7 @@
 //! Runs one phase against an engine and measures it.
 //!
-//! 1. One thread per client, each with its own stream, buffers and histograms; all start at one barrier.
+//! 1. One thread per client, each with its own stream, buffers and histograms; all start at one barrier. Where the store is a cluster, clients of a closed loop are tasks
+//!    ([`task`]).
 //! 2. A client prepares the key and the value, takes the time, calls the engine, takes the time again. Between
 //!    the two is the engine and nothing else; nothing is allocated for an operation.
 //! 3. Every 100 ms the coordinator shows progress; every second it asks for what the clients recorded and takes it
@@ -16,15 +17,21 @@
 //! Left to others: files, and what is done with the numbers.
 
 mod client;
+mod course;
 mod pace;
 mod schedule;
+mod slot;
+mod task;
+
+pub(crate) use task::TaskStore;
 
 use crate::latency::{Latencies, OpenLatencies};
 use anyhow::{Context, Result, ensure};
-use client::{Client, Slot};
+use client::{Client, ClientOutcome};
 use nori_kv::{Durability, Engine};
 use nori_workloads::{Ledger, LoadModel, OpKind, OpStream, StreamId, Workload};
 use schedule::Schedule;
+use slot::Slot;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Arc, Barrier, OnceLock};
 use std::time::{Duration, Instant};
@@ -40,6 +47,8 @@ const OPEN_START_DELAY: Duration = Duration::from_millis(2);
 /// One phase to run.
 pub(crate) struct PhaseJob<'a> {
     pub(crate) engine: &'a Arc<dyn Engine>,
+    /// The same store for tasks, if it has answers to wait for: clients of a closed loop are tasks then, and not threads.
+    pub(crate) tasks: Option<&'a Arc<dyn TaskStore>>,
     pub(crate) workload: &'a Workload,
     pub(crate) phase: usize,
     pub(crate) seed: u64,
@@ -175,19 +184,27 @@ pub(crate) fn run_phase(
     let is_open = phase.load.model == LoadModel::Open;
     ensure!(is_open == job.rate.is_some(), "an open loop has a rate, a closed one none");
     let duration = phase.duration.map(|span| span.0);
-    let slots: Vec<Slot> = (0..clients).map(|_| Slot::new(is_open)).collect();
+    let slots: Arc<[Slot]> = (0..clients).map(|_| Slot::new(is_open)).collect();
+    let tasks = job.tasks.filter(|_| !is_open);
     // When the clients of an open loop begin: all at once, for their times belong together.
     let open_start = OnceLock::new();
-    let barrier = Barrier::new(clients as usize + 1);
+    let threads = if tasks.is_some() { 0 } else { clients as usize };
+    let barrier = Barrier::new(threads + 1);
     let (done, ended) = channel();
     std::thread::scope(|scope| -> Result<PhaseOutcome> {
-        let mut threads = Vec::new();
-        for (slot, client) in slots.iter().zip(0..) {
-            let id = StreamId { seed: job.seed, phase: job.number, client };
+        let mut running: Vec<End<'_>> = Vec::new();
+        for number in 0..clients {
+            let id = StreamId { seed: job.seed, phase: job.number, client: number };
             let stream = OpStream::new(job.workload, job.phase, id, Arc::clone(&job.ledger));
             let schedule = |rate| Schedule::new(rate, phase.load.arrival(), clients, id);
             let client = Client::new(job, stream, job.rate.map(schedule));
-            let (barrier, open_start, done) = (&barrier, &open_start, done.clone());
+            let done = done.clone();
+            if let Some(store) = tasks {
+                let slots = Arc::clone(&slots);
+                running.push(begin_task(client, store, slots, number as usize, duration, done));
+                continue;
+            }
+            let (barrier, open_start, slot) = (&barrier, &open_start, &slots[number as usize]);
             let run = move || {
                 barrier.wait();
                 let began = if is_open {
@@ -200,13 +217,9 @@ pub(crate) fn run_phase(
                 let _ = done.send(());
                 outcome
             };
-            let name = format!("client-{}", id.client);
-            threads.push(
-                std::thread::Builder::new()
-                    .name(name)
-                    .spawn_scoped(scope, run)
-                    .context("starting a client thread")?,
-            );
+            let thread = std::thread::Builder::new().name(format!("client-{number}"));
+            let thread = thread.spawn_scoped(scope, run).context("starting a client thread")?;
+            running.push(Box::new(|| thread.join().ok()));
         }
         drop(done);
         barrier.wait();
@@ -218,8 +231,8 @@ pub(crate) fn run_phase(
         let (mut counts, mut first_error) = (Counts::default(), None);
         let mut late = Duration::ZERO;
         let (mut first_begin, mut last_end) = (None::<Instant>, began);
-        for thread in threads {
-            let outcome = thread.join().map_err(|_| anyhow::anyhow!("a client panicked"))?;
+        for end in running {
+            let outcome = end().context("a client panicked")?;
             counts.add(&outcome.counts);
             late = late.max(outcome.late);
             first_error = first_error.or(outcome.first_error);
@@ -230,6 +243,28 @@ pub(crate) fn run_phase(
         let seconds = last_end.duration_since(first_begin.unwrap_or(began)).as_secs_f64();
         Ok(PhaseOutcome { seconds, latencies, open, counts, late, first_error })
     })
+}
+
+/// Waits for the end of a client; `None` if it panicked.
+type End<'scope> = Box<dyn FnOnce() -> Option<ClientOutcome> + 'scope>;
+
+/// Begins a client as a task.
+fn begin_task(
+    client: Client,
+    store: &Arc<dyn TaskStore>,
+    slots: Arc<[Slot]>,
+    number: usize,
+    duration: Option<Duration>,
+    done: std::sync::mpsc::Sender<()>,
+) -> End<'static> {
+    let runtime = store.runtime().clone();
+    let store = Arc::clone(store);
+    let task = runtime.spawn(async move {
+        let outcome = client.run_as_task(&*store, &slots[number], duration).await;
+        let _ = done.send(());
+        outcome
+    });
+    Box::new(move || runtime.block_on(task).ok())
 }
 
 /// Waits until all clients have ended, and meanwhile collects intervals.

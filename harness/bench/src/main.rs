@@ -66,6 +66,10 @@ mod worker;
 use anyhow::{Result, anyhow};
 use std::process::ExitCode;
 
+/// The same as the server's: what is measured is what runs.
+#[global_allocator]
+static MEMORY: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// The command did not make sense; the sentence says what would.
 #[derive(Debug)]
 struct Usage(String);

@@ -44,6 +44,7 @@ pub(crate) fn probe(seed: u64) -> Result<(Overhead, u64)> {
     let engine = factory.open(Path::new(""), Parts::os(1)?)?;
     let job = PhaseJob {
         engine: &engine,
+        tasks: None,
         workload: &workload,
         phase: 1,
         seed,

@@ -2,11 +2,13 @@
 //!
 //! A cluster is opened like a store: its nodes are processes that keep their files in the store's folder, and go with the run.
 
+use crate::drive::TaskStore;
 use crate::remote::{CLUSTERS, Cluster, RemoteFactory};
 use anyhow::{Result, anyhow};
-use nori_kv::{Durability, EngineFactory};
+use nori_kv::{Durability, Engine, EngineFactory, Parts};
 use norikv_parts::{Choice, EngineRequest, PartsError, Role};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 type PartsResult<T> = std::result::Result<T, PartsError>;
@@ -24,6 +26,20 @@ pub(crate) struct Entry {
 enum Kind {
     Engine(norikv_parts::EngineEntry),
     Cluster(Cluster),
+}
+
+/// A store that is open.
+pub(crate) struct Opened {
+    pub(crate) engine: Arc<dyn Engine>,
+    /// The same for tasks, if it has answers to wait for.
+    pub(crate) tasks: Option<Arc<dyn TaskStore>>,
+}
+
+impl Opened {
+    /// One that is asked over a network.
+    pub(crate) fn remote(store: impl Engine + TaskStore + Clone + 'static) -> Self {
+        Self { engine: Arc::new(store.clone()), tasks: Some(Arc::new(store)) }
+    }
 }
 
 impl Entry {
@@ -50,6 +66,30 @@ impl Entry {
             Kind::Engine(entry) => entry.build(request),
             Kind::Cluster(cluster) => {
                 Ok(Arc::new(RemoteFactory::new(cluster, request)?.with_durability(durability)))
+            }
+        }
+    }
+
+    /// Opens its store in `dir`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the factory, which is built for the same request.
+    pub(crate) fn open(
+        &self,
+        request: &EngineRequest<'_>,
+        durability: Durability,
+        dir: &Path,
+        parts: Parts,
+    ) -> Result<Opened> {
+        match self.kind {
+            Kind::Engine(entry) => {
+                let engine = entry.build(request)?.open(dir, parts)?;
+                Ok(Opened { engine, tasks: None })
+            }
+            Kind::Cluster(cluster) => {
+                let factory = RemoteFactory::new(cluster, request)?;
+                Ok(factory.with_durability(durability).start(dir)?)
             }
         }
     }

@@ -1,7 +1,7 @@
 //! Clusters as targets.
 //!
-//! The same streams of operations run against a cluster that run against an engine: [`RemoteFactory`] starts its nodes and hands out an [`Engine`] whose calls are requests of a client. Each thread of the
-//! bench waits for its own answer, as a client of a server does.
+//! The same streams of operations run against a cluster that run against an engine: [`RemoteFactory`] starts its nodes and hands out an [`Engine`] whose calls are requests of a client, for threads that
+//! wait for their answers, and the same for tasks ([`crate::drive::TaskStore`]).
 //!
 //! | target | what it is |
 //! |---|---|
@@ -15,6 +15,7 @@ mod nodes;
 mod nori;
 mod store;
 
+use crate::registry::Opened;
 use nori_kv::{Capabilities, Durability, Engine, EngineFactory, Error, Parts, Result};
 use norikv_parts::{Choice, EngineRequest, PartsError};
 use std::net::SocketAddr;
@@ -156,6 +157,15 @@ impl RemoteFactory {
 }
 
 impl RemoteFactory {
+    /// Starts the nodes, which keep their files in `dir`.
+    pub(crate) fn start(&self, dir: &Path) -> Result<Opened> {
+        let opened = match self.cluster {
+            Cluster::Ours(protocol) => nori::start(self, protocol, dir),
+            Cluster::Etcd => etcd::start(self, dir),
+        };
+        opened.map_err(|error| Error::Invalid { what: format!("{error:#}") })
+    }
+
     /// Where its nodes tell what they count; see [`crate::registry::Entry::counted_at`].
     pub(crate) fn counted_at(&self) -> Vec<SocketAddr> {
         match self.cluster {
@@ -193,11 +203,7 @@ impl EngineFactory for RemoteFactory {
     }
 
     fn open(&self, dir: &Path, _parts: Parts) -> Result<Arc<dyn Engine>> {
-        let opened = match self.cluster {
-            Cluster::Ours(protocol) => nori::start(self, protocol, dir),
-            Cluster::Etcd => etcd::start(self, dir),
-        };
-        opened.map_err(|error| Error::Invalid { what: format!("{error:#}") })
+        Ok(self.start(dir)?.engine)
     }
 
     fn destroy(&self, _dir: &Path, _parts: &Parts) -> Result<()> {

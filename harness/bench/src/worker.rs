@@ -15,7 +15,7 @@ mod settle;
 pub(crate) use offered::fault;
 
 use crate::commits::Commits;
-use crate::drive::{Interval, PhaseJob, PhaseOutcome, Tick, run_phase};
+use crate::drive::{Interval, PhaseJob, PhaseOutcome, TaskStore, Tick, run_phase};
 use crate::events::{Calibrated, EventLog, Moment};
 use crate::first_error;
 use crate::guard;
@@ -23,7 +23,7 @@ use crate::latency::{IntervalLog, Measure, write_lag, write_percentiles};
 use crate::manifest::{FAILED, INVALID, Manifest, OK};
 use crate::plan::{RunPlan, Step};
 use crate::process::{Usage, reset_rss_peak, rss_peak_bytes};
-use crate::registry;
+use crate::registry::{self, Opened};
 use crate::rows::{Row, Seen, rows_of, write_rows};
 use crate::series::{During, Series, Space, disk_bytes};
 use anyhow::{Context, Result, bail, ensure};
@@ -101,7 +101,7 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
         let parts = Parts::os(workers)?.with_meter(Arc::clone(&registry) as _);
         let clock = Arc::clone(&parts.clock);
         let store = plan.store();
-        let engine = factory.open(&store, parts)?;
+        let Opened { engine, tasks } = entry.open(&request, durability, &store, parts)?;
         let counted_at = entry.counted_at(&request)?;
         let commits = (!counted_at.is_empty()).then(|| Commits::new(counted_at, &plan.dir));
         let events = EventLog::create(&plan.dir.join("events.jsonl"))?;
@@ -111,6 +111,7 @@ pub(crate) fn carry_out(plan: &RunPlan, tell: &mut dyn FnMut(&Message)) -> Resul
             durability,
             checks: entry.role != Role::Probe,
             engine,
+            tasks,
             registry,
             now_nanos: Box::new(move || clock.now().nanos),
             events,
@@ -151,6 +152,8 @@ struct Run<'a> {
     durability: Durability,
     checks: bool,
     engine: Arc<dyn Engine>,
+    /// The same for tasks, of a cluster.
+    tasks: Option<Arc<dyn TaskStore>>,
     registry: Arc<Registry>,
     /// The clock that the engine's events are stamped with.
     now_nanos: Box<dyn Fn() -> u64>,
@@ -180,7 +183,7 @@ impl Run<'_> {
                 .and_then(|()| self.events.drain(&self.registry));
             first_error(outcome, kept)?;
         }
-        drop(self.engine);
+        drop((self.engine, self.tasks));
         self.events.drain(&self.registry)?;
         Ok(self.invalid)
     }
@@ -287,8 +290,10 @@ impl Run<'_> {
         self.events.phase(begin, "phase_begin", &step.label, phase)?;
         let during = During { t_s: begin.t_s, workload: &step.label, phase, offered_rate: rate };
         let is_recorded = phase == step.kind().name();
+        let store = Opened { engine: Arc::clone(&self.engine), tasks: self.tasks.clone() };
         let job = PhaseJob {
-            engine: &Arc::clone(&self.engine),
+            engine: &store.engine,
+            tasks: store.tasks.as_ref(),
             workload: &step.workload,
             phase: step.phase,
             seed: self.plan.seed,
@@ -299,10 +304,9 @@ impl Run<'_> {
             checks: self.checks,
             rate,
         };
-        let mut logs = if is_recorded {
-            Logs::create(self.plan, &step.stem(number), rate)?
-        } else {
-            Logs::default()
+        let mut logs = match is_recorded {
+            true => Logs::create(self.plan, &step.stem(number), rate)?,
+            false => Logs::default(),
         };
         if step.workload.values.size.dist != SizeKind::Constant {
             // An update changes the sum, and nobody keeps the old lengths.
@@ -311,9 +315,8 @@ impl Run<'_> {
         // The state that the phase begins in; each second's follow.
         self.series.sample(during, 0.0, &self.engine.stats(), self.space(0))?;
         let mut sa_peak: Option<f64> = None;
-        let mix = &step.workload.phases[step.phase].mix;
         // How much is deleted is known when the phase has ended.
-        let deletes = mix.delete + mix.delete_blind + mix.delete_range > 0.0;
+        let deletes = step.workload.phases[step.phase].mix.deletes();
         // Clients do not wait for a disk that is full; the phase fails when it has ended.
         let mut written = Ok(());
         let outcome = run_phase(&job, &mut |tick: Tick<'_>| {

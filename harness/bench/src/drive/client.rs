@@ -1,14 +1,14 @@
-//! One client thread: its loop, and the slot through which it hands over what it measured.
+//! One client on a thread of its own: its loop, and each of its operations. One that is a task of its store's makes the same steps ([`super::task`]).
 
-use super::pace::{Pace, backlog};
+use super::course::Course;
+use super::pace::Pace;
 use super::schedule::Schedule;
-use super::{Counts, PhaseJob, Recorded};
-use nori_kv::{Durability, Engine, KeyRange, ReadOptions, Row, WriteBatch};
+use super::slot::Slot;
+use super::{Counts, PhaseJob};
+use nori_kv::{Cursor, Durability, Engine, KeyRange, ReadOptions, Row, WriteBatch};
 use nori_workloads::{KeyCodec, KeyNumber, Op, OpKind, OpStream, Phase, PhaseKind, ValueCodec};
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::PoisonError;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 /// A client with more errors than this gives up: its store is broken, and errors are quick.
@@ -18,107 +18,6 @@ const ERRORS_MAX: u64 = 100;
 const AHEAD: usize = 32;
 /// Records that the unmeasured rest of a load writes at once.
 const FILL_BATCH: usize = 2_000;
-
-/// Where a client puts what the coordinator takes. One to a pair of cache lines.
-#[repr(align(128))]
-pub(super) struct Slot {
-    ops: AtomicU64,
-    errors: AtomicU64,
-    /// Bytes of keys that did not exist before.
-    bytes_inserted: AtomicU64,
-    /// In an open loop, when the operation at hand was to be sent: nanoseconds since the client began.
-    intended_nanos: AtomicU64,
-    /// In a load, nanoseconds from its beginning to the end of what the client measures; 0 until then.
-    measured_nanos: AtomicU64,
-    /// Whether the coordinator wants the client's histograms.
-    wanted: AtomicBool,
-    handed_over: Mutex<HandedOver>,
-}
-
-struct HandedOver {
-    /// Whether the coordinator has yet to take it.
-    is_full: bool,
-    recorded: Recorded,
-}
-
-impl Slot {
-    pub(super) fn new(is_open: bool) -> Self {
-        let handed_over = HandedOver { is_full: false, recorded: Recorded::new(is_open) };
-        Self {
-            ops: AtomicU64::new(0),
-            errors: AtomicU64::new(0),
-            bytes_inserted: AtomicU64::new(0),
-            intended_nanos: AtomicU64::new(0),
-            measured_nanos: AtomicU64::new(0),
-            wanted: AtomicBool::new(false),
-            handed_over: Mutex::new(handed_over),
-        }
-    }
-
-    /// Operations ended so far.
-    pub(super) fn ops(&self) -> u64 {
-        self.ops.load(Ordering::Relaxed)
-    }
-
-    /// Of them failed.
-    pub(super) fn errors(&self) -> u64 {
-        self.errors.load(Ordering::Relaxed)
-    }
-
-    /// Bytes of keys and values that are new.
-    pub(super) fn bytes_inserted(&self) -> u64 {
-        self.bytes_inserted.load(Ordering::Relaxed)
-    }
-
-    /// Operations of an open loop that are due and have not ended, `elapsed` after its clients began.
-    pub(super) fn backlog(&self, elapsed: Duration, gap_nanos: f64) -> f64 {
-        backlog(elapsed, self.intended_nanos.load(Ordering::Relaxed), gap_nanos)
-    }
-
-    /// How long the client of a load measured, once it has ended that and handed it over.
-    pub(super) fn measured(&self) -> Option<Duration> {
-        // Acquire: with it everything that was handed over before is seen.
-        let nanos = self.measured_nanos.load(Ordering::Acquire);
-        (nanos > 0).then(|| Duration::from_nanos(nanos))
-    }
-
-    /// Asks the client for what it recorded.
-    pub(super) fn ask(&self) {
-        self.wanted.store(true, Ordering::Relaxed);
-    }
-
-    /// Whether the client has yet to answer.
-    pub(super) fn is_asked(&self) -> bool {
-        self.wanted.load(Ordering::Relaxed)
-    }
-
-    /// Adds what the client handed over to `interval`, and forgets it. `spare` is empty, and is afterwards.
-    pub(super) fn take(&self, interval: &mut Recorded, spare: &mut Recorded) {
-        {
-            let mut handed = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
-            if !std::mem::take(&mut handed.is_full) {
-                return;
-            }
-            std::mem::swap(&mut handed.recorded, spare);
-        }
-        interval.add(spare);
-        spare.clear();
-    }
-
-    /// Gives what was recorded to the coordinator. What it gave before and has been taken it gets back, empty, in
-    /// exchange: a client that is to send on time has none to spare for adding up histograms.
-    fn hand_over(&self, recorded: &mut Recorded) {
-        let mut handed = self.handed_over.lock().unwrap_or_else(PoisonError::into_inner);
-        if handed.is_full {
-            handed.recorded.add(recorded);
-            recorded.clear();
-        } else {
-            std::mem::swap(&mut handed.recorded, recorded);
-            handed.is_full = true;
-        }
-        self.wanted.store(false, Ordering::Relaxed);
-    }
-}
 
 /// What a client came to.
 pub(super) struct ClientOutcome {
@@ -148,14 +47,16 @@ pub(super) struct Client {
     taken: usize,
     drawn: usize,
     /// Of the operation at hand.
-    key: Vec<u8>,
+    pub(super) key: Vec<u8>,
     /// Key made from a scanned value's number, to compare with the scanned key.
     other_key: Vec<u8>,
     value: Vec<u8>,
-    batch: WriteBatch,
+    pub(super) batch: WriteBatch,
     range: KeyRange,
-    counts: Counts,
-    first_error: Option<String>,
+    /// Of the batch at hand of the rest of a load.
+    filling: Vec<(Vec<u8>, Op)>,
+    pub(super) counts: Counts,
+    pub(super) first_error: Option<String>,
     /// Of an open loop.
     schedule: Option<Schedule>,
 }
@@ -174,7 +75,7 @@ fn ahead(phase: &Phase) -> usize {
 
 /// Why an operation failed, before it is a sentence. One word, so that the outcome of each operation that does not
 /// fail is a register and not a copy of an error's bytes.
-struct Failure(Box<Why>);
+pub(super) struct Failure(Box<Why>);
 
 enum Why {
     Engine(nori_kv::Error),
@@ -228,6 +129,7 @@ impl Client {
             value: Vec::new(),
             batch: WriteBatch::new(),
             range: KeyRange::all(),
+            filling: Vec::new(),
             counts: Counts::default(),
             first_error: None,
             schedule,
@@ -241,95 +143,103 @@ impl Client {
         began: Instant,
         duration: Option<Duration>,
     ) -> ClientOutcome {
-        let mut pace = self.schedule.take().map(|schedule| Pace::new(schedule, began));
-        let mut recorded = Recorded::new(pace.is_some());
-        // A phase without a time limit ends with its stream.
-        let deadline = duration.map(|duration| began + duration);
-        let (mut ops, mut errors, mut end, mut late) = (0, 0, began, Duration::ZERO);
+        let pace = self.schedule.take().map(|schedule| Pace::new(schedule, began));
+        let mut course = Course::new(slot, began, duration, pace);
         while let Some(op) = self.next_op() {
             self.prepare(&op);
-            let start = match &mut pace {
-                None => Instant::now(),
-                Some(pace) => {
-                    let intended = pace.next();
-                    slot.intended_nanos.store(pace.intended_nanos(), Ordering::Relaxed);
-                    if deadline.is_some_and(|deadline| intended >= deadline) {
-                        break;
-                    }
-                    pace.wait(&mut recorded)
-                }
-            };
+            let Some(start) = course.start() else { break };
             let outcome = self.perform(&op);
-            end = Instant::now();
-            recorded.latencies.record(op.kind, end.duration_since(start).as_nanos() as u64);
-            if let Some(pace) = &mut pace {
-                late = pace.ended(op.kind, start, end, &mut recorded);
-            }
-            ops += 1;
-            slot.ops.store(ops, Ordering::Relaxed);
-            self.counts.ops[op.kind as usize] += 1;
-            if let Err(failure) = outcome {
-                errors += 1;
-                slot.errors.store(errors, Ordering::Relaxed);
-                self.note(&op, failure);
-                if errors > ERRORS_MAX {
-                    break;
-                }
-            } else {
-                self.acknowledge(&op);
-                slot.bytes_inserted.store(self.counts.bytes_inserted, Ordering::Relaxed);
-            }
-            if slot.wanted.load(Ordering::Relaxed) {
-                slot.hand_over(&mut recorded);
-            }
-            if deadline.is_some_and(|deadline| end >= deadline) {
+            if !self.ended(&mut course, &op, start, outcome) {
                 break;
             }
         }
-        slot.hand_over(&mut recorded);
+        if self.end_measuring(&mut course) {
+            while let Some(op) = self.next_filling() {
+                let written = self.engine.write(&self.batch, self.durability);
+                if !self.filled(&mut course, &op, written) {
+                    break;
+                }
+            }
+        }
+        course.outcome(self)
+    }
+
+    /// Keeps account of an operation that has just ended; whether there is to be another.
+    #[inline]
+    pub(super) fn ended(
+        &mut self,
+        course: &mut Course<'_>,
+        op: &Op,
+        start: Instant,
+        outcome: Result<(), Failure>,
+    ) -> bool {
+        course.record(op.kind, start);
+        self.counts.ops[op.kind as usize] += 1;
+        if let Err(failure) = outcome {
+            self.note(op, failure);
+            if course.count_error() > ERRORS_MAX {
+                return false;
+            }
+        } else {
+            self.acknowledge(op);
+            course.slot.bytes_inserted.store(self.counts.bytes_inserted, Ordering::Relaxed);
+        }
+        course.goes_on()
+    }
+
+    /// Hands over the last of what was measured. Whether there is a rest of a load to be written.
+    pub(super) fn end_measuring(&mut self, course: &mut Course<'_>) -> bool {
+        course.hand_over();
         if self.stream.is_exhausted() {
             self.note(&NOTHING, Failure(Box::new(Why::Exhausted)));
         }
         if self.is_load {
-            let nanos = end.duration_since(began).as_nanos() as u64;
-            slot.measured_nanos.store(nanos.max(1), Ordering::Release);
-            if errors == 0 {
-                self.fill(slot, ops);
-            }
+            course.note_measured();
         }
-        ClientOutcome { counts: self.counts, first_error: self.first_error, began, end, late }
+        self.is_load && course.errors() == 0
     }
 
-    /// Writes what a load has not written by its deadline, in batches in order of key, which suits trees. Counted
-    /// as bytes and as records filled, not as operations.
-    fn fill(&mut self, slot: &Slot, mut ops: u64) {
-        let mut rows: Vec<(Vec<u8>, Op)> = Vec::with_capacity(FILL_BATCH);
-        loop {
-            rows.clear();
-            while rows.len() < FILL_BATCH
-                && let Some(op) = self.next_op()
-            {
-                rows.push((self.key.clone(), op));
-            }
-            let Some((_, last)) = rows.last().cloned() else { return };
-            rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-            self.batch.clear();
-            for (key, op) in &rows {
-                self.values.write(op.key, op.version, &mut self.value);
-                self.batch.put(key, &self.value);
-            }
-            if let Err(error) = self.engine.write(&self.batch, self.durability) {
-                self.note(&last, error.into());
-                return;
-            }
-            rows.iter().for_each(|(_, op)| _ = self.stream.acknowledge(op));
-            self.counts.filled += self.batch.len() as u64;
-            self.counts.bytes_written += self.batch.payload_bytes();
-            self.counts.bytes_inserted += self.batch.payload_bytes();
-            slot.bytes_inserted.store(self.counts.bytes_inserted, Ordering::Relaxed);
-            ops += self.batch.len() as u64;
-            slot.ops.store(ops, Ordering::Relaxed);
+    /// Makes the next batch of what a load has not written by its deadline, in order of key, which suits trees; the last of its operations. Counted as bytes and as
+    /// records filled, not as operations.
+    pub(super) fn next_filling(&mut self) -> Option<Op> {
+        let mut rows = std::mem::take(&mut self.filling);
+        rows.clear();
+        while rows.len() < FILL_BATCH
+            && let Some(op) = self.next_op()
+        {
+            rows.push((self.key.clone(), op));
         }
+        let last = rows.last().map(|(_, op)| *op);
+        rows.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        self.batch.clear();
+        for (key, op) in &rows {
+            self.values.write(op.key, op.version, &mut self.value);
+            self.batch.put(key, &self.value);
+        }
+        self.filling = rows;
+        last
+    }
+
+    /// Keeps account of such a batch; whether there may be another.
+    pub(super) fn filled<T>(
+        &mut self,
+        course: &mut Course<'_>,
+        last: &Op,
+        written: nori_kv::Result<T>,
+    ) -> bool {
+        if let Err(error) = written {
+            self.note(last, error.into());
+            return false;
+        }
+        for (_, op) in &self.filling {
+            self.stream.acknowledge(op);
+        }
+        self.counts.filled += self.batch.len() as u64;
+        self.counts.bytes_written += self.batch.payload_bytes();
+        self.counts.bytes_inserted += self.batch.payload_bytes();
+        course.slot.bytes_inserted.store(self.counts.bytes_inserted, Ordering::Relaxed);
+        course.count_filled(self.batch.len() as u64);
+        true
     }
 
     /// Tells the stream what was done, and keeps account of what is gone.
@@ -343,7 +253,7 @@ impl Client {
     }
 
     /// The next operation; its key is in `self.key`.
-    fn next_op(&mut self) -> Option<Op> {
+    pub(super) fn next_op(&mut self) -> Option<Op> {
         if self.taken == self.drawn {
             self.draw();
         }
@@ -365,7 +275,7 @@ impl Client {
     }
 
     /// For a write, makes the value and the batch.
-    fn prepare(&mut self, op: &Op) {
+    pub(super) fn prepare(&mut self, op: &Op) {
         match op.kind {
             OpKind::Insert | OpKind::Update | OpKind::Rmw => {
                 self.values.write(op.key, op.version, &mut self.value);
@@ -400,47 +310,63 @@ impl Client {
     /// The operation itself: what is timed.
     fn perform(&mut self, op: &Op) -> Result<(), Failure> {
         match op.kind {
-            OpKind::Read => self.read(op),
+            OpKind::Read | OpKind::ReadAbsent => self.read(op),
             OpKind::Scan => self.scan(op),
-            OpKind::Insert => {
-                let bytes = self.write()?;
-                self.counts.bytes_inserted += bytes;
-                Ok(())
-            }
-            OpKind::Update
-            | OpKind::Delete
-            | OpKind::DeleteBlind
-            | OpKind::DeleteRange
-            | OpKind::Batch => self.write().map(|_| ()),
-            OpKind::ReadAbsent => self.read_absent(),
             OpKind::Rmw => {
                 self.read(op)?;
-                self.write().map(|_| ())
+                self.write(op)
             }
+            _ => self.write(op),
         }
     }
 
-    /// Writes the batch; its bytes of key and value.
-    fn write(&mut self) -> Result<u64, Failure> {
+    /// Writes the batch.
+    fn write(&mut self, op: &Op) -> Result<(), Failure> {
         self.engine.write(&self.batch, self.durability)?;
+        self.count_written(op);
+        Ok(())
+    }
+
+    /// The batch was written.
+    pub(super) fn count_written(&mut self, op: &Op) {
         let bytes = self.batch.payload_bytes();
         self.counts.bytes_written += bytes;
-        Ok(bytes)
+        if op.kind == OpKind::Insert {
+            self.counts.bytes_inserted += bytes;
+        }
     }
 
     fn read(&mut self, op: &Op) -> Result<(), Failure> {
+        self.read_by(op, |engine, key, options, sink| engine.read(key, options, sink))
+    }
+
+    /// A read, however the row is got.
+    #[inline]
+    pub(super) fn read_by(
+        &mut self,
+        op: &Op,
+        read: impl FnOnce(
+            &dyn Engine,
+            &[u8],
+            &ReadOptions,
+            &mut dyn FnMut(Row<'_>),
+        ) -> nori_kv::Result<bool>,
+    ) -> Result<(), Failure> {
+        let is_absent = op.kind == OpKind::ReadAbsent;
         let (mut bytes, mut fault) = (0, None);
-        let check = op.check && self.checks;
+        let check = op.check && self.checks && !is_absent;
         let (values, number) = (&self.values, op.key);
-        let found = self.engine.read(&self.key, &self.options, &mut |row| {
+        let found = read(&*self.engine, &self.key, &self.options, &mut |row| {
             bytes = row.key.len() + row.value.len();
             if check {
                 fault = values.check(number, row.value).err();
             }
         })?;
         self.counts.bytes_read += bytes as u64;
-        if !found {
-            return Err(Failure::missing());
+        match (found, is_absent) {
+            (false, false) => return Err(Failure::missing()),
+            (true, true) if self.checks => return Err(Failure::present()),
+            _ => {}
         }
         if check {
             self.counts.checked += 1;
@@ -448,20 +374,13 @@ impl Client {
         fault.map_or(Ok(()), |fault| Err(Failure::value(fault.to_string())))
     }
 
-    fn read_absent(&mut self) -> Result<(), Failure> {
-        let mut bytes = 0;
-        let found = self.engine.read(&self.key, &self.options, &mut |row| {
-            bytes = row.key.len() + row.value.len();
-        })?;
-        self.counts.bytes_read += bytes as u64;
-        if found && self.checks {
-            return Err(Failure::present());
-        }
-        Ok(())
-    }
-
     fn scan(&mut self, op: &Op) -> Result<(), Failure> {
         let mut cursor = self.engine.cursor(&self.range, &self.options)?;
+        self.walk(op, &mut *cursor)
+    }
+
+    /// Walks as far as a scan goes.
+    pub(super) fn walk(&mut self, op: &Op, cursor: &mut dyn Cursor) -> Result<(), Failure> {
         let mut bytes = 0;
         let mut fault = None;
         for index in 0..op.scan_length {

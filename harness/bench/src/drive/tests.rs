@@ -125,6 +125,7 @@ fn load_and_watch(
         let clients = w.phases[phase].load.threads;
         let job = PhaseJob {
             engine: &engine,
+            tasks: None,
             workload: w,
             phase,
             seed: 1,
@@ -298,6 +299,7 @@ fn an_answer_to_an_absent_read_is_an_error() {
     let engine: Arc<dyn Engine> = Arc::new(Asked::default());
     let mut job = PhaseJob {
         engine: &engine,
+        tasks: None,
         workload: &w,
         phase: 1,
         seed: 1,
@@ -351,6 +353,7 @@ fn operations_drawn_ahead_are_those_of_the_stream() {
         let engine: Arc<dyn Engine> = Arc::clone(&asked) as _;
         let job = PhaseJob {
             engine: &engine,
+            tasks: None,
             workload: &w,
             phase: 1,
             seed: 7,
@@ -427,6 +430,7 @@ fn open_loop(
         Arc::new(Stalling { writes: AtomicU64::new(0), stalls_at: 200, stall });
     let job = PhaseJob {
         engine: &engine,
+        tasks: None,
         workload: &w,
         phase: 1,
         seed: 1,

@@ -186,6 +186,7 @@ impl Target {
         let ledger = Arc::new(ledger);
         let job = PhaseJob {
             engine: &self.engine,
+            tasks: None,
             workload,
             phase,
             seed: SEED,

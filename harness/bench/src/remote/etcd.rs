@@ -5,11 +5,12 @@
 use super::nodes::{self, Nodes};
 use super::store::{Requests, Store};
 use super::{Consistency, RemoteFactory};
+use crate::registry::Opened;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use nori_kv::{Durability, Engine};
+use nori_kv::Durability;
+use norikv_proto::socket::connector;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tonic::Status;
@@ -32,6 +33,8 @@ use pb::kv_client::KvClient;
 use pb::maintenance_client::MaintenanceClient;
 
 const CONNECTIONS: usize = 4;
+/// For a connection to be made.
+const CONNECT: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// The program: where `ETCD_BIN` says, or in `PATH`.
@@ -46,7 +49,7 @@ fn program() -> Result<PathBuf> {
 }
 
 /// Starts a cluster in `dir`.
-pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Arc<dyn Engine>> {
+pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Opened> {
     let (program, count) = (program()?, factory.shape.nodes);
     let peer = |n: usize| format!("http://{}:2380", nodes::address(n));
     let client = |n: usize| format!("http://{}:2379", nodes::address(n));
@@ -81,8 +84,9 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Arc<dyn Engin
     let connect = async || -> Result<Vec<KvClient<Channel>>> {
         let mut connections = Vec::new();
         for _ in 0..CONNECTIONS {
-            let channel =
-                Endpoint::from_shared(client(leader))?.tcp_nodelay(true).connect().await?;
+            // The same socket as that of our own client.
+            let endpoint = Endpoint::from_shared(client(leader))?;
+            let channel = endpoint.connect_with_connector(connector(None, CONNECT)).await?;
             connections.push(KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX));
         }
         Ok(connections)
@@ -90,14 +94,13 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Arc<dyn Engin
     let connections = runtime.block_on(connect())?;
     let is_serializable = factory.shape.consistency == Consistency::Stale;
     let etcd = Etcd { connections, next: AtomicUsize::new(0), is_serializable };
-    Ok(Arc::new(Store::new(etcd, runtime, nodes)))
+    Ok(Opened::remote(Store::new(etcd, runtime, nodes)))
 }
 
 /// Which node leads, if one says that it does.
 async fn leader(count: usize, client: &impl Fn(usize) -> String) -> Option<usize> {
     for n in 0..count {
-        let endpoint =
-            Endpoint::from_shared(client(n)).ok()?.connect_timeout(Duration::from_secs(1));
+        let endpoint = Endpoint::from_shared(client(n)).ok()?.connect_timeout(CONNECT);
         let Ok(channel) = endpoint.connect().await else { return None };
         let status =
             MaintenanceClient::new(channel).status(pb::StatusRequest {}).await.ok()?.into_inner();

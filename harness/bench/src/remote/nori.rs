@@ -3,13 +3,12 @@
 use super::nodes::{self, Nodes};
 use super::store::{Requests, Store};
 use super::{Consistency, RemoteFactory};
+use crate::registry::Opened;
 use anyhow::Result;
 use bytes::Bytes;
-use nori_kv::Engine;
 use norikv_client::{Client, GetOptions, ScanOptions};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Where each node listens, at an address of its own.
@@ -24,11 +23,7 @@ pub(super) fn counted_at(node: usize) -> SocketAddr {
 }
 
 /// Starts a cluster in `dir`.
-pub(super) fn start(
-    factory: &RemoteFactory,
-    protocol: &str,
-    dir: &Path,
-) -> Result<Arc<dyn Engine>> {
+pub(super) fn start(factory: &RemoteFactory, protocol: &str, dir: &Path) -> Result<Opened> {
     let shape = &factory.shape;
     nodes::check_free(shape.nodes, &[CLIENT, PEER, HTTP], &[SWIM])?;
     let mut nodes = Nodes::new();
@@ -80,7 +75,7 @@ pub(super) fn start(
         topology.shards.iter().all(|shard| shard.leader != 0).then_some(())
     };
     nodes.wait_for("a leader of every shard", || runtime.block_on(is_ready()))?;
-    Ok(Arc::new(Store::new(Ours { client, consistency }, runtime, nodes)))
+    Ok(Opened::remote(Store::new(Ours { client, consistency }, runtime, nodes)))
 }
 
 struct Ours {

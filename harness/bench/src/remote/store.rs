@@ -1,36 +1,45 @@
 //! A cluster as a store: whatever its client is, calls of the bench become requests, and wait for their answers.
 
 use super::nodes::Nodes;
+use crate::drive::TaskStore;
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, TryFutureExt as _};
 use nori_kv::{
     Cursor, Durability, Engine, EngineStats, Error, KeyRange, Kind, ReadOptions, Reader, Result,
     Row, SeqNo, WriteBatch,
 };
 use std::fmt::Display;
 use std::sync::{Arc, Mutex, PoisonError};
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 
 /// Rows that a cursor asks for at once.
 const PAGE: usize = 128;
+
+/// What comes of a request.
+type Outcome<T, R> = std::result::Result<T, <R as Requests>::Error>;
 
 /// What is asked of a cluster through its client.
 pub(super) trait Requests: Send + Sync + 'static {
     /// Who is named where something cannot be done.
     const NAME: &'static str;
-    type Error: Display;
+    type Error: Display + Send;
 
     /// The value of a key.
-    async fn get(&self, key: &[u8]) -> std::result::Result<Option<Bytes>, Self::Error>;
+    fn get(&self, key: &[u8]) -> impl Future<Output = Outcome<Option<Bytes>, Self>> + Send;
     /// Puts a value, or deletes.
-    async fn write(&self, key: &[u8], value: Option<&[u8]>)
-    -> std::result::Result<(), Self::Error>;
+    fn write(
+        &self,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> impl Future<Output = Outcome<(), Self>> + Send;
     /// The first `limit` rows from `start` on, in order; `end` is not among them.
-    async fn scan(
+    fn scan(
         &self,
         start: Vec<u8>,
         end: Option<&[u8]>,
         limit: usize,
-    ) -> std::result::Result<Vec<(Bytes, Bytes)>, Self::Error>;
+    ) -> impl Future<Output = Outcome<Vec<(Bytes, Bytes)>, Self>> + Send;
 }
 
 /// A cluster that runs.
@@ -55,8 +64,21 @@ impl<R: Requests> Store<R> {
     }
 
     fn wait<T>(&self, answer: impl Future<Output = std::result::Result<T, R::Error>>) -> Result<T> {
-        let answer = self.0.runtime.block_on(answer);
-        answer.map_err(|error| Error::Invalid { what: error.to_string() })
+        self.0.runtime.block_on(answer).map_err(in_words)
+    }
+
+    async fn write_all(&self, batch: &WriteBatch) -> Outcome<(), R> {
+        // Across shards there is no batch: its operations are requests of their own, all at once.
+        let mut all = batch.iter().map(|(kind, key, value)| {
+            let is_put = kind.kind == Kind::Put;
+            self.0.requests.write(key, is_put.then_some(value))
+        });
+        if batch.len() == 1
+            && let Some(one) = all.next()
+        {
+            return one.await;
+        }
+        futures_util::future::try_join_all(all).await.map(drop)
     }
 
     fn lacks(what: &'static str) -> Error {
@@ -85,13 +107,8 @@ impl<R: Requests> Reader for Store<R> {
 }
 
 impl<R: Requests> Engine for Store<R> {
-    /// Across shards there is no batch: its operations are requests of their own, all at once.
     fn write(&self, batch: &WriteBatch, _durability: Durability) -> Result<SeqNo> {
-        let all = batch.iter().map(|(kind, key, value)| {
-            let is_put = kind.kind == Kind::Put;
-            self.0.requests.write(key, is_put.then_some(value))
-        });
-        self.wait(futures_util::future::try_join_all(all))?;
+        self.wait(self.write_all(batch))?;
         Ok(SeqNo::ZERO)
     }
 
@@ -104,6 +121,33 @@ impl<R: Requests> Engine for Store<R> {
         let _ = self.0.nodes.lock().unwrap_or_else(PoisonError::into_inner).check();
         EngineStats::default()
     }
+}
+
+impl<R: Requests> TaskStore for Store<R> {
+    fn runtime(&self) -> &Handle {
+        self.0.runtime.handle()
+    }
+
+    fn read<'a>(&'a self, key: &'a [u8]) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        self.0.requests.get(key).map_err(in_words).boxed()
+    }
+
+    fn write<'a>(&'a self, batch: &'a WriteBatch) -> BoxFuture<'a, Result<()>> {
+        self.write_all(batch).map_err(in_words).boxed()
+    }
+
+    fn scan<'a>(
+        &'a self,
+        start: &'a [u8],
+        limit: usize,
+    ) -> BoxFuture<'a, Result<Vec<(Bytes, Bytes)>>> {
+        self.0.requests.scan(start.to_vec(), None, limit).map_err(in_words).boxed()
+    }
+}
+
+/// As the bench says it.
+fn in_words(error: impl Display) -> Error {
+    Error::Invalid { what: error.to_string() }
 }
 
 /// A cursor that reads a page ahead.
