@@ -224,6 +224,11 @@ pub(crate) fn baseline(name: Option<&str>, targets: &[Target]) -> Result<String>
     if known.iter().any(|known| known == name) {
         return Ok(name.to_owned());
     }
+    // An engine's name is enough where it is there once, whatever was chosen for all.
+    let mut of_engine = targets.iter().filter(|target| target.engine == name);
+    if let (Some(target), None) = (of_engine.next(), of_engine.next()) {
+        return Ok(target.name());
+    }
     let hint = nearest(name, known.iter().map(String::as_str));
     let hint = hint.map_or(String::new(), |known| format!("; did you mean `{known}`?"));
     Err(usage(format!("--baseline: `{name}` is not among the targets {}{hint}", known.join(", "))))
@@ -404,6 +409,16 @@ mod tests {
             error.is::<Usage>() && error.to_string().ends_with("did you mean `fjall`?"),
             "{error}"
         );
+    }
+
+    #[test]
+    fn an_engine_that_is_there_once_is_a_baseline_by_its_name() {
+        let choices = [own(("cache", "lru"))];
+        let chosen = targets(&["nori-lsm".to_owned()], &choices, 16 << 20).unwrap();
+        let name = baseline(Some("nori-lsm"), &chosen).unwrap();
+        assert!(name != "nori-lsm" && name == chosen[0].name(), "{name}");
+        let twice: Vec<Target> = chosen.into_iter().cycle().take(2).collect();
+        assert!(baseline(Some("nori-lsm"), &twice).is_err());
     }
 
     #[test]

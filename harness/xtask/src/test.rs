@@ -16,7 +16,7 @@ const IN_EVERY_ORDER: [(&str, &str); 1] = [("nori-sstable", "slot::")];
 
 /// Protocols alone, and how many seeds of one simulated minute each has to hold.
 const STORMS: [(&str, u64); 3] = [("nori", 300), ("raft-rs", 60), ("openraft", 60)];
-/// How many seeds of one simulated minute whole nodes have to hold.
+/// How many seeds of one simulated minute whole nodes have to hold; among them everything that there is occurs.
 const NODE_SEEDS: u64 = 60;
 
 /// How many tests a runner's closing lines speak of.
@@ -109,7 +109,8 @@ fn storm(protocol: &str, seeds: u64) -> Result<(bool, Vec<String>)> {
 /// Plays the first seeds of whole nodes.
 fn storm_of_nodes() -> Result<(bool, Vec<String>)> {
     let mut command = sim();
-    command.args(["--ring", "2", "--minutes", "1", "--seeds", &format!("0..{NODE_SEEDS}")]);
+    let seeds = format!("0..{NODE_SEEDS}");
+    command.args(["--ring", "2", "--minutes", "1", "--seeds", &seeds, "--covered"]);
     watched(&mut command, |line| line.starts_with("nodes: "))
 }
 
