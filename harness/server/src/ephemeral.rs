@@ -11,12 +11,14 @@ use norikv_proto::v1;
 use norikv_replica::{Freshness, KeyChange};
 use norikv_transport_grpc::errors::Failure;
 use norikv_transport_grpc::faults::Wires;
-use norikv_transport_grpc::serve::{Settings, Sockets};
+use norikv_transport_grpc::serve::{BindError, Settings, Sockets};
 use norikv_transport_grpc::test_control::Controls;
 use serde_json::{Value, json};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
+use tokio::net::TcpSocket;
 use tokio::sync::Mutex;
 
 /// Shards, if nobody says how many: eight are enough to be several, and few to start.
@@ -38,6 +40,19 @@ struct Node {
     resolved: Resolved,
     fs: MemFs,
     running: Option<Running>,
+    /// Its ports, so that nobody else gets one while it is down; nothing is listened for here.
+    _held: Vec<TcpSocket>,
+}
+
+/// A port of the system's choice, and what keeps it: whoever connects somewhere may be given any port that nobody has, that of a node that is down among them, and even be connected to itself by it.
+fn hold(held: &mut Vec<TcpSocket>) -> std::io::Result<String> {
+    let socket = TcpSocket::new_v4()?;
+    // The node's own socket is set so, too: two that are may be bound to one port as long as one of them listens.
+    socket.set_reuseaddr(true)?;
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into())?;
+    let address = socket.local_addr()?.to_string();
+    held.push(socket);
+    Ok(address)
 }
 
 /// A cluster that runs in this process.
@@ -54,27 +69,34 @@ impl Cluster {
     ///
     /// [`StartError`].
     pub async fn start(base: &Resolved, nodes: usize) -> Result<Arc<Self>, StartError> {
-        let anywhere = || "127.0.0.1:0".to_owned();
-        let listen = Settings {
-            client: anywhere(),
-            peer: anywhere(),
-            swim: anywhere(),
-            http: Some(anywhere()),
-        };
         let mut sockets = Vec::new();
         for _ in 0..nodes {
-            sockets.push(Sockets::bind(&listen).await?);
+            let mut held = Vec::new();
+            let mut anywhere = |purpose| {
+                hold(&mut held).map_err(|source| BindError {
+                    address: "127.0.0.1:0".to_owned(),
+                    purpose,
+                    source,
+                })
+            };
+            let listen = Settings {
+                client: anywhere("clients")?,
+                peer: anywhere("other nodes")?,
+                swim: anywhere("failure detectors")?,
+                http: Some(anywhere("HTTP")?),
+            };
+            sockets.push((Sockets::bind(&listen).await?, held));
         }
         let seeds: Vec<String> = match nodes {
             1 => Vec::new(),
-            _ => sockets.iter().map(|sockets| sockets.addresses().peer.to_string()).collect(),
+            _ => sockets.iter().map(|(sockets, _)| sockets.addresses().peer.to_string()).collect(),
         };
         let cluster = Arc::new_cyclic(|own: &Weak<Self>| Self {
             nodes: Mutex::default(),
             wires: Arc::default(),
             own: Weak::clone(own),
         });
-        for (n, sockets) in sockets.into_iter().enumerate() {
+        for (n, (sockets, held)) in sockets.into_iter().enumerate() {
             let at = sockets.addresses();
             let mut resolved = base.clone();
             resolved.name = format!("node-{}", n + 1);
@@ -92,7 +114,7 @@ impl Cluster {
             };
             let fs = MemFs::new();
             let running = Running::start_on(resolved.clone(), cluster.world(&fs), sockets)?;
-            let node = Node { id: 0, resolved, fs, running: Some(running) };
+            let node = Node { id: 0, resolved, fs, running: Some(running), _held: held };
             cluster.nodes.lock().await.push(node);
         }
         Ok(cluster)
@@ -283,4 +305,25 @@ async fn clear(running: &Running) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::net::TcpListener;
+
+    #[tokio::test]
+    async fn a_port_that_is_held_is_for_its_node_alone() {
+        let mut held = Vec::new();
+        let address = hold(&mut held).unwrap();
+        // One life after the other.
+        for _ in 0..2 {
+            let listener = TcpListener::bind(&address).await.unwrap();
+            drop(listener);
+        }
+        let whoever_connects = TcpSocket::new_v4().unwrap();
+        assert!(whoever_connects.bind(address.parse().unwrap()).is_err());
+        drop(held);
+        whoever_connects.bind(address.parse().unwrap()).unwrap();
+    }
 }
