@@ -55,6 +55,8 @@ pub struct Charter {
     pub cluster: ClusterId,
     /// What people call it.
     pub name: String,
+    /// The replication protocol of all of its nodes: replicas of two would not understand each other.
+    pub protocol: String,
     /// The founders, and where they were then.
     pub founders: Vec<(NodeId, Addresses)>,
     /// The first shard map; its last shard is the one with the map itself.
@@ -177,6 +179,7 @@ impl Charter {
         let mut out = Vec::new();
         out.put_u64_le(self.cluster.0);
         put_bytes(&mut out, self.name.as_bytes());
+        put_bytes(&mut out, self.protocol.as_bytes());
         put_number(&mut out, self.founders.len() as u64);
         for (node, addresses) in &self.founders {
             put_number(&mut out, node.0);
@@ -190,6 +193,7 @@ impl Charter {
     pub fn decode(mut from: Bytes) -> Option<Self> {
         let cluster = ClusterId(from.try_get_u64_le().ok()?);
         let name = take_text(&mut from)?;
+        let protocol = take_text(&mut from)?;
         let count = take_number(&mut from).filter(|count| *count <= FOUNDERS_MAX)?;
         let mut founders = Vec::new();
         for _ in 0..count {
@@ -197,7 +201,7 @@ impl Charter {
             founders.push((node, Addresses::take(&mut from)?));
         }
         let map = ShardMap::decode(&take_bytes(&mut from)?).ok()?;
-        from.is_empty().then_some(Self { cluster, name, founders, map })
+        from.is_empty().then_some(Self { cluster, name, protocol, founders, map })
     }
 }
 
@@ -289,7 +293,8 @@ mod tests {
         let map = ShardMap::bootstrap(shards, replicas, [(node, member)].into()).unwrap();
         let addresses = Addresses { peer: "127.0.0.1:9101".to_owned(), ..Addresses::default() };
         let founders = vec![(NodeId(5), addresses)];
-        Charter { cluster: ClusterId(u64::MAX), name: "test".to_owned(), founders, map }
+        let (name, protocol) = ("test".to_owned(), "nori".to_owned());
+        Charter { cluster: ClusterId(u64::MAX), name, protocol, founders, map }
     }
 
     fn boot(fs: &MemFs, seed: u64) -> Result<Identity> {

@@ -12,7 +12,7 @@
 //!
 //! ```text
 //! introduction = version u8 = 1, kind u8, rest
-//! kind 0   fresh: node, cluster's name bytes, addresses, zone bytes, weight, shards, replicas
+//! kind 0   fresh: node, cluster's name bytes, protocol bytes, addresses, zone bytes, weight, shards, replicas
 //! kind 1   charter: bytes to the end
 //! kind 2   refused: text bytes
 //! ```
@@ -39,6 +39,8 @@ pub struct Candidate {
     pub node: NodeId,
     /// The cluster that it wants to be of, as people call it.
     pub cluster: String,
+    /// The replication protocol that it is set to.
+    pub protocol: String,
     /// Where it is reached.
     pub addresses: Addresses,
     /// What it fails together with.
@@ -49,6 +51,17 @@ pub struct Candidate {
     pub shards: ShardCount,
     /// And how many replicas each.
     pub replicas: ReplicaCount,
+}
+
+impl Candidate {
+    /// That somebody's protocol is its own.
+    pub(crate) fn check_protocol(&self, whose: &str, theirs: &str) -> Result<(), FoundingError> {
+        if theirs == self.protocol {
+            return Ok(());
+        }
+        let (theirs, ours) = (theirs.to_owned(), self.protocol.clone());
+        Err(FoundingError::OtherProtocol { whose: whose.to_owned(), theirs, ours })
+    }
 }
 
 /// What a node says to one that may know nothing of it.
@@ -67,6 +80,7 @@ impl Introduction {
                 out.put_u8(0);
                 put_number(&mut out, candidate.node.0);
                 put_bytes(&mut out, candidate.cluster.as_bytes());
+                put_bytes(&mut out, candidate.protocol.as_bytes());
                 candidate.addresses.put(&mut out);
                 put_bytes(&mut out, candidate.zone.name().as_bytes());
                 put_number(&mut out, u64::from(candidate.weight.get()));
@@ -104,12 +118,13 @@ impl Introduction {
 fn take_candidate(from: &mut Bytes) -> Option<Candidate> {
     let node = NodeId(take_number(from)?);
     let cluster = take_text(from)?;
+    let protocol = take_text(from)?;
     let addresses = Addresses::take(from)?;
     let zone = Zone::new(&take_text(from)?).ok()?;
     let weight = Weight::new(u32::try_from(take_number(from)?).ok()?).ok()?;
     let shards = ShardCount::new(u32::try_from(take_number(from)?).ok()?).ok()?;
     let replicas = ReplicaCount::new(u8::try_from(take_number(from)?).ok()?).ok()?;
-    Some(Candidate { node, cluster, addresses, zone, weight, shards, replicas })
+    Some(Candidate { node, cluster, protocol, addresses, zone, weight, shards, replicas })
 }
 
 /// Why a node cannot be of the cluster that its seeds are of.
@@ -123,6 +138,18 @@ pub enum FoundingError {
         /// Its cluster.
         theirs: String,
         /// The one that is wanted.
+        ours: String,
+    },
+    /// They run another replication protocol.
+    #[error(
+        "{whose} runs the replication protocol {theirs:?}, and this node is set to {ours:?}: all nodes of a cluster run the same"
+    )]
+    OtherProtocol {
+        /// Who does.
+        whose: String,
+        /// Which.
+        theirs: String,
+        /// And this one.
         ours: String,
     },
     /// Two seeds are to found clusters of different shape.
@@ -214,6 +241,7 @@ impl Founding {
                 ours: self.me.cluster.clone(),
             });
         }
+        self.me.check_protocol(by, &charter.protocol)?;
         Ok(Verdict::Adopt(charter))
     }
 
@@ -255,8 +283,9 @@ impl Founding {
         let map = ShardMap::bootstrap(shards, self.me.replicas, members.collect())?;
         let founders =
             founders.into_iter().map(|(node, one)| (node, one.addresses.clone())).collect();
-        let (cluster, name) = (ClusterId(lot.max(1)), self.me.cluster.clone());
-        Ok(Verdict::Found(Charter { cluster, name, founders, map }))
+        let (name, protocol) = (self.me.cluster.clone(), self.me.protocol.clone());
+        let cluster = ClusterId(lot.max(1));
+        Ok(Verdict::Found(Charter { cluster, name, protocol, founders, map }))
     }
 
     fn check(&self, seed: &str, other: &Candidate) -> Result<(), FoundingError> {
@@ -265,6 +294,7 @@ impl Founding {
             let (theirs, ours) = (other.cluster.clone(), me.cluster.clone());
             return Err(FoundingError::OtherName { seed, theirs, ours });
         }
+        me.check_protocol(&seed, &other.protocol)?;
         if (other.shards, other.replicas) != (me.shards, me.replicas) {
             return Err(FoundingError::OtherShape {
                 seed,
@@ -286,6 +316,7 @@ mod tests {
         Candidate {
             node: NodeId(node),
             cluster: "test".to_owned(),
+            protocol: "nori".to_owned(),
             addresses: Addresses { peer: format!("host-{node}:1"), ..Addresses::default() },
             zone: Zone::new("a").unwrap(),
             weight: Weight::new(1).unwrap(),
@@ -332,6 +363,12 @@ mod tests {
         let error = first.heard("host-2:1", Introduction::Fresh(other), 7).unwrap_err();
         let text = r#"host-2:1 is of the cluster "other", and this node is to be of "test""#;
         assert_eq!(error.to_string(), text);
+        let other = Candidate { protocol: "raft-rs".to_owned(), ..candidate(2) };
+        let error = first.heard("host-2:1", Introduction::Fresh(other), 7).unwrap_err();
+        assert!(matches!(error, FoundingError::OtherProtocol { .. }), "{error}");
+        let Verdict::Found(charter) = founding(3, 0).judge(5).unwrap() else { panic!() };
+        let charter = Charter { protocol: "openraft".to_owned(), ..charter };
+        assert!(matches!(first.offered("x", charter), Err(FoundingError::OtherProtocol { .. })));
         let other = Candidate { shards: ShardCount::new(9).unwrap(), ..candidate(2) };
         let error = first.heard("host-2:1", Introduction::Fresh(other), 7).unwrap_err();
         assert!(matches!(error, FoundingError::OtherShape { theirs: 9, ours: 8, .. }));

@@ -200,6 +200,8 @@ impl Node {
         let files = Files { fs: &*parts.engine_parts.fs, tasks: &*parts.engine_parts.tasks };
         let phase = match Charter::read(&settings.dir, files)? {
             Some(charter) => {
+                let whose = format!("the cluster of {}", settings.dir.display());
+                settings.candidate.check_protocol(&whose, &charter.protocol)?;
                 let member = Member::begin(&settings, &identity, parts.clone(), charter, now)?;
                 Phase::Member(Box::new(member))
             }

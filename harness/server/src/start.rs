@@ -138,6 +138,7 @@ impl Running {
             candidate: Candidate {
                 node: identity.node,
                 cluster: resolved.cluster.clone(),
+                protocol: resolved.protocol.clone(),
                 addresses: advertised(&resolved, sockets.addresses())?,
                 zone: resolved.zone.clone(),
                 weight: resolved.weight,

@@ -270,6 +270,12 @@ impl Member {
                 "this is the cluster {ours:?}, and it wants {theirs:?}"
             ));
         }
+        if candidate.check_protocol("", &self.charter.protocol).is_err() {
+            let (ours, theirs) = (&self.charter.protocol, &candidate.protocol);
+            return Introduction::Refused(format!(
+                "this cluster runs the replication protocol {ours:?}, and it is set to {theirs:?}"
+            ));
+        }
         if self.may_know_more() {
             self.addresses.insert(candidate.node, candidate.addresses.clone());
         }

@@ -120,6 +120,7 @@ impl Rig {
             candidate: Candidate {
                 node: identity.node,
                 cluster: "test".to_owned(),
+                protocol: "nori".to_owned(),
                 addresses: Addresses {
                     name: text("node"),
                     client: text("c"),
@@ -577,6 +578,14 @@ fn a_node_of_another_cluster_is_refused() {
     let answer = rig.node(0).introduction(now, "p9", &packet).unwrap();
     let Some(Introduction::Refused(why)) = Introduction::decode(&answer) else { panic!() };
     assert_eq!(why, r#"this is the cluster "test", and it wants "other""#);
+    let stranger = Candidate {
+        protocol: "raft-rs".to_owned(),
+        node: NodeId(5),
+        ..rig.node(0).settings.candidate.clone()
+    };
+    let packet = Introduction::Fresh(stranger).encode();
+    let answer = rig.node(0).introduction(now, "p9", &packet).unwrap();
+    assert!(matches!(Introduction::decode(&answer), Some(Introduction::Refused(_))));
     let answer = rig.node(0).introduction(now, "p9", &Bytes::from_static(b"hello")).unwrap();
     assert!(matches!(Introduction::decode(&answer), Some(Introduction::Refused(_))));
 }

@@ -259,6 +259,7 @@ impl Machine {
             candidate: Candidate {
                 node: identity.node,
                 cluster: "sim".to_owned(),
+                protocol: "nori".to_owned(),
                 addresses: Addresses {
                     name: text("n"),
                     client: text("c"),
