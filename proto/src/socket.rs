@@ -29,22 +29,30 @@ const GATHERED_BYTES_MAX: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Gathering<T> {
+pub struct Gathering<T, K = ()> {
     inner: T,
     /// What was written and has not gone out. Bytes <= [`GATHERED_BYTES_MAX`].
     gathered: BytesMut,
     /// Whether the others have had their turn since a flush was asked for.
     is_ripe: bool,
+    _kept: K,
 }
 
 impl<T> Gathering<T> {
     /// Gathers what is written to `inner`.
     pub fn new(inner: T) -> Self {
-        Self { inner, gathered: BytesMut::new(), is_ripe: false }
+        Self::keeping(inner, ())
     }
 }
 
-impl<T: AsyncWrite + Unpin> Gathering<T> {
+impl<T, K> Gathering<T, K> {
+    /// The same, and keeps something as long as the socket is there.
+    pub fn keeping(inner: T, kept: K) -> Self {
+        Self { inner, gathered: BytesMut::new(), is_ripe: false, _kept: kept }
+    }
+}
+
+impl<T: AsyncWrite + Unpin, K: Unpin> Gathering<T, K> {
     /// Writes what was gathered.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
@@ -59,7 +67,7 @@ impl<T: AsyncWrite + Unpin> Gathering<T> {
     }
 }
 
-impl<T: AsyncRead + Unpin> AsyncRead for Gathering<T> {
+impl<T: AsyncRead + Unpin, K: Unpin> AsyncRead for Gathering<T, K> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -69,7 +77,7 @@ impl<T: AsyncRead + Unpin> AsyncRead for Gathering<T> {
     }
 }
 
-impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
+impl<T: AsyncWrite + Unpin, K: Unpin> AsyncWrite for Gathering<T, K> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -116,7 +124,7 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
     }
 }
 
-impl<T: Connected> Connected for Gathering<T> {
+impl<T: Connected, K> Connected for Gathering<T, K> {
     type ConnectInfo = T::ConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {

@@ -209,7 +209,10 @@ impl View {
     }
 }
 
-/// The row of a client's `key` as of `now`.
+/// Longer values are not read by who may not wait: to copy one takes as long as many requests, and thousands that are asked for at once would all be in memory.
+const LONG_BYTES: usize = 64 << 10;
+
+/// The row of a client's `key` as of `now`. Of a tier that may not wait a long one is as one that is not in memory.
 pub(crate) fn read(
     reader: &dyn Reader,
     key: &[u8],
@@ -218,10 +221,17 @@ pub(crate) fn read(
 ) -> Result<Option<Value>, ReplicaError> {
     let mut engine_key = Vec::with_capacity(key.len() + 1);
     rows::client_key(&mut engine_key, key);
-    let mut value = Some(None);
+    let (mut value, mut is_put_off) = (Some(None), false);
     reader.read(&engine_key, &ReadOptions { tier, fill: true, now }, &mut |row| {
+        is_put_off = tier == Tier::CacheOnly && row.value.len() > LONG_BYTES;
+        if is_put_off {
+            return;
+        }
         value = rows::unseal(row.value)
             .map(|(version, bytes)| Some(Value { version, bytes: Bytes::copy_from_slice(bytes) }));
     })?;
+    if is_put_off {
+        return Err(nori_kv::Error::WouldBlock.into());
+    }
     value.ok_or(ReplicaError::Row { what: "a client's row without a version" })
 }

@@ -413,7 +413,7 @@ mod tests {
 
     #[test]
     fn an_engine_that_is_there_once_is_a_baseline_by_its_name() {
-        let choices = [own(("cache", "lru"))];
+        let choices = [("cache".to_owned(), "lru".to_owned())];
         let chosen = targets(&["nori-lsm".to_owned()], &choices, 16 << 20).unwrap();
         let name = baseline(Some("nori-lsm"), &chosen).unwrap();
         assert!(name != "nori-lsm" && name == chosen[0].name(), "{name}");

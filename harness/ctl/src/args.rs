@@ -152,7 +152,7 @@ pub(crate) enum ClusterCommand {
     Status,
     /// Members and shards.
     Topology,
-    /// Waits until every shard has a leader.
+    /// Waits until every member answers, every shard has a leader, and every voter has caught up.
     WaitReady,
 }
 

@@ -14,6 +14,7 @@ mod args;
 mod keys;
 mod operate;
 mod out;
+mod ready;
 
 use anyhow::Result;
 use args::{Cli, Command};

@@ -1,7 +1,7 @@
 //! What operators do. What changes the map is asked of one node after the other until one says that it conducts.
 
 use crate::args::{Cli, ClusterCommand, NodeCommand, Output, ShardCommand};
-use crate::{Usage, out};
+use crate::{Usage, out, ready};
 use anyhow::Result;
 use norikv_client::{Client, Error, ErrorKind, Node, NodeState, Topology};
 use norikv_proto::v1;
@@ -177,10 +177,9 @@ pub(crate) async fn cluster(client: &Client, cli: &Cli, command: &ClusterCommand
         ClusterCommand::WaitReady => {
             wait(cli, async || {
                 let topology = client.topology().await?;
-                let leaderless = topology.shards.iter().filter(|shard| shard.leader == 0).count();
-                Ok(match leaderless {
-                    0 => Ok(()),
-                    _ => Err(format!("{leaderless} shards have no leader")),
+                Ok(match ready::lacking(client, &topology).await {
+                    None => Ok(()),
+                    Some(lacking) => Err(lacking),
                 })
             })
             .await?;

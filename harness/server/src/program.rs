@@ -18,6 +18,8 @@ use tokio::signal::unix::{SignalKind, signal};
 
 const FAILED: u8 = 1;
 const USAGE: u8 = 2;
+/// Threads that may wait for the disk: each may have a long row in its hands.
+const BLOCKING_THREADS_MAX: usize = 64;
 
 #[derive(Parser)]
 #[command(
@@ -153,6 +155,8 @@ fn config(serve: &Serve) -> Result<Config, ConfigError> {
 }
 
 fn begin(serve: &Serve) -> Result<()> {
+    // Before the settings: how many connections there may be depends on it.
+    raise_open_files();
     let config = config(serve)?;
     let mut resolved = config.resolve()?;
     if !serve.insecure && !serve.ephemeral {
@@ -164,6 +168,7 @@ fn begin(serve: &Serve) -> Result<()> {
     if threads > 0 {
         runtime.worker_threads(threads);
     }
+    runtime.max_blocking_threads(BLOCKING_THREADS_MAX);
     let runtime = runtime.enable_all().build().context("starting threads")?;
     if serve.ephemeral {
         resolved.shards = serve.shards.unwrap_or(ephemeral::SHARDS);
@@ -171,7 +176,6 @@ fn begin(serve: &Serve) -> Result<()> {
         runtime.shutdown_background();
         return result;
     }
-    raise_open_files();
     let result = runtime.block_on(on_disk(resolved));
     // What still waits for the disk is not waited for: everything that was acknowledged is there.
     runtime.shutdown_background();

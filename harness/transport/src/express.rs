@@ -1,8 +1,9 @@
 //! Requests for keys go straight to their service.
 //!
 //! What a server serves is found by a router: a look-up of the path, a clone of a boxed service, and a future in a box around one in a box. That is nothing for what is asked
-//! once a minute, and a tenth of a read. So the service that nearly all requests are for is asked first.
+//! once a minute, and a tenth of a read. So the service that nearly all requests are for is asked first. Its answers are the long ones, and are counted here ([`crate::answers`]).
 
+use crate::answers::Answers;
 use norikv_proto::v1::kv_server::{KvServer, SERVICE_NAME};
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,11 +19,12 @@ use tonic::service::Routes;
 pub(crate) struct Express<T> {
     kv: KvServer<T>,
     others: Routes,
+    answers: Answers,
 }
 
 impl<T> Express<T> {
-    pub(crate) fn new(kv: KvServer<T>, others: Routes) -> Self {
-        Self { kv, others: others.prepare() }
+    pub(crate) fn new(kv: KvServer<T>, others: Routes, answers: Answers) -> Self {
+        Self { kv, others: others.prepare(), answers }
     }
 }
 
@@ -52,7 +54,7 @@ where
 
     fn call(&mut self, request: Request<Body>) -> Answer {
         if is_express(request.uri().path()) {
-            Answer::Express(self.kv.call(request))
+            Answer::Express(self.kv.call(request), self.answers.clone())
         } else {
             Answer::Routed(Box::new(self.others.call(request)))
         }
@@ -61,7 +63,7 @@ where
 
 /// What one of them answers.
 pub(crate) enum Answer {
-    Express(BoxFuture<Response<Body>, Infallible>),
+    Express(BoxFuture<Response<Body>, Infallible>, Answers),
     /// In a box, so that it is no larger than the other.
     Routed(Box<<Routes as Service<Request<Body>>>::Future>),
 }
@@ -71,7 +73,9 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match self.get_mut() {
-            Self::Express(answer) => answer.as_mut().poll(cx),
+            Self::Express(answer, answers) => {
+                answer.as_mut().poll(cx).map_ok(|response| answers.count(response))
+            }
             Self::Routed(answer) => Pin::new(answer).poll(cx),
         }
     }

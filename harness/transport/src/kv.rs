@@ -7,12 +7,16 @@ use crate::serving::Serving;
 use norikv_proto::v1;
 use norikv_proto::v1::kv_server::Kv;
 use norikv_replica::KeyChange;
+use std::collections::VecDeque;
+use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 /// Pieces of a scan that wait for a client that is slow to take them.
 const PIECES_MAX: usize = 2;
+/// How long a client may take for a piece before its scan ends.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keys and values.
 #[derive(Clone)]
@@ -27,7 +31,7 @@ impl KvService {
     }
 }
 
-fn age_ms(age: std::time::Duration) -> u64 {
+fn age_ms(age: Duration) -> u64 {
     // Rounded up: it says how old at most.
     u64::try_from(age.as_micros().div_ceil(1_000)).unwrap_or(u64::MAX)
 }
@@ -41,13 +45,17 @@ impl Kv for KvService {
         let v1::GetRequest { key, read } = request.into_inner();
         let read = self.serving.get(key, convert::freshness(read)?).await?;
         let (found, version) = (read.row.is_some(), read.row.as_ref().map_or(0, |row| row.version));
-        Ok(Response::new(v1::GetResponse {
+        let mut response = Response::new(v1::GetResponse {
             found,
             value: read.row.map(|row| row.bytes).unwrap_or_default(),
             version,
             node_id: read.node,
             age_ms: read.age.map(age_ms),
-        }))
+        });
+        if let Some(held) = read.held {
+            response.extensions_mut().insert(held);
+        }
+        Ok(response)
     }
 
     async fn put(
@@ -104,17 +112,30 @@ impl Kv for KvService {
             return Err(crate::serving::not_founded().into());
         }
         let views = scan::views(&self.serving, &shards, freshness).await?;
-        let limits = self.serving.limits().clone();
+        let (limits, answers) = (self.serving.limits().clone(), self.serving.answers().clone());
         let (pieces, stream) = mpsc::channel(PIECES_MAX);
         tokio::spawn(async move {
             let _admitted = admitted;
-            let mut merged = scan::Merged::new(views, range, &limits);
+            let mut merged = scan::Merged::new(views, range, &limits, &answers);
+            // Pieces that the client may not have taken: those in the channel, and one on either side of it.
+            let mut held = VecDeque::new();
             loop {
-                let piece = merged.next().await;
+                let piece = merged.next().await.and_then(|piece| {
+                    held.push_back(answers.hold(piece.bytes())?);
+                    Ok(piece)
+                });
                 let is_last = piece.as_ref().map_or(true, |piece| piece.next.is_empty());
                 let response = piece.map(response).map_err(Status::from);
-                // Who has gone wants nothing more.
-                if pieces.send(response).await.is_err() || is_last {
+                let sent = tokio::time::timeout(PATIENCE, pieces.send(response)).await;
+                // Who has gone, or takes nothing, wants nothing more.
+                if !matches!(sent, Ok(Ok(()))) {
+                    return;
+                }
+                if held.len() > PIECES_MAX + 2 {
+                    held.pop_front();
+                }
+                if is_last {
+                    let _ = tokio::time::timeout(PATIENCE, pieces.closed()).await;
                     return;
                 }
             }

@@ -21,6 +21,7 @@
 //! | [`errors`] | what a client is told when something is not done |
 //! | [`faults`], [`test_control`] | what tests do to clusters in memory |
 //! | [`http`] | health, state and a gateway for people and scrapers |
+//! | `answers` | bytes that clients have not taken |
 //! | `express` | requests for keys go before the router |
 //! | [`serve`] | all of it on its sockets, and its end |
 //!
@@ -28,6 +29,7 @@
 //! keeps nobody else waiting. Left to others: files and parts, settings and where they come from, what is counted and how it is shown.
 
 pub mod admin;
+mod answers;
 pub mod cluster;
 mod convert;
 pub mod driver;

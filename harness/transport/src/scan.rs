@@ -4,8 +4,9 @@
 //! 2. Of each view some rows are at hand; when they are used up the next are read, on a thread that may wait for the disk.
 //! 3. The smallest of what is at hand comes next; a key is of one shard only, so there are no two of it.
 //!
-//! Memory: what is at hand of all shards together is about two pieces.
+//! Memory: what is at hand of all shards together is about a piece, or a row of each where rows are long; it is counted as answers are ([`crate::answers`]).
 
+use crate::answers::{Answers, Held};
 use crate::errors::Failure;
 use crate::serving::{Limits, Serving, blocking, internal};
 use bytes::Bytes;
@@ -46,6 +47,22 @@ pub struct Piece {
     pub next: Bytes,
 }
 
+impl Piece {
+    /// About what it takes in memory.
+    pub(crate) fn bytes(&self) -> usize {
+        self.rows.iter().map(Row::bytes).sum()
+    }
+}
+
+impl Row {
+    fn bytes(&self) -> usize {
+        self.key.len() + self.value.len() + ROW_BYTES
+    }
+}
+
+/// What a row takes beside its key and value.
+const ROW_BYTES: usize = 96;
+
 /// The first key behind all that begin with `prefix`; `None` if there is none.
 pub(crate) fn behind(prefix: &[u8]) -> Option<Bytes> {
     let last = prefix.iter().rposition(|byte| *byte < 0xff)?;
@@ -79,6 +96,8 @@ pub(crate) async fn views(
 struct Source {
     view: View,
     rows: VecDeque<Row>,
+    /// Room for them.
+    held: Option<Held>,
     /// Where reading goes on; `None`: there is no more.
     next: Option<Bytes>,
 }
@@ -93,18 +112,26 @@ pub(crate) struct Merged {
     bytes_max: usize,
     /// Of each source.
     rows_at_hand: usize,
+    bytes_at_hand: usize,
+    answers: Answers,
 }
 
 impl Merged {
-    pub(crate) fn new(views: Vec<View>, range: Range, limits: &Limits) -> Self {
+    pub(crate) fn new(views: Vec<View>, range: Range, limits: &Limits, answers: &Answers) -> Self {
         let rows_at_hand = (limits.scan_rows_max / views.len().max(1)).max(16);
-        let source = |view| Source { view, rows: VecDeque::new(), next: Some(range.start.clone()) };
+        let bytes_at_hand = limits.scan_bytes_max / views.len().max(1);
+        let source = |view| {
+            let next = Some(range.start.clone());
+            Source { view, rows: VecDeque::new(), held: None, next }
+        };
         Self {
             sources: views.into_iter().map(source).collect(),
             left: range.limit.unwrap_or(u64::MAX),
             rows_max: limits.scan_rows_max,
             bytes_max: limits.scan_bytes_max,
             rows_at_hand,
+            bytes_at_hand,
+            answers: answers.clone(),
             range,
         }
     }
@@ -137,15 +164,21 @@ impl Merged {
     async fn refill(&mut self) -> Result<(), Failure> {
         let rows_max =
             self.rows_at_hand.min(usize::try_from(self.left).unwrap_or(usize::MAX)).max(1);
-        let bytes_max = self.bytes_max;
+        let bytes_max = self.bytes_at_hand;
         for source in &mut self.sources {
             if !source.rows.is_empty() {
                 continue;
             }
             let Some(start) = source.next.take() else { continue };
             let (view, range) = (source.view.clone(), self.range.clone());
-            let read = blocking(move || read(&view, &start, &range, rows_max, bytes_max)).await?;
-            (source.rows, source.next) = read?;
+            source.held = None;
+            let answers = self.answers.clone();
+            let read = move || {
+                let (rows, next) = read(&view, &start, &range, rows_max, bytes_max)?;
+                let held = answers.hold(rows.iter().map(Row::bytes).sum())?;
+                Ok::<_, Failure>((rows, next, Some(held)))
+            };
+            (source.rows, source.next, source.held) = blocking(read).await??;
         }
         Ok(())
     }

@@ -27,8 +27,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, UdpSocket};
-use tokio::sync::watch;
+use tokio::net::{TcpListener, TcpStream, UdpSocket};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 use tonic::body::Body;
@@ -43,7 +43,7 @@ use tonic_health::server::HealthReporter;
 /// Room in a message beside what the limits say of keys and values.
 const OVERHEAD_BYTES: usize = 1 << 20;
 /// Streams of one connection: as many requests may be under way on it.
-const STREAMS_MAX: u32 = 4_096;
+const STREAMS_MAX: u32 = 1_024;
 /// Bytes of a stream, and of a connection, that may come before they are taken.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
@@ -194,12 +194,15 @@ impl Sockets {
         if about.has_reflection {
             others = with_reflection(others);
         }
-        clients_tasks.spawn(run(Express::new(kv, others), self.client, stopped.clone()));
+        let express = Express::new(kv, others, serving.answers().clone());
+        let room = Arc::new(Semaphore::new(serving.limits().connections_max));
+        clients_tasks.spawn(run(express, self.client, &room, stopped.clone()));
         for listener in [self.peer, self.swim_stream] {
             let service = PeerServer::new(PeerService::new(handle.clone()))
                 .max_decoding_message_size(PACKET_BYTES_MAX)
                 .max_encoding_message_size(PACKET_BYTES_MAX);
-            tasks.spawn(run(Routes::new(service).prepare(), listener, stopped.clone()));
+            let room = Arc::new(Semaphore::new(serving.limits().peer_connections_max));
+            tasks.spawn(run(Routes::new(service).prepare(), listener, &room, stopped.clone()));
         }
         tasks.spawn(until(stopped.clone(), crate::gossip::receive(self.swim, handle.clone())));
         tasks.spawn(until(stopped.clone(), tell_health(health.clone(), handle.watch())));
@@ -207,6 +210,7 @@ impl Sockets {
             let router = http::router(serving.clone(), metrics, stopped.clone());
             let ends = ended(stopped);
             clients_tasks.spawn(async move {
+                let listener = Bounded { listener, room };
                 let _ = axum::serve(listener, router).with_graceful_shutdown(ends).await;
             });
         }
@@ -238,14 +242,58 @@ fn with_reflection(routes: Routes) -> Routes {
     }
 }
 
-async fn run<S>(service: S, listener: TcpListener, stopped: watch::Receiver<bool>)
+/// Serves on connections as long as there is room for them; who comes when there is none is hung up on.
+fn run<S>(
+    service: S,
+    listener: TcpListener,
+    room: &Arc<Semaphore>,
+    stopped: watch::Receiver<bool>,
+) -> impl Future<Output = ()> + Send + use<S>
 where
     S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
     S: Clone + Send + 'static,
 {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let incoming = incoming.map(|socket| socket.map(Gathering::new));
-    let _ = server().serve_with_incoming_shutdown(service, incoming, ended(stopped)).await;
+    let room = Arc::clone(room);
+    let incoming = incoming.filter_map(move |socket| match socket {
+        Ok(socket) => bounded(socket, &room).map(Ok),
+        Err(error) => Some(Err(error)),
+    });
+    async move {
+        let _ = server().serve_with_incoming_shutdown(service, incoming, ended(stopped)).await;
+    }
+}
+
+/// A connection, with the room that it takes.
+type Socket = Gathering<TcpStream, OwnedSemaphorePermit>;
+
+fn bounded(socket: TcpStream, room: &Arc<Semaphore>) -> Option<Socket> {
+    let room = Arc::clone(room).try_acquire_owned().ok()?;
+    Some(Gathering::keeping(socket, room))
+}
+
+/// The same for HTTP.
+struct Bounded {
+    listener: TcpListener,
+    room: Arc<Semaphore>,
+}
+
+impl axum::serve::Listener for Bounded {
+    type Io = Socket;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Socket, SocketAddr) {
+        loop {
+            let (socket, address) = axum::serve::Listener::accept(&mut self.listener).await;
+            if let Some(socket) = bounded(socket, &self.room) {
+                return (socket, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
 }
 
 async fn ended(mut stopped: watch::Receiver<bool>) {

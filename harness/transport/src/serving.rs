@@ -5,6 +5,7 @@
 //! 3. A read that the replica answers from memory is done; one that needs the disk is finished on a thread that may wait.
 //! 4. An answer that rests upon a lease is looked at once more: if the lease has run out meanwhile, the read is asked for again.
 
+use crate::answers::{Answers, Held};
 use crate::driver::{Handle, NoAnswer};
 use crate::errors::Failure;
 use crate::faults::Faults;
@@ -28,6 +29,12 @@ pub struct Limits {
     pub replica: norikv_replica::Settings,
     /// Requests of clients that may be under way on this node at once.
     pub requests_max: usize,
+    /// Bytes of answers that clients may leave untaken, all together.
+    pub answer_bytes_max: usize,
+    /// Connections of clients at once.
+    pub connections_max: usize,
+    /// Connections of other nodes at once, at each of the two sockets for them.
+    pub peer_connections_max: usize,
     /// Rows of one piece of a scan.
     pub scan_rows_max: usize,
     /// Bytes of one piece of a scan.
@@ -39,6 +46,9 @@ impl Default for Limits {
         Self {
             replica: norikv_replica::Settings::default(),
             requests_max: 16_384,
+            answer_bytes_max: 256 << 20,
+            connections_max: 1_024,
+            peer_connections_max: 256,
             scan_rows_max: 1_024,
             scan_bytes_max: 256 << 10,
         }
@@ -54,6 +64,8 @@ pub struct Read {
     pub age: Option<Duration>,
     /// Who answered.
     pub node: u64,
+    /// Room for the row until the client has taken it.
+    pub(crate) held: Option<Held>,
 }
 
 /// Requests of clients, on their way to the loop and back. Clones are the same.
@@ -62,6 +74,7 @@ pub struct Serving {
     handle: Handle,
     limits: Arc<Limits>,
     admission: Arc<Semaphore>,
+    answers: Answers,
     is_full: Arc<AtomicBool>,
     tally: Arc<Tally>,
     faults: Arc<Faults>,
@@ -95,10 +108,12 @@ impl Serving {
     /// Requests for the node behind `handle`. While `is_full` is set, nothing that needs room is taken.
     pub fn new(handle: Handle, limits: Limits, is_full: Arc<AtomicBool>) -> Self {
         let admission = Arc::new(Semaphore::new(limits.requests_max));
+        let answers = Answers::new(limits.answer_bytes_max);
         Self {
             handle,
             limits: Arc::new(limits),
             admission,
+            answers,
             is_full,
             tally: Arc::default(),
             faults: Arc::default(),
@@ -113,6 +128,11 @@ impl Serving {
     /// How large things may be.
     pub fn limits(&self) -> &Limits {
         &self.limits
+    }
+
+    /// Room for answers.
+    pub(crate) fn answers(&self) -> &Answers {
+        &self.answers
     }
 
     /// Requests that are under way.
@@ -183,20 +203,33 @@ impl Serving {
         for _ in 0..READS_MAX {
             let target = Target::Row(key.clone());
             let answer = self.ask(shard, Request::Read { freshness, target }).await?;
-            let row = match answer.reply {
-                Reply::Row(row) => row,
+            let (row, held) = match answer.reply {
+                Reply::Row(row) => {
+                    let held = self.hold(row.as_ref())?;
+                    (row, held)
+                }
                 Reply::View(view) => {
-                    let key = key.clone();
-                    blocking(move || view.row(&key)).await?.map_err(internal)?
+                    let (own, key) = (self.clone(), key.clone());
+                    // Room is taken before anybody else reads: as many rows are in memory as there is room for, and one for each thread.
+                    let read = move || {
+                        let row = view.row(&key).map_err(internal)?;
+                        let held = own.hold(row.as_ref())?;
+                        Ok::<_, Failure>((row, held))
+                    };
+                    blocking(read).await??
                 }
                 other => return Err(Failure::Internal(format!("a read was answered {other:?}"))),
             };
             if self.is_valid(answer.valid_until) {
                 let age = answer.age.at(self.handle.now().steady);
-                return Ok(Read { row, age, node: self.handle.topology().me });
+                return Ok(Read { row, age, node: self.handle.topology().me, held });
             }
         }
         Err(Failure::not_leader(&self.handle.topology(), shard, None))
+    }
+
+    fn hold(&self, row: Option<&Value>) -> Result<Option<Held>, Failure> {
+        row.map(|row| self.answers.hold(row.bytes.len())).transpose()
     }
 
     /// The rows of a shard as of one moment.

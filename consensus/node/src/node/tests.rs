@@ -568,24 +568,16 @@ fn a_stale_read_says_how_old_it_can_be() {
 #[test]
 fn a_node_of_another_cluster_is_refused() {
     let mut rig = Rig::new(1);
-    let stranger = Candidate {
-        cluster: "other".to_owned(),
-        node: NodeId(5),
-        ..rig.node(0).settings.candidate.clone()
-    };
+    let own = Candidate { node: NodeId(5), ..rig.node(0).settings.candidate.clone() };
+    let other = Candidate { cluster: "other".to_owned(), ..own.clone() };
+    let unlike = Candidate { protocol: "raft-rs".to_owned(), ..own };
     let now = rig.now();
-    let packet = Introduction::Fresh(stranger).encode();
-    let answer = rig.node(0).introduction(now, "p9", &packet).unwrap();
-    let Some(Introduction::Refused(why)) = Introduction::decode(&answer) else { panic!() };
-    assert_eq!(why, r#"this is the cluster "test", and it wants "other""#);
-    let stranger = Candidate {
-        protocol: "raft-rs".to_owned(),
-        node: NodeId(5),
-        ..rig.node(0).settings.candidate.clone()
-    };
-    let packet = Introduction::Fresh(stranger).encode();
-    let answer = rig.node(0).introduction(now, "p9", &packet).unwrap();
-    assert!(matches!(Introduction::decode(&answer), Some(Introduction::Refused(_))));
+    for (stranger, words) in [(other, "it wants \"other\""), (unlike, "it is set to \"raft-rs\"")] {
+        let packet = Introduction::Fresh(stranger).encode();
+        let answer = rig.node(0).introduction(now, "p9", &packet).unwrap();
+        let Some(Introduction::Refused(why)) = Introduction::decode(&answer) else { panic!() };
+        assert!(why.ends_with(words), "{why}");
+    }
     let answer = rig.node(0).introduction(now, "p9", &Bytes::from_static(b"hello")).unwrap();
     assert!(matches!(Introduction::decode(&answer), Some(Introduction::Refused(_))));
 }

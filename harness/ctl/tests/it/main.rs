@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
 
+use norikv_proto::v1;
+use norikv_proto::v1::test_control_client::TestControlClient;
 use norikv_server::Config;
 use norikv_server::ephemeral::Cluster;
 use std::io::Write as _;
@@ -34,6 +36,21 @@ impl Rig {
 
     fn run(&self, args: &[&str]) -> (i32, String, String) {
         told(&command(&self.endpoints, args).output().unwrap())
+    }
+
+    /// Kills a node, or starts it again.
+    fn set_running(&self, number: usize, is_running: bool) {
+        let said = self.runtime.block_on(self.cluster.as_ref().unwrap().describe());
+        let node_id = said["nodes"][number]["node_id"].as_u64().unwrap();
+        let asked = format!("http://{}", self.endpoints.split(',').next().unwrap());
+        self.runtime.block_on(async {
+            let mut control = TestControlClient::connect(asked).await.unwrap();
+            if is_running {
+                control.restart(v1::RestartRequest { node_id }).await.map(drop).unwrap();
+            } else {
+                control.kill(v1::KillRequest { node_id }).await.map(drop).unwrap();
+            }
+        });
     }
 
     /// What is printed by something that has to go well.
@@ -100,6 +117,17 @@ fn rows_are_scanned_in_order_and_located() {
     let place: serde_json::Value =
         serde_json::from_str(&rig.fine(&["locate", "k00", "-o", "json"])).unwrap();
     assert!(place["shard"].as_u64().unwrap() < 4 && place["leader"].is_string(), "{place}");
+}
+
+#[test]
+fn a_cluster_is_ready_when_all_of_its_members_are() {
+    let rig = Rig::new(3);
+    rig.fine(&["--timeout", "20s", "cluster", "wait-ready"]);
+    rig.set_running(2, false);
+    let (code, _, err) = rig.run(&["--timeout", "6s", "cluster", "wait-ready"]);
+    assert!(code == 8 && err.contains("node-3 does not answer"), "{code} {err}");
+    rig.set_running(2, true);
+    rig.fine(&["--timeout", "20s", "cluster", "wait-ready"]);
 }
 
 #[test]

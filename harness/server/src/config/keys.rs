@@ -407,6 +407,18 @@ fn of_the_rest() -> Vec<Key> {
             "requests under way at once; the next is told OVERLOADED",
         ),
         key(
+            "limits.answers",
+            "256MiB",
+            Bytes(64 << 20, 1 << 40),
+            "answers that clients have not taken, all together; beyond it requests are told OVERLOADED",
+        ),
+        key(
+            "limits.connections",
+            "1024",
+            Number(8, 1 << 20),
+            "connections of clients at once, and at most a quarter of the files that the process may open; the next is hung up on",
+        ),
+        key(
             "limits.disk_reserve",
             "256MiB",
             Bytes(0, 1 << 40),

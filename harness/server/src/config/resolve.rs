@@ -204,6 +204,9 @@ impl Config {
                 identities_max: self.number("idempotency.entries") as usize,
             },
             requests_max: self.number("limits.requests") as usize,
+            answer_bytes_max: self.bytes("limits.answers") as usize,
+            connections_max: (self.number("limits.connections") as usize).min(files_max() / 4),
+            peer_connections_max: Limits::default().peer_connections_max.min(files_max() / 16),
             ..Limits::default()
         };
         let replica = &limits.replica;
@@ -257,4 +260,10 @@ fn is_loopback(address: &str) -> bool {
     let host = address.rsplit_once(':').map_or(address, |(host, _)| host);
     let host = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+/// The files that this process may open.
+fn files_max() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    limit.current.map_or(usize::MAX, |most| usize::try_from(most).unwrap_or(usize::MAX))
 }

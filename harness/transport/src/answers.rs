@@ -1,0 +1,179 @@
+//! Bytes of answers that clients have not taken.
+//!
+//! A client that asks and does not read keeps its answers in this process: each stream one, each connection thousands of streams. So they are counted:
+//!
+//! 1. The value of a row is counted as soon as it is there ([`Answers::hold`]); where there is no room the request is told that the node is overloaded.
+//! 2. The response carries that to its body, and the body to the bytes that go to the connection: what is counted is free when the connection has written them ([`Answers::count`]).
+//! 3. Bytes of a stream are counted when they go to the connection, and end the stream where there is no room. What a scan has at hand before that its task counts.
+//!
+//! Answers below [`SMALL_BYTES`] are not counted: streams and connections are bounded in number.
+
+use crate::errors::Failure;
+use bytes::Bytes;
+use http_body::{Frame, SizeHint};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tonic::Status;
+use tonic::body::Body;
+use tonic::codegen::http::{HeaderMap, Response};
+
+/// What is shorter is not counted.
+const SMALL_BYTES: usize = 1 << 10;
+
+/// Room for answers. Clones share it.
+#[derive(Clone, Debug)]
+pub(crate) struct Answers {
+    room: Arc<Semaphore>,
+}
+
+/// Room that is taken until the last clone of this goes.
+#[derive(Clone, Debug)]
+pub(crate) struct Held {
+    _room: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Answers {
+    pub(crate) fn new(bytes_max: usize) -> Self {
+        Self { room: Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))) }
+    }
+
+    /// Takes room for so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Overloaded`].
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, Failure> {
+        if bytes < SMALL_BYTES {
+            return Ok(Held { _room: None });
+        }
+        let permits = u32::try_from(bytes).map_err(|_| Failure::Overloaded)?;
+        let room = Arc::clone(&self.room).try_acquire_many_owned(permits);
+        room.map(|room| Held { _room: Some(Arc::new(room)) }).map_err(|_| Failure::Overloaded)
+    }
+
+    /// Counts the bytes of a response until they are written.
+    pub(crate) fn count(&self, mut response: Response<Body>) -> Response<Body> {
+        let held = response.extensions_mut().remove::<Held>();
+        response
+            .map(|body| Body::new(Counted { body, held, answers: self.clone(), is_over: false }))
+    }
+}
+
+/// A body whose bytes are counted.
+struct Counted {
+    body: Body,
+    /// What was counted when the answer was made: that of its only message.
+    held: Option<Held>,
+    answers: Answers,
+    /// It was ended for want of room.
+    is_over: bool,
+}
+
+impl http_body::Body for Counted {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if self.is_over {
+            return Poll::Ready(None);
+        }
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            other => return Poll::Ready(other),
+        };
+        let bytes = match frame.into_data() {
+            Ok(bytes) if bytes.len() >= SMALL_BYTES => bytes,
+            Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
+            Err(frame) => return Poll::Ready(Some(Ok(frame))),
+        };
+        let held = match self.held.take() {
+            Some(held) => Ok(held),
+            None => self.answers.hold(bytes.len()),
+        };
+        Poll::Ready(Some(match held {
+            Ok(held) => Ok(Frame::data(Bytes::from_owner(Kept { bytes, _held: held }))),
+            Err(failure) => {
+                self.is_over = true;
+                let (status, mut trailers) = (Status::from(failure), HeaderMap::new());
+                status.add_header(&mut trailers).map(|()| Frame::trailers(trailers))
+            }
+        }))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_over || self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+/// Bytes on their way, and their room.
+struct Kept {
+    bytes: Bytes,
+    _held: Held,
+}
+
+impl AsRef<[u8]> for Kept {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body::Body as _;
+    use std::future::poll_fn;
+    use tokio_stream::StreamExt as _;
+
+    async fn frame(body: &mut Body) -> Option<Frame<Bytes>> {
+        poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await.map(Result::unwrap)
+    }
+
+    fn room(answers: &Answers) -> usize {
+        answers.room.available_permits()
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_counted_from_its_row_to_the_socket() {
+        let answers = Answers::new(10_000);
+        let held = answers.hold(8_000).unwrap();
+        assert!(matches!(answers.hold(8_000), Err(Failure::Overloaded)));
+        answers.hold(SMALL_BYTES - 1).unwrap();
+        let full = http_body_util::Full::new(Bytes::from(vec![1; 8_010]));
+        let mut response = Response::new(Body::new(full));
+        response.extensions_mut().insert(held);
+        let mut body = answers.count(response).into_body();
+        let bytes = frame(&mut body).await.unwrap().into_data().unwrap();
+        drop(body);
+        assert_eq!((bytes.len(), room(&answers)), (8_010, 2_000));
+        drop(bytes);
+        assert_eq!(room(&answers), 10_000);
+    }
+
+    #[tokio::test]
+    async fn a_stream_without_room_ends_with_a_status() {
+        let answers = Answers::new(10_000);
+        let pieces = [4_000, 100, 4_000, 4_000].map(|bytes| Bytes::from(vec![1; bytes]));
+        let frames = tokio_stream::iter(pieces).map(|bytes| Ok::<_, Status>(Frame::data(bytes)));
+        let stream = http_body_util::StreamBody::new(frames);
+        let mut body = answers.count(Response::new(Body::new(stream))).into_body();
+        let mut taken = Vec::new();
+        for _ in 0..3 {
+            taken.push(frame(&mut body).await.unwrap().into_data().unwrap());
+        }
+        assert_eq!(room(&answers), 2_000);
+        let trailers = frame(&mut body).await.unwrap().into_trailers().unwrap();
+        assert_eq!(trailers["grpc-status"], "8", "resource exhausted");
+        assert!(body.is_end_stream() && frame(&mut body).await.is_none());
+        drop(taken);
+        assert_eq!(room(&answers), 10_000);
+    }
+}
