@@ -3,7 +3,7 @@
 //! 1. Every shard has a leader.
 //! 2. Every member answers, itself.
 //! 3. Every voter has its replica, and in its log what the leader had committed when it was asked, or nearly. Whether it hears the leader is not asked: of a group that
-//!    sleeps a replica that was started anew may not know who leads, and needs not.
+//!    sleeps a replica that was started anew was seen not to know who leads, with nothing lacking in its log.
 
 use norikv_client::{Client, Node, Topology};
 use norikv_proto::v1;
