@@ -29,30 +29,22 @@ const GATHERED_BYTES_MAX: usize = 64 << 10;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Gathering<T, K = ()> {
+pub struct Gathering<T> {
     inner: T,
     /// What was written and has not gone out. Bytes <= [`GATHERED_BYTES_MAX`].
     gathered: BytesMut,
     /// Whether the others have had their turn since a flush was asked for.
     is_ripe: bool,
-    _kept: K,
 }
 
 impl<T> Gathering<T> {
     /// Gathers what is written to `inner`.
     pub fn new(inner: T) -> Self {
-        Self::keeping(inner, ())
+        Self { inner, gathered: BytesMut::new(), is_ripe: false }
     }
 }
 
-impl<T, K> Gathering<T, K> {
-    /// The same, and keeps something as long as the socket is there.
-    pub fn keeping(inner: T, kept: K) -> Self {
-        Self { inner, gathered: BytesMut::new(), is_ripe: false, _kept: kept }
-    }
-}
-
-impl<T: AsyncWrite + Unpin, K: Unpin> Gathering<T, K> {
+impl<T: AsyncWrite + Unpin> Gathering<T> {
     /// Writes what was gathered.
     fn poll_drain(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         while !self.gathered.is_empty() {
@@ -67,7 +59,7 @@ impl<T: AsyncWrite + Unpin, K: Unpin> Gathering<T, K> {
     }
 }
 
-impl<T: AsyncRead + Unpin, K: Unpin> AsyncRead for Gathering<T, K> {
+impl<T: AsyncRead + Unpin> AsyncRead for Gathering<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -77,7 +69,7 @@ impl<T: AsyncRead + Unpin, K: Unpin> AsyncRead for Gathering<T, K> {
     }
 }
 
-impl<T: AsyncWrite + Unpin, K: Unpin> AsyncWrite for Gathering<T, K> {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Gathering<T> {
     fn poll_write(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -124,7 +116,7 @@ impl<T: AsyncWrite + Unpin, K: Unpin> AsyncWrite for Gathering<T, K> {
     }
 }
 
-impl<T: Connected, K> Connected for Gathering<T, K> {
+impl<T: Connected> Connected for Gathering<T> {
     type ConnectInfo = T::ConnectInfo;
 
     fn connect_info(&self) -> Self::ConnectInfo {

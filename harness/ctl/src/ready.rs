@@ -2,8 +2,7 @@
 //!
 //! 1. Every shard has a leader.
 //! 2. Every member answers, itself.
-//! 3. Every voter has its replica, and in its log what the leader had committed when it was asked, or nearly. Whether it hears the leader is not asked: of a group that
-//!    sleeps a replica that was started anew was seen not to know who leads, with nothing lacking in its log.
+//! 3. Every voter has its replica, hears the leader, and has what the leader had committed when it was asked, or nearly.
 
 use norikv_client::{Client, Node, Topology};
 use norikv_proto::v1;
@@ -39,8 +38,9 @@ pub(crate) async fn lacking(client: &Client, topology: &Topology) -> Option<Stri
             let at = || format!("shard {} on {}", shard.shard, name(*node));
             match replicas.get(&(shard.shard, *node)) {
                 None => Some(format!("{} is not there yet", at())),
-                Some(of) if of.last_index + LAG_MAX < committed => {
-                    Some(format!("{} lacks {} entries", at(), committed - of.last_index))
+                Some(of) if of.leader == 0 => Some(format!("{} hears no leader", at())),
+                Some(of) if of.applied_index + LAG_MAX < committed => {
+                    Some(format!("{} lacks {} entries", at(), committed - of.applied_index))
                 }
                 Some(_) => None,
             }

@@ -22,6 +22,7 @@
 //! | [`faults`], [`test_control`] | what tests do to clusters in memory |
 //! | [`http`] | health, state and a gateway for people and scrapers |
 //! | `answers` | bytes that clients have not taken |
+//! | `connection` | a connection that somebody made, and what ends it |
 //! | `express` | requests for keys go before the router |
 //! | [`serve`] | all of it on its sockets, and its end |
 //!
@@ -31,6 +32,7 @@
 pub mod admin;
 mod answers;
 pub mod cluster;
+mod connection;
 mod convert;
 pub mod driver;
 pub mod errors;

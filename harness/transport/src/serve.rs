@@ -2,11 +2,12 @@
 //!
 //! 1. [`Sockets::bind`] takes all of them, so that whoever boots the node can say where it is reached, ports that were left to the system included.
 //! 2. [`Sockets::serve`] serves on them until [`Serving::stop`].
-//! 3. A stop: health says so first, no new connection is taken, those there are told to go elsewhere and may finish for a while; then everything ends, whatever a client
-//!    does. The while is bounded here because hyper waits for ever for a connection that never says anything.
+//! 3. A stop: health says so first, no new connection is taken, those there are told to go elsewhere and may finish for a while; then everything ends, whatever is
+//!    under way. The while is bounded here because hyper waits for ever for a connection that never says anything.
 
 use crate::admin::AdminService;
 use crate::cluster::ClusterService;
+use crate::connection::{Connection, Door, Way};
 use crate::express::Express;
 use crate::http::{self, Metrics};
 use crate::kv::KvService;
@@ -14,7 +15,6 @@ use crate::peer::PeerService;
 use crate::serving;
 use crate::test_control::{Controls, TestControlService};
 use crate::topology::Topology;
-use norikv_proto::socket::Gathering;
 use norikv_proto::v1;
 use norikv_proto::v1::admin_server::AdminServer;
 use norikv_proto::v1::cluster_server::ClusterServer;
@@ -27,8 +27,8 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::{TcpListener, TcpStream, UdpSocket};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::net::{TcpListener, UdpSocket};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_stream::StreamExt as _;
 use tonic::body::Body;
@@ -195,14 +195,15 @@ impl Sockets {
             others = with_reflection(others);
         }
         let express = Express::new(kv, others, serving.answers().clone());
-        let room = Arc::new(Semaphore::new(serving.limits().connections_max));
-        clients_tasks.spawn(run(express, self.client, &room, stopped.clone()));
+        let door = Door::new();
+        let way = door.way(serving.limits().connections_max);
+        clients_tasks.spawn(run(express, self.client, &way, stopped.clone()));
         for listener in [self.peer, self.swim_stream] {
             let service = PeerServer::new(PeerService::new(handle.clone()))
                 .max_decoding_message_size(PACKET_BYTES_MAX)
                 .max_encoding_message_size(PACKET_BYTES_MAX);
-            let room = Arc::new(Semaphore::new(serving.limits().peer_connections_max));
-            tasks.spawn(run(Routes::new(service).prepare(), listener, &room, stopped.clone()));
+            let way = door.way(serving.limits().peer_connections_max);
+            tasks.spawn(run(Routes::new(service).prepare(), listener, &way, stopped.clone()));
         }
         tasks.spawn(until(stopped.clone(), crate::gossip::receive(self.swim, handle.clone())));
         tasks.spawn(until(stopped.clone(), tell_health(health.clone(), handle.watch())));
@@ -210,11 +211,12 @@ impl Sockets {
             let router = http::router(serving.clone(), metrics, stopped.clone());
             let ends = ended(stopped);
             clients_tasks.spawn(async move {
-                let listener = Bounded { listener, room };
+                let listener = Bounded { listener, way };
                 let _ = axum::serve(listener, router).with_graceful_shutdown(ends).await;
             });
         }
-        Serving { addresses: self.addresses, clients: clients_tasks, others: tasks, stop, health }
+        let (addresses, clients) = (self.addresses, clients_tasks);
+        Serving { addresses, clients, others: tasks, stop, health, door }
     }
 }
 
@@ -246,7 +248,7 @@ fn with_reflection(routes: Routes) -> Routes {
 fn run<S>(
     service: S,
     listener: TcpListener,
-    room: &Arc<Semaphore>,
+    way: &Way,
     stopped: watch::Receiver<bool>,
 ) -> impl Future<Output = ()> + Send + use<S>
 where
@@ -254,9 +256,9 @@ where
     S: Clone + Send + 'static,
 {
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let room = Arc::clone(room);
+    let way = way.clone();
     let incoming = incoming.filter_map(move |socket| match socket {
-        Ok(socket) => bounded(socket, &room).map(Ok),
+        Ok(socket) => way.admit(socket).map(Ok),
         Err(error) => Some(Err(error)),
     });
     async move {
@@ -264,29 +266,21 @@ where
     }
 }
 
-/// A connection, with the room that it takes.
-type Socket = Gathering<TcpStream, OwnedSemaphorePermit>;
-
-fn bounded(socket: TcpStream, room: &Arc<Semaphore>) -> Option<Socket> {
-    let room = Arc::clone(room).try_acquire_owned().ok()?;
-    Some(Gathering::keeping(socket, room))
-}
-
 /// The same for HTTP.
 struct Bounded {
     listener: TcpListener,
-    room: Arc<Semaphore>,
+    way: Way,
 }
 
 impl axum::serve::Listener for Bounded {
-    type Io = Socket;
+    type Io = Connection;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Socket, SocketAddr) {
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
         loop {
             let (socket, address) = axum::serve::Listener::accept(&mut self.listener).await;
-            if let Some(socket) = bounded(socket, &self.room) {
-                return (socket, address);
+            if let Some(connection) = self.way.admit(socket) {
+                return (connection, address);
             }
         }
     }
@@ -333,6 +327,8 @@ pub struct Serving {
     others: JoinSet<()>,
     stop: watch::Sender<bool>,
     health: HealthReporter,
+    /// What ends connections where they are.
+    door: Door,
 }
 
 impl Serving {
@@ -355,6 +351,7 @@ impl Serving {
         let is_done = tokio::time::timeout(grace, all).await.is_ok();
         self.clients.abort_all();
         self.others.abort_all();
+        drop(self.door);
         is_done
     }
 }
