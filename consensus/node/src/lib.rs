@@ -46,7 +46,7 @@ mod wheel;
 pub use error::NodeError;
 pub use founding::{Candidate, FoundingError};
 pub use inbox::Waker;
-pub use node::{Event, Fatal, Member, Node, Output, Refused, Settings};
+pub use node::{Event, Fatal, LOG_REWRITE_BYTES_MAX, Member, Node, Output, Refused, Settings};
 pub use packet::{BadPacket, ClusterId};
 pub use shards::{Chore, Config, Output as ShardOutput, Parts, ShardOpening, Shards};
 pub use stages::Stages;

@@ -29,6 +29,9 @@ use norikv_placement::{self as placement, ShardMap};
 use norikv_replica::{Answer, Now, Request, RequestId};
 use std::path::PathBuf;
 
+/// What is a good bound between writing entries anew and flushing: a flush costs a table and its syncs.
+pub const LOG_REWRITE_BYTES_MAX: u64 = 256 << 10;
+
 /// What a node is set to.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -44,6 +47,8 @@ pub struct Settings {
     pub replica: norikv_replica::Settings,
     /// Above so many segments of the log, what keeps the oldest from going is flushed or written anew.
     pub log_segments_max: u64,
+    /// Entries of a shard that are no more bytes than this are written anew rather than flushed: [`LOG_REWRITE_BYTES_MAX`], unless for tests.
+    pub log_rewrite_bytes_max: u64,
     /// Of the failure detector.
     pub swim: nori_swim::Settings,
     /// How many shards may move onto or off one node at once.
@@ -363,6 +368,13 @@ impl Node {
             for input in [Input::PeerUnreachable { peer }, Input::PeerDown { peer }] {
                 member.replicas_mut().step_all(now, &input);
             }
+        }
+    }
+
+    /// Bounds the segments of the log, as [`Settings::log_segments_max`] does, from now on.
+    pub fn bound_log(&mut self, segments_max: u64) {
+        if let Phase::Member(member) = &mut self.phase {
+            member.replicas_mut().bound_log(segments_max);
         }
     }
 

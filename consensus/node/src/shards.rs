@@ -47,6 +47,8 @@ pub struct Config {
     pub replica: Settings,
     /// Above so many segments of the log, what keeps the oldest from going is flushed or written anew.
     pub log_segments_max: u64,
+    /// Entries of a shard that are no more bytes than this are written anew rather than flushed.
+    pub log_rewrite_bytes_max: u64,
 }
 
 /// What a node is made of.
@@ -354,6 +356,11 @@ impl Shards {
     pub fn step_all(&mut self, now: Now, input: &Input) {
         let shards: Vec<ShardId> = self.hosts.keys().copied().collect();
         shards.into_iter().for_each(|shard| self.step(now, shard, input.clone()));
+    }
+
+    /// Bounds the segments of the log from now on.
+    pub(crate) fn bound_log(&mut self, segments_max: u64) {
+        self.config.log_segments_max = segments_max;
     }
 
     /// Says something of the node's own to another, in the next packet.

@@ -390,6 +390,15 @@ impl Host {
         self.step(now, Input::DurablyApplied { through: self.state.applied.index })
     }
 
+    /// Has no room for what of the log the state has safely.
+    ///
+    /// # Errors
+    ///
+    /// A law that was broken.
+    pub fn release_log(&mut self, now: Instant) -> Result<Vec<Event>, Breach> {
+        self.step(now, Input::LogReleased { through: self.safe_state.applied.index })
+    }
+
     /// Whether a crash would take the state back.
     pub fn is_dirty(&self) -> bool {
         self.safe_state.applied < self.state.applied

@@ -61,6 +61,12 @@ pub enum Input {
         /// Inclusive.
         through: Index,
     },
+    /// There is no room for entries up to here: they are to go, though who lags may want them, and will get a snapshot instead. At most what was told to be
+    /// durably applied.
+    LogReleased {
+        /// Inclusive.
+        through: Index,
+    },
     /// What was handed out to be applied and has not been, in bytes.
     ApplyDebt {
         /// Of payloads.

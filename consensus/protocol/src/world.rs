@@ -413,6 +413,19 @@ impl World {
         self.after(node, local, events)
     }
 
+    /// There is no room on `node` for what of its log the state has safely.
+    ///
+    /// # Errors
+    ///
+    /// A law that was broken.
+    pub fn release_log(&mut self, node: NodeId) -> Result<(), Violation> {
+        let now = self.now;
+        let place = self.place(node);
+        let local = place.clock.shows(now);
+        let events = place.host.release_log(local);
+        self.after(node, local, events)
+    }
+
     /// Lets things happen until `done`, for no longer than `limit`; whether it came to that.
     ///
     /// # Errors

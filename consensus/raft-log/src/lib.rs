@@ -34,7 +34,7 @@ pub use node_log::{KINDS, NodeLog, open};
 pub use per_shard::LogPerShard;
 pub use shared::{LogOptions, SharedLog};
 
-use nori_consensus::ShardId;
+use nori_consensus::{Index, ShardId};
 use nori_wal::{Position, SyncCall};
 use std::collections::BTreeMap;
 
@@ -76,4 +76,6 @@ pub struct Pin {
     pub segment: u64,
     /// Bytes of its entries there; it may be only a promise or the log's beginning, and then there are none.
     pub bytes: u64,
+    /// The last of them; zero if there are none.
+    pub last: Index,
 }

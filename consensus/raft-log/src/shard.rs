@@ -223,9 +223,11 @@ impl State {
     }
 
     /// Bytes of entries in segments below `below`.
-    pub(crate) fn bytes_below(&self, below: u32) -> u64 {
-        let old = self.places.iter().filter(|place| place.segment < below);
-        old.map(|place| u64::from(place.bytes)).sum()
+    pub(crate) fn entries_below(&self, below: u32) -> (u64, Index) {
+        let old = (1..).zip(&self.places).filter(|(_, place)| place.segment < below);
+        old.fold((0, Index::ZERO), |(bytes, _), (n, place)| {
+            (bytes + u64::from(place.bytes), Index(self.base.index.0 + n))
+        })
     }
 
     pub(crate) fn is_waited_for(&self) -> bool {

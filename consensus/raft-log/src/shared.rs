@@ -377,10 +377,9 @@ impl NodeLog for SharedLog {
         let pins = logs.iter().filter(|(_, log)| needed(log) == Some(oldest));
         let below = oldest as u32 + 1;
         Ok(pins
-            .map(|(shard, log)| Pin {
-                shard: *shard,
-                segment: oldest,
-                bytes: log.with(|state| state.bytes_below(below)),
+            .map(|(shard, log)| {
+                let (bytes, last) = log.with(|state| state.entries_below(below));
+                Pin { shard: *shard, segment: oldest, bytes, last }
             })
             .collect())
     }

@@ -356,9 +356,12 @@ impl Replica {
         let is_past = mutant::is(Mutant::TruncatePastDurable);
         let through = if is_past { self.core.applied } else { through };
         let trailing = if is_past { 0 } else { self.core.settings.trailing_entries };
-        let kept = through.0.saturating_sub(trailing);
-        if kept >= self.core.log.first().0 {
-            self.core.effects.push(Effect::TruncateLog { through: Index(kept) });
+        self.release(Index(through.0.saturating_sub(trailing)));
+    }
+
+    fn release(&mut self, through: Index) {
+        if through >= self.core.log.first() {
+            self.core.effects.push(Effect::TruncateLog { through });
         }
     }
 
@@ -443,6 +446,7 @@ impl Replica {
                 }
             }
             (Input::DurablyApplied { through }, _) => self.truncate(through),
+            (Input::LogReleased { through }, _) => self.release(through),
             (Input::ApplyDebt { bytes }, _) => core.apply_debt_bytes = bytes,
             (Input::SnapshotArrived { from, message, snapshot }, _) => {
                 self.arrive(from, &message, snapshot);

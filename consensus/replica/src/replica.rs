@@ -361,6 +361,15 @@ impl Replica {
         self.consensus.step(now.steady, input);
     }
 
+    /// Tells the protocol that there is no room for entries up to `through`; false if the state does not have them safely yet, and they stay.
+    pub fn release_log(&mut self, now: Now, through: Index) -> bool {
+        let is_safe = through <= self.told.safe;
+        if is_safe {
+            self.step(now, Input::LogReleased { through });
+        }
+        is_safe
+    }
+
     /// Rows that were fetched.
     pub fn fetched(&mut self, fetched: Fetched) {
         if let Some(Blocked::Fetching) = self.blocked {

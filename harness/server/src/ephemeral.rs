@@ -125,6 +125,7 @@ impl Cluster {
         World {
             fs: Arc::new(fs.clone()),
             is_real: false,
+            free_bytes: None,
             wires: Some(Arc::clone(&self.wires)),
             controls,
         }

@@ -20,7 +20,7 @@ use norikv_transport_grpc::serving::Serving;
 use norikv_transport_grpc::test_control::Controls;
 use norikv_transport_grpc::{Driver, Handle};
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 use tokio::runtime;
@@ -75,6 +75,9 @@ pub struct Running {
     pub(crate) lock: Option<Box<dyn Lock>>,
 }
 
+/// What is free for this process where a directory is, in bytes; `None` if nobody says.
+pub type FreeBytes = Arc<dyn Fn(&Path) -> Option<u64> + Send + Sync>;
+
 /// Where a server's files are, and what tests do to it.
 #[derive(Clone)]
 pub struct World {
@@ -82,6 +85,8 @@ pub struct World {
     pub fs: Arc<dyn Fs>,
     /// Whether they are on a disk.
     pub is_real: bool,
+    /// What is free where they are; `None` if there is always room.
+    pub free_bytes: Option<FreeBytes>,
     /// What may be cut between it and others of its process.
     pub wires: Option<Arc<Wires>>,
     /// Whoever does it.
@@ -91,7 +96,17 @@ pub struct World {
 impl World {
     /// The machine's own.
     pub fn real() -> Self {
-        Self { fs: Arc::new(OsFs), is_real: true, wires: None, controls: None }
+        let free_bytes = |dir: &Path| {
+            let room = rustix::fs::statvfs(dir).ok()?;
+            Some(room.f_bavail.saturating_mul(room.f_frsize))
+        };
+        Self {
+            fs: Arc::new(OsFs),
+            is_real: true,
+            free_bytes: Some(Arc::new(free_bytes)),
+            wires: None,
+            controls: None,
+        }
     }
 }
 
@@ -150,6 +165,7 @@ impl Running {
             durability: resolved.durability,
             replica: resolved.limits.replica.clone(),
             log_segments_max: log_segments_max(&resolved),
+            log_rewrite_bytes_max: norikv_node::LOG_REWRITE_BYTES_MAX,
             swim: resolved.swim.clone(),
             moves: resolved.moves,
         };
@@ -172,7 +188,7 @@ impl Running {
             path: resolved.data_dir.clone(),
             source,
         })?;
-        let is_full = disk::watch(&resolved, &world);
+        let is_full = disk::watch(&resolved, world.free_bytes.clone(), driver.handle().clone());
         let serving = Serving::new(driver.handle().clone(), resolved.limits.clone(), is_full);
         let about = About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -188,7 +204,7 @@ impl Running {
 }
 
 /// The log may have four times the engine's memory: replay is bounded by that.
-fn log_segments_max(resolved: &Resolved) -> u64 {
+pub(crate) fn log_segments_max(resolved: &Resolved) -> u64 {
     (4 * resolved.memory_bytes / resolved.log_options.wal.segment_bytes).max(4)
 }
 

@@ -319,6 +319,20 @@ impl Replica {
         }
     }
 
+    fn release(&self, through: Index) {
+        let through = through.0;
+        self.spawn(move |raft, _| async move {
+            // It lets entries go that a snapshot covers, which is there some time after it was asked for.
+            let _ = raft.trigger().snapshot().await;
+            let covers = |metrics: &RaftMetrics<Types>| {
+                metrics.snapshot.as_ref().is_some_and(|last| last.index() >= through)
+            };
+            if raft.metrics().wait_until(covers).await.is_ok() {
+                let _ = raft.trigger().purge_log(through).await;
+            }
+        });
+    }
+
     fn halt(&mut self) {
         self.is_halted = true;
         self.end();
@@ -362,6 +376,7 @@ impl Replica {
             Input::LogFetched => self.shared.fetched(),
             Input::Applied { through } => self.shared.applied(through),
             Input::DurablyApplied { through } => self.durably_applied(through),
+            Input::LogReleased { through } => self.release(through),
             Input::ApplyDebt { bytes } => self.apply_debt_bytes = bytes,
             Input::SnapshotArrived { from, message, snapshot } => {
                 self.arrive(from, &message, &snapshot);

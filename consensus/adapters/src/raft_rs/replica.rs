@@ -329,6 +329,7 @@ impl Replica {
             }
             Input::Applied { through } => self.apply(through),
             Input::DurablyApplied { through } => self.truncate(through),
+            Input::LogReleased { through } => self.release(through),
             Input::ApplyDebt { bytes } => self.apply_debt_bytes = bytes,
             Input::SnapshotArrived { from, message, snapshot } => {
                 self.arrive(from, &message, &snapshot);
@@ -353,9 +354,12 @@ impl Replica {
 
     /// Lets entries go that are safe in the state, but for those that who lags may want.
     fn truncate(&mut self, through: Index) {
-        let kept = through.0.saturating_sub(self.settings.trailing_entries);
-        if kept >= self.raw.store().first() {
-            self.effects.push(Effect::TruncateLog { through: Index(kept) });
+        self.release(Index(through.0.saturating_sub(self.settings.trailing_entries)));
+    }
+
+    fn release(&mut self, through: Index) {
+        if through.0 >= self.raw.store().first() {
+            self.effects.push(Effect::TruncateLog { through });
         }
     }
 

@@ -103,6 +103,7 @@ impl Member {
             durability: settings.durability,
             replica: settings.replica.clone(),
             log_segments_max: settings.log_segments_max,
+            log_rewrite_bytes_max: settings.log_rewrite_bytes_max,
         };
         let swimming = Swimming::begin(settings, identity, &charter, &parts, now)?;
         let mut member = Self {

@@ -13,7 +13,6 @@ use nori_wal::WalOptions;
 use norikv_placement::{Change as MapChange, MemberState, ReplicaCount, ShardCount, Weight, Zone};
 use norikv_replica::{Age, Condition, Freshness, KeyChange, Reply, Target, View};
 use std::collections::{BTreeMap, VecDeque};
-use std::num::NonZeroU32;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -138,8 +137,9 @@ impl Rig {
             durability: Durability::Sync,
             replica: norikv_replica::Settings::default(),
             log_segments_max: 4,
+            log_rewrite_bytes_max: LOG_REWRITE_BYTES_MAX,
             swim: nori_swim::Settings::default(),
-            moves: NonZeroU32::new(2).unwrap(),
+            moves: 2.try_into().unwrap(),
         };
         let node = Node::boot(settings, identity, parts, self.now()).unwrap();
         self.nodes[n] = Some(Running { node, tasks, clock, log });

@@ -3,8 +3,9 @@
 //! 1. Now and then segments go that no shard needs.
 //! 2. As long as there are more of them than the settings say, whatever keeps the oldest is released: a shard whose entries there are many has its state made safe, so that
 //!    it needs them no more; the few entries of one that is idle are written once more, at the end.
+//! 3. Entries that the state has safely, and that the protocol keeps for replicas that lag, go too then: who lags gets a snapshot.
 //!
-//! Without 2 one entry of an idle shard would keep everything that was written after it.
+//! Without 2 one entry of an idle shard would keep everything that was written after it; without 3 long values would keep as much as the protocol has entries to keep.
 
 use super::Shards;
 use crate::error::NodeError;
@@ -16,11 +17,9 @@ use norikv_replica::Now;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Between two looks.
+/// Between two looks, and where there are too many segments: each look frees the oldest at most.
 const INTERVAL: Duration = Duration::from_secs(1);
-/// Entries of a shard that are fewer bytes than this are written anew rather than flushed: a flush costs a table and its syncs.
-const REWRITE_BYTES_MAX: u64 = 256 << 10;
-
+const SOON: Duration = Duration::from_millis(100);
 /// When the log is looked at, and whether that is under way.
 #[derive(Debug, Default)]
 pub(super) struct Tidying {
@@ -42,20 +41,16 @@ impl Shards {
         if self.tidying.is_under_way || now.steady < self.tidying.at {
             return;
         }
-        self.tidying.at = now.steady.after(INTERVAL);
+        let is_over = self.parts.log.segments() > self.config.log_segments_max;
+        self.tidying.at = now.steady.after(if is_over { SOON } else { INTERVAL });
         if self.hosts.is_empty() {
             return;
         }
         let mut anew = Vec::new();
-        if self.parts.log.segments() > self.config.log_segments_max {
+        if is_over {
             for pin in std::mem::take(&mut self.tidying.pins) {
-                let host = self.hosts.get(&pin.shard);
-                let applied = host.and_then(|host| host.replica.applied());
-                match applied {
-                    Some(applied) if pin.bytes > REWRITE_BYTES_MAX => {
-                        self.make_safe(pin.shard, applied.index);
-                    }
-                    _ => anew.push(pin),
+                if pin.bytes <= self.config.log_rewrite_bytes_max || !self.let_go(now, pin) {
+                    anew.push(pin);
                 }
             }
         }
@@ -65,6 +60,18 @@ impl Shards {
             let written = anew.into_iter().try_for_each(|pin| log.rewrite(pin));
             Note::Tidied(written.and_then(|()| log.purge()))
         });
+    }
+
+    /// Brings the shard to let go of its entries in a segment, now or when its state has them safely; whether there is such a shard.
+    fn let_go(&mut self, now: Now, pin: Pin) -> bool {
+        let Some(host) = self.hosts.get_mut(&pin.shard) else { return false };
+        let Some(applied) = host.replica.applied() else { return false };
+        if host.replica.release_log(now, pin.last) {
+            self.ready.insert(pin.shard);
+        } else {
+            self.make_safe(pin.shard, applied.index);
+        }
+        true
     }
 
     /// A look has ended.

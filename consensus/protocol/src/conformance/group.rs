@@ -45,6 +45,11 @@ pub(super) const LAWS: &[Law] = &[
         needs: &[Feature::Snapshots],
         check: snapshot,
     },
+    Law {
+        name: "entries for whose keeping there is no room go, and who lags gets a snapshot",
+        needs: &[Feature::Snapshots],
+        check: released,
+    },
     Law { name: "an idle group sleeps, and wakes", needs: &[Feature::Quiescence], check: sleeps },
     Law {
         name: "who may have forgotten does not vote before it has caught up",
@@ -242,6 +247,33 @@ fn snapshot(stage: &Stage) -> Result<(), Violation> {
         assert!(await_effect(&mut world, ticket)?, "the group takes nothing");
         await_agreement(&mut world)?;
     }
+    Ok(())
+}
+
+fn released(stage: &Stage) -> Result<(), Violation> {
+    let (mut world, leader) = stage.led(1, 3)?;
+    let lagging = NodeId(1 + leader.0 % 3);
+    world.crash(lagging);
+    let mut last = world.propose(leader, b"first")?;
+    // Far fewer than are kept for who lags.
+    for n in 0..50_u64 {
+        last = world.propose(leader, &n.to_le_bytes())?;
+    }
+    assert!(await_effect(&mut world, last)?, "a calm proposal is lost");
+    world.run_for(Duration::from_secs(2))?;
+    let leader = await_leader(&mut world)?;
+    assert!(world.host(leader).log().first() < Index(10), "what who lags may want goes by itself");
+    for node in world.nodes().filter(|node| *node != lagging).collect::<Vec<_>>() {
+        world.release_log(node)?;
+    }
+    let is_short = |world: &World| world.host(leader).log().first() > Index(50);
+    assert!(world.run_until(LONG, is_short)?, "what is released stays");
+    world.start(lagging)?;
+    await_agreement(&mut world)?;
+    assert!(
+        world.chronicle.counts().of(Occurrence::SnapshotInstalled) > 0,
+        "by a log that was gone"
+    );
     Ok(())
 }
 

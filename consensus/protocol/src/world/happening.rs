@@ -104,7 +104,19 @@ impl World {
             }
             Happening::Flushed => {
                 place.is_flushing = false;
-                place.host.flush(local)
+                let flushed = place.host.flush(local);
+                if !self.chance.hits(self.weather.release_ppm) {
+                    flushed
+                } else if let Ok(mut events) = flushed {
+                    self.chronicle.count(Occurrence::LogReleased);
+                    let released = self.place(node).host.release_log(local);
+                    released.map(|mut more| {
+                        events.append(&mut more);
+                        events
+                    })
+                } else {
+                    flushed
+                }
             }
             Happening::Built => {
                 place.is_building = false;

@@ -22,6 +22,7 @@ pub enum Occurrence {
     Leader,
     Learner,
     LogCold,
+    LogReleased,
     MessageDamaged,
     MessageLost,
     MessageOvertook,
@@ -43,7 +44,7 @@ pub enum Occurrence {
 
 impl Occurrence {
     /// All of them, in the order of their names; `ALL[n] as usize == n`.
-    pub const ALL: [Self; 35] = [
+    pub const ALL: [Self; 36] = [
         Self::AppendMessage,
         Self::Asleep,
         Self::Candidate,
@@ -62,6 +63,7 @@ impl Occurrence {
         Self::Leader,
         Self::Learner,
         Self::LogCold,
+        Self::LogReleased,
         Self::MessageDamaged,
         Self::MessageLost,
         Self::MessageOvertook,
@@ -102,6 +104,7 @@ impl Occurrence {
             Self::Leader => "leader",
             Self::Learner => "learner",
             Self::LogCold => "log cold",
+            Self::LogReleased => "log released",
             Self::MessageDamaged => "message damaged",
             Self::MessageLost => "message lost",
             Self::MessageOvertook => "message overtook",

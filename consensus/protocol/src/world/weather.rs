@@ -34,6 +34,8 @@ pub struct Weather {
     pub snapshot_loss_ppm: u32,
     /// Reads of the log that have to wait.
     pub cold_ppm: u32,
+    /// Flushes after which there is no room for the log before them.
+    pub release_ppm: u32,
     /// Timers that fire before their time, and once more at their time.
     pub early_timer_ppm: u32,
     /// Clocks keep the bound that leases rest upon; if not, whether two hold one is not looked at.
@@ -59,6 +61,7 @@ impl Weather {
             snapshot: micros(5_000, 50_000),
             snapshot_loss_ppm: 0,
             cold_ppm: 0,
+            release_ppm: 0,
             early_timer_ppm: 0,
             has_sound_clocks: true,
         }
@@ -78,6 +81,7 @@ impl Weather {
             promise_death_ppm: share(100_000),
             snapshot_loss_ppm: share(500_000),
             cold_ppm: share(200_000),
+            release_ppm: share(100_000),
             early_timer_ppm: share(300_000),
             delay: stretch(calm.delay, chance, 40),
             write: stretch(calm.write, chance, 40),

@@ -327,7 +327,7 @@ fn of_replication() -> Vec<Key> {
             "consensus.trailing_entries",
             "10240",
             Number(0, 1 << 32),
-            "applied entries that are kept for a replica that lags",
+            "applied entries that are kept for a replica that lags, if the log has room",
         ),
     ]
 }

@@ -17,6 +17,7 @@ pub(super) struct Climate {
     pub(super) replica: norikv_replica::Settings,
     pub(super) log: &'static str,
     pub(super) segment_bytes: u64,
+    pub(super) log_rewrite_bytes_max: u64,
     pub(super) cached_bytes: usize,
     pub(super) memtable_bytes: u64,
     pub(super) compaction: &'static str,
@@ -45,6 +46,7 @@ impl Climate {
         };
         let lease = LeaseKind::ALL[pick(&[0, 1, 1, 1, 2]) as usize];
         let segment_bytes = pick(&[16 << 10, 64 << 10, 1 << 20]);
+        let log_rewrite_bytes_max = pick(&[64, 4 << 10, 256 << 10]);
         let cached_bytes = pick(&[0, 4 << 10, 256 << 10]) as usize;
         let memtable_bytes = pick(&[8 << 10, 16 << 10, 64 << 10]);
         let log = ["shared", "shared", "log-per-shard"][pick(&[0, 1, 2]) as usize];
@@ -82,6 +84,7 @@ impl Climate {
             },
             log,
             segment_bytes,
+            log_rewrite_bytes_max,
             cached_bytes,
             memtable_bytes,
             compaction,

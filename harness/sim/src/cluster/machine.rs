@@ -277,6 +277,7 @@ impl Machine {
             durability: climate.durability,
             replica: climate.replica.clone(),
             log_segments_max: 4,
+            log_rewrite_bytes_max: climate.log_rewrite_bytes_max,
             swim: nori_swim::Settings::default(),
             moves: MoveLimit::new(2).expect("it is above zero"),
         }
