@@ -83,7 +83,7 @@ pub(crate) struct Put {
     /// The value; `-` or nothing: what comes on the standard input.
     pub(crate) value: Option<String>,
     /// How long it stays: 500ms, 60s, 10m.
-    #[arg(long, value_parser = humantime::parse_duration)]
+    #[arg(long, value_parser = lifetime)]
     pub(crate) ttl: Option<Duration>,
     /// Only if the key has this version.
     #[arg(long, conflicts_with = "if_absent")]
@@ -212,4 +212,13 @@ pub(crate) enum ShardCommand {
     Flush { shard: u32 },
     /// Its tables are merged, on each of its replicas.
     Compact { shard: u32 },
+}
+
+/// A time to live: a row that is gone at once is a deletion, and is asked for as one.
+fn lifetime(text: &str) -> Result<Duration, String> {
+    match humantime::parse_duration(text) {
+        Ok(time) if time.as_millis() == 0 => Err("a millisecond at least".to_owned()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -152,6 +152,10 @@ pub(crate) async fn cluster(client: &Client, cli: &Cli, command: &ClusterCommand
     match command {
         ClusterCommand::Status => {
             let status = status_of_any(client, cli).await?;
+            if status.epoch == 0 {
+                let (kind, message) = (ErrorKind::Unavailable, status.sentence);
+                return Err(Error { kind, message, attempts: 1, maybe_committed: false }.into());
+            }
             match cli.output {
                 Output::Table | Output::Raw => out::line(&status.sentence),
                 _ => out::one(cli, &json!({ "sentence": status.sentence, "epoch": status.epoch })),

@@ -73,6 +73,9 @@ enum ConfigCommand {
     Check {
         /// The file.
         file: PathBuf,
+        /// It is for a server that is started with `--insecure`.
+        #[arg(long)]
+        insecure: bool,
     },
     /// Every setting, as a file would say it.
     Print {
@@ -99,7 +102,7 @@ pub fn main() -> ExitCode {
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let text = format!("{error:#}");
+            let text = told_once(&error);
             let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty()).collect();
             let _ = writeln!(std::io::stderr(), "error: {}", lines.join("; "));
             let is_usage = error.is::<ConfigError>()
@@ -112,12 +115,24 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// An error with its causes, but for those that it tells of itself.
+fn told_once(error: &anyhow::Error) -> String {
+    error.chain().fold(String::new(), |text, cause| match cause.to_string() {
+        cause if text.contains(&cause) => text,
+        cause if text.is_empty() => cause,
+        cause => format!("{text}: {cause}"),
+    })
+}
+
 fn run(cli: Cli) -> Result<()> {
     match cli.command {
-        Some(Command::Config(ConfigCommand::Check { file })) => {
+        Some(Command::Config(ConfigCommand::Check { file, insecure })) => {
             let mut config = Config::new();
             config.read(&file)?;
             config.resolve()?.shard_count()?;
+            if !insecure {
+                config.check_loopback()?;
+            }
             Ok(())
         }
         Some(Command::Config(ConfigCommand::Print { effective, serve })) => {

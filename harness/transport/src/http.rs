@@ -13,7 +13,8 @@
 
 use crate::errors::Failure;
 use crate::serving::Serving;
-use axum::extract::{Path, Query, State};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as Sse, KeepAlive};
 use axum::response::{IntoResponse, Response, Sse as SseResponse};
@@ -24,7 +25,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use nori_kv::Tick;
 use norikv_node::Event;
-use norikv_replica::{Condition, Freshness, Identity, KeyChange};
+use norikv_replica::{Condition, Freshness, Identity, KeyChange, Refusal};
 use serde::Deserialize;
 use serde_json::json;
 use std::convert::Infallible;
@@ -155,6 +156,53 @@ impl IntoResponse for Failure {
     }
 }
 
+/// A part of a request; one that cannot be read is told of as every other error is.
+struct Asked<T>(T);
+
+fn unreadable(error: &dyn std::error::Error) -> Failure {
+    let mut what = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let more = error.to_string();
+        if !what.contains(&more) {
+            what += &format!(": {more}");
+        }
+        cause = error.source();
+    }
+    Failure::Invalid(what)
+}
+
+impl<S: Send + Sync, T> FromRequestParts<S> for Asked<T>
+where
+    T: FromRequestParts<S, Rejection: std::error::Error>,
+{
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
+        T::from_request_parts(parts, state).await.map(Self).map_err(|error| unreadable(&error))
+    }
+}
+
+impl FromRequest<Context> for Asked<Bytes> {
+    type Rejection = Failure;
+
+    async fn from_request(request: Request, context: &Context) -> Result<Self, Failure> {
+        let bytes_max = context.serving.limits().replica.value_bytes_max;
+        let too_large = |bytes| Refusal::TooLarge { what: "value", bytes, bytes_max }.into();
+        let length = request.headers().get(header::CONTENT_LENGTH);
+        let length: Option<usize> = length.and_then(|length| length.to_str().ok()?.parse().ok());
+        if let Some(bytes) = length.filter(|bytes| *bytes > bytes_max) {
+            return Err(too_large(bytes));
+        }
+        Bytes::from_request(request, context).await.map(Self).map_err(|error| {
+            match error.into_response().status() {
+                StatusCode::PAYLOAD_TOO_LARGE => too_large(bytes_max + 1),
+                _ => Failure::Invalid("the body of the request does not come".to_owned()),
+            }
+        })
+    }
+}
+
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 struct GetQuery {
@@ -165,8 +213,8 @@ struct GetQuery {
 
 async fn kv_get(
     State(context): State<Context>,
-    Path(key): Path<String>,
-    Query(query): Query<GetQuery>,
+    Asked(Path(key)): Asked<Path<String>>,
+    Asked(Query(query)): Asked<Query<GetQuery>>,
     headers: HeaderMap,
 ) -> Result<Response, Failure> {
     let is_bound = query.age_max_ms.is_some() || query.version_min.is_some();
@@ -254,9 +302,9 @@ async fn write(
 
 async fn kv_put(
     State(context): State<Context>,
-    Path(key): Path<String>,
-    Query(query): Query<WriteQuery>,
-    body: Bytes,
+    Asked(Path(key)): Asked<Path<String>>,
+    Asked(Query(query)): Asked<Query<WriteQuery>>,
+    Asked(body): Asked<Bytes>,
 ) -> Result<Response, Failure> {
     let change = query.change(key, Some(body))?;
     write(&context, &query, change).await
@@ -264,8 +312,8 @@ async fn kv_put(
 
 async fn kv_delete(
     State(context): State<Context>,
-    Path(key): Path<String>,
-    Query(query): Query<WriteQuery>,
+    Asked(Path(key)): Asked<Path<String>>,
+    Asked(Query(query)): Asked<Query<WriteQuery>>,
 ) -> Result<Response, Failure> {
     let change = query.change(key, None)?;
     write(&context, &query, change).await

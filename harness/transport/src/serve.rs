@@ -188,11 +188,12 @@ impl Sockets {
         let mut others = Routes::new(health_service)
             .add_service(ClusterServer::new(cluster))
             .add_service(AdminServer::new(admin));
+        let has_controls = controls.is_some();
         if let Some(controls) = controls {
             others = others.add_service(TestControlServer::new(TestControlService::new(controls)));
         }
         if about.has_reflection {
-            others = with_reflection(others);
+            others = with_reflection(others, has_controls);
         }
         let express = Express::new(kv, others, serving.answers().clone());
         let door = Door::new();
@@ -231,11 +232,15 @@ fn server() -> Server {
         .http2_max_header_list_size(HEADER_BYTES_MAX)
 }
 
-fn with_reflection(routes: Routes) -> Routes {
+/// Tells of what is served here, and not of what other nodes call.
+fn with_reflection(routes: Routes, has_controls: bool) -> Routes {
     let builder = || {
-        tonic_reflection::server::Builder::configure()
+        let builder = tonic_reflection::server::Builder::configure()
             .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
+        let controls = has_controls.then_some("norikv.v1.TestControl");
+        let services = HEALTHY.into_iter().skip(1).chain(["grpc.health.v1.Health"]).chain(controls);
+        services.fold(builder, tonic_reflection::server::Builder::with_service_name)
     };
     // Older clients ask in the older words.
     match (builder().build_v1(), builder().build_v1alpha()) {

@@ -199,6 +199,9 @@ impl Serving {
 
     async fn read(&self, key: Bytes, freshness: Freshness) -> Result<Read, Failure> {
         let _admitted = self.admit()?;
+        if key.is_empty() {
+            return Err(Failure::Invalid("a key has one byte at least".to_owned()));
+        }
         let shard = self.shard_of(&key)?;
         for _ in 0..READS_MAX {
             let target = Target::Row(key.clone());

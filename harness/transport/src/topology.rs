@@ -115,14 +115,17 @@ impl Topology {
         if self.epoch == 0 {
             return "The node is of no cluster yet.".to_owned();
         }
-        let down = self.nodes.iter().filter(|node| node.state == NodeState::Down);
-        let down: Vec<&str> = down.map(|node| node.name.as_str()).collect();
+        let named = |state| {
+            let nodes = self.nodes.iter().filter(|node| node.state == state);
+            nodes.map(|node| node.name.as_str()).collect::<Vec<&str>>()
+        };
+        let (down, silent) = (named(NodeState::Down), named(NodeState::Suspect));
         let leaderless = self.shards.iter().filter(|shard| shard.leader == 0).count();
         let moving = self.shards.iter().filter(|shard| !shard.learners.is_empty()).count();
         let mut text = format!(
             "Cluster {:?}: {} of {} nodes up, {} shards",
             self.cluster_name,
-            self.nodes.len() - down.len(),
+            self.nodes.len() - down.len() - silent.len(),
             self.nodes.len(),
             self.shards.len()
         );
@@ -133,6 +136,9 @@ impl Topology {
         };
         if moving > 0 {
             text += &format!("; {moving} are moving");
+        }
+        if !silent.is_empty() {
+            text += &format!("; not answering: {}", silent.join(", "));
         }
         if !down.is_empty() {
             text += &format!("; down: {}", down.join(", "));

@@ -83,6 +83,18 @@ impl Config {
         let optional = |name: &str| Some(text(name)).filter(|text| !text.is_empty());
         let durability = self.parsed("wal.durability", str::parse::<Durability>)?;
         let consensus = self.consensus()?;
+        let swim = nori_swim::Settings {
+            period: self.duration("swim.period"),
+            probe_timeout: self.duration("swim.probe_timeout"),
+            ..nori_swim::Settings::default()
+        };
+        swim.check().map_err(|error| ConfigError::Together(format!("swim: {error}")))?;
+        let (grace, deadline) =
+            (self.duration("shutdown.grace"), self.duration("shutdown.deadline"));
+        if grace > deadline {
+            let what = "shutdown.grace must not be longer than shutdown.deadline";
+            return Err(ConfigError::Together(what.to_owned()));
+        }
         Ok(Resolved {
             name: text("node.name"),
             data_dir: PathBuf::from(text("node.data_dir")),
@@ -113,11 +125,7 @@ impl Config {
                 },
                 cached_bytes_max: self.bytes("wal.cached") as usize,
             },
-            swim: nori_swim::Settings {
-                period: self.duration("swim.period"),
-                probe_timeout: self.duration("swim.probe_timeout"),
-                ..nori_swim::Settings::default()
-            },
+            swim,
             durability,
             memory_bytes: self.bytes("engine.memory"),
             workers: self.number("engine.workers") as usize,
@@ -129,8 +137,8 @@ impl Config {
                 .into_iter()
                 .find(|(name, _)| *name == text("observability.log_format"))
                 .map_or(Format::Text, |(_, format)| format),
-            grace: self.duration("shutdown.grace"),
-            deadline: self.duration("shutdown.deadline"),
+            grace,
+            deadline,
         })
     }
 

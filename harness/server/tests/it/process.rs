@@ -36,6 +36,12 @@ fn wrong_settings_are_one_line_and_exit_code_2() {
     }
     let (code, text) = told(&run(&["--set", "listen.client=0.0.0.0:0"]));
     assert!(code == Some(2) && text.contains("--insecure") && text.lines().count() == 1, "{text}");
+    std::fs::write(file, "[listen]\nclient = \"0.0.0.0:0\"\n").unwrap();
+    let (code, text) = told(&run(&["config", "check", file]));
+    assert!(code == Some(2) && text.contains(":2:") && text.contains("--insecure"), "{text}");
+    assert_eq!(told(&run(&["config", "check", file, "--insecure"])).0, Some(0));
+    let (code, text) = told(&run(&["--set", "swim.probe_timeout=50s"]));
+    assert!(code == Some(2) && text.contains("probe timeout"), "{text}");
     let (code, text) = told(&run(&["--set", "engine.compaction=teired"]));
     assert!(code == Some(2) && text.contains("did you mean `tiered`?"), "{text}");
 }
