@@ -46,7 +46,6 @@ impl Climate {
         };
         let lease = LeaseKind::ALL[pick(&[0, 1, 1, 1, 2]) as usize];
         let segment_bytes = pick(&[16 << 10, 64 << 10, 1 << 20]);
-        let log_rewrite_bytes_max = pick(&[64, 4 << 10, 256 << 10]);
         let cached_bytes = pick(&[0, 4 << 10, 256 << 10]) as usize;
         let memtable_bytes = pick(&[8 << 10, 16 << 10, 64 << 10]);
         let log = ["shared", "shared", "log-per-shard"][pick(&[0, 1, 2]) as usize];
@@ -61,6 +60,7 @@ impl Climate {
         // A clock may jump by ten seconds, and stand still for eight: identities of clients with a right one are not made in the future.
         let identity_window = Duration::from_secs(pick(&[20, 60, 600]));
         let identities_max = pick(&[8, 64, 65_536, 65_536]) as usize;
+        let log_rewrite_bytes_max = pick(&[256, 64 << 10, 256 << 10, 256 << 10]);
         let replica = norikv_replica::Settings {
             identity_window,
             identities_max,
