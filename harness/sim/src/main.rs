@@ -171,7 +171,7 @@ enum Task {
     Mutants {
         /// Only these; all if none is named
         names: Vec<String>,
-        /// How long each storm rages, in simulated minutes; 2 for bugs of the protocol, 1 for those of whole nodes if it is not given
+        /// How long each storm rages, in simulated minutes; 10 for bugs of the protocol, 1 for those of whole nodes if it is not given
         #[arg(long)]
         minutes: Option<f64>,
         /// What happens under this seed with the one bug that is named, a line each

@@ -115,9 +115,9 @@ struct Ground {
 
 #[cfg(feature = "mutants")]
 impl Ground {
-    /// With storms of `minutes`; two in ring 1 and one in ring 2 if it is not given.
+    /// With storms of `minutes`; ten in ring 1 and one in ring 2 if it is not given: some bugs of the protocol show only where much has happened.
     fn new(ring: u8, minutes: Option<f64>) -> Result<Self> {
-        let minutes = minutes.unwrap_or(if ring == 1 { 2.0 } else { 1.0 });
+        let minutes = minutes.unwrap_or(if ring == 1 { 10.0 } else { 1.0 });
         let game = crate::seed::Game::new(ring, "nori")?;
         Ok(Self { ring, game, time: std::time::Duration::from_secs_f64(minutes * 60.0) })
     }

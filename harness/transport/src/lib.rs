@@ -21,6 +21,7 @@
 //! | [`errors`] | what a client is told when something is not done |
 //! | [`faults`], [`test_control`] | what tests do to clusters in memory |
 //! | [`http`] | health, state and a gateway for people and scrapers |
+//! | `accept` | connections that come in, and how they are served |
 //! | `answers` | bytes that clients have not taken |
 //! | `connection` | a connection that somebody made, and what ends it |
 //! | `express` | requests for keys go before the router |
@@ -29,6 +30,7 @@
 //! Promises: what the node acknowledged is what a client hears, and an outcome that nobody knows is told as unknown; queues are bounded; a slow client or peer
 //! keeps nobody else waiting. Left to others: files and parts, settings and where they come from, what is counted and how it is shown.
 
+mod accept;
 pub mod admin;
 mod answers;
 pub mod cluster;

@@ -5,6 +5,7 @@
 //! 3. A stop: health says so first, no new connection is taken, those there are told to go elsewhere and may finish for a while; then everything ends, whatever is
 //!    under way. The while is bounded here because hyper waits for ever for a connection that never says anything.
 
+use crate::accept::{self, Asker};
 use crate::admin::AdminService;
 use crate::cluster::ClusterService;
 use crate::connection::{Connection, Door, Way};
@@ -21,7 +22,6 @@ use norikv_proto::v1::cluster_server::ClusterServer;
 use norikv_proto::v1::kv_server::KvServer;
 use norikv_proto::v1::peer_server::PeerServer;
 use norikv_proto::v1::test_control_server::TestControlServer;
-use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -30,28 +30,12 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio_stream::StreamExt as _;
-use tonic::body::Body;
-use tonic::codegen::Service;
-use tonic::codegen::http::{Request, Response};
 use tonic::service::Routes;
-use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 
 /// Room in a message beside what the limits say of keys and values.
 const OVERHEAD_BYTES: usize = 1 << 20;
-/// Streams of one connection: as many requests may be under way on it.
-const STREAMS_MAX: u32 = 1_024;
-/// Bytes of a stream, and of a connection, that may come before they are taken.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
-/// A client of which nothing is heard is asked whether it is there, and let go if it does not answer.
-const KEEPALIVE: Duration = Duration::from_secs(20);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Headers of a request.
-const HEADER_BYTES_MAX: u32 = 16 << 10;
 /// A packet between nodes: one message of the protocol may be longer than a batch.
 const PACKET_BYTES_MAX: usize = 64 << 20;
 
@@ -198,13 +182,15 @@ impl Sockets {
         let express = Express::new(kv, others, serving.answers().clone());
         let door = Door::new();
         let way = door.way(serving.limits().connections_max);
-        clients_tasks.spawn(run(express, self.client, &way, stopped.clone()));
+        let entrance = (way.clone(), Asker::Nameless);
+        clients_tasks.spawn(accept::serve(express, self.client, entrance, stopped.clone()));
         for listener in [self.peer, self.swim_stream] {
             let service = PeerServer::new(PeerService::new(handle.clone()))
                 .max_decoding_message_size(PACKET_BYTES_MAX)
                 .max_encoding_message_size(PACKET_BYTES_MAX);
-            let way = door.way(serving.limits().peer_connections_max);
-            tasks.spawn(run(Routes::new(service).prepare(), listener, &way, stopped.clone()));
+            let service = Routes::new(service).prepare();
+            let entrance = (door.way(serving.limits().peer_connections_max), Asker::Named);
+            tasks.spawn(accept::serve(service, listener, entrance, stopped.clone()));
         }
         tasks.spawn(until(stopped.clone(), crate::gossip::receive(self.swim, handle.clone())));
         tasks.spawn(until(stopped.clone(), tell_health(health.clone(), handle.watch())));
@@ -219,17 +205,6 @@ impl Sockets {
         let (addresses, clients) = (self.addresses, clients_tasks);
         Serving { addresses, clients, others: tasks, stop, health, door }
     }
-}
-
-fn server() -> Server {
-    Server::builder()
-        .tcp_nodelay(true)
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keepalive_interval(Some(KEEPALIVE))
-        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-        .http2_max_header_list_size(HEADER_BYTES_MAX)
 }
 
 /// Tells of what is served here, and not of what other nodes call.
@@ -249,29 +224,7 @@ fn with_reflection(routes: Routes, has_controls: bool) -> Routes {
     }
 }
 
-/// Serves on connections as long as there is room for them; who comes when there is none is hung up on.
-fn run<S>(
-    service: S,
-    listener: TcpListener,
-    way: &Way,
-    stopped: watch::Receiver<bool>,
-) -> impl Future<Output = ()> + Send + use<S>
-where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
-    S: Clone + Send + 'static,
-{
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let way = way.clone();
-    let incoming = incoming.filter_map(move |socket| match socket {
-        Ok(socket) => way.admit(socket).map(Ok),
-        Err(error) => Some(Err(error)),
-    });
-    async move {
-        let _ = server().serve_with_incoming_shutdown(service, incoming, ended(stopped)).await;
-    }
-}
-
-/// The same for HTTP.
+/// Connections over HTTP as long as there is room for them.
 struct Bounded {
     listener: TcpListener,
     way: Way,
@@ -295,7 +248,7 @@ impl axum::serve::Listener for Bounded {
     }
 }
 
-async fn ended(mut stopped: watch::Receiver<bool>) {
+pub(crate) async fn ended(mut stopped: watch::Receiver<bool>) {
     // Whoever could say so has gone: that is an end, too.
     let _ = stopped.wait_for(|is_stopped| *is_stopped).await;
 }
