@@ -3,7 +3,7 @@
 //! | plot | what has to hold |
 //! |---|---|
 //! | forgetful | some of a group lag behind; one that does not loses its power, and is left with them to elect somebody; perhaps it is killed once more before anybody has brought it up |
-//! | sleeping leader | a leader stands still with what has come to it, and a follower that asked it something has begun another life when it goes on |
+//! | sleeping leader | a leader stands still with what has come to it, a follower that asked it something has begun another life when it goes on, and hears nothing for a while after that |
 //! | outage on slow disks | everything loses its power while much is under way to the disks |
 //! | ambush | a node dies, or its disk or streams fail, while a snapshot comes to it or takes the place of a state |
 //!
@@ -170,12 +170,18 @@ impl World {
             return self.kill_one();
         };
         self.count("sleeping leader");
-        let length = self.chance.between(400 * MILLI, 1_500 * MILLI);
+        // Shorter than an election, or longer.
+        let length = self.chance.between(100 * MILLI, 1_500 * MILLI);
         self.machines[leader].paused_until = self.time + length;
         self.tell(|| format!("m{leader} stands still for {} ms", length / MILLI));
-        let (after, life) =
-            (self.chance.between(30 * MILLI, 300 * MILLI), self.machines[others[0]].life);
-        self.act_in(after, Act::Forget(others[0], life));
+        let follower = others[0];
+        let (after, life) = (self.chance.between(20 * MILLI, length), self.machines[follower].life);
+        self.act_in(after, Act::Forget(follower, life));
+        // What it takes for new by then is not, for a while.
+        let links = self.links_of(&[follower]);
+        let (from, length) = (length + self.chance.between(100 * MILLI, SECOND), 2 * SECOND);
+        self.act_in(from, Act::Block(links.clone()));
+        self.act_in(from + length, Act::Unblock(links));
     }
 
     pub(super) fn outage(&mut self) {
