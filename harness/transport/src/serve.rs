@@ -214,7 +214,7 @@ fn with_reflection(routes: Routes, has_controls: bool) -> Routes {
             .register_encoded_file_descriptor_set(v1::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
         let controls = has_controls.then_some("norikv.v1.TestControl");
-        let services = HEALTHY.into_iter().skip(1).chain(["grpc.health.v1.Health"]).chain(controls);
+        let services = SERVICES.into_iter().chain(["grpc.health.v1.Health"]).chain(controls);
         services.fold(builder, tonic_reflection::server::Builder::with_service_name)
     };
     // Older clients ask in the older words.
@@ -260,15 +260,15 @@ pub(crate) async fn until(stopped: watch::Receiver<bool>, work: impl Future<Outp
     }
 }
 
-/// The services whose health is told, and the whole, which has no name.
-const HEALTHY: [&str; 4] = ["", "norikv.v1.Kv", "norikv.v1.Cluster", "norikv.v1.Admin"];
+/// What is served to clients. Its health is told, and that of the whole, which has no name.
+const SERVICES: [&str; 3] = ["norikv.v1.Kv", "norikv.v1.Cluster", "norikv.v1.Admin"];
 
 /// Tells whoever asks for it whether the node can serve.
 async fn tell_health(reporter: HealthReporter, mut topology: watch::Receiver<Arc<Topology>>) {
     loop {
         let is_ready = topology.borrow_and_update().is_ready().is_ok();
         let status = if is_ready { ServingStatus::Serving } else { ServingStatus::NotServing };
-        for service in HEALTHY {
+        for service in SERVICES.into_iter().chain([""]) {
             reporter.set_service_status(service, status).await;
         }
         if topology.changed().await.is_err() {
@@ -297,7 +297,7 @@ impl Serving {
 
     /// Tells whoever asks that this node is not to be asked any more.
     pub async fn announce_end(&self) {
-        for service in HEALTHY {
+        for service in SERVICES.into_iter().chain([""]) {
             self.health.set_service_status(service, ServingStatus::NotServing).await;
         }
     }

@@ -28,14 +28,15 @@ async fn all_end_with_the_door_whatever_they_do() {
     let way = door.way(2);
     let ((mut far, reader), (_other, writer)) = (pair(&way).await, pair(&way).await);
     far.write_all(b"x").await.unwrap();
+    let (has_read, read) = tokio::sync::oneshot::channel();
     let reads = tokio::spawn(async move {
         let mut reader = reader.unwrap();
-        assert_eq!(reader.read_u8().await.unwrap(), b'x');
+        has_read.send(reader.read_u8().await.unwrap()).unwrap();
         reader.read_u8().await
     });
     // Nobody takes what it writes.
     let writes = tokio::spawn(async move { writer.unwrap().write_all(&vec![0; 64 << 20]).await });
-    tokio::time::sleep(Duration::from_millis(20)).await;
+    assert_eq!(read.await.unwrap(), b'x');
     drop(door);
     assert_eq!(reads.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
     assert_eq!(writes.await.unwrap().unwrap_err().kind(), io::ErrorKind::ConnectionAborted);
