@@ -17,6 +17,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let set = protox::compile(FILES, ["."])?;
     let out = PathBuf::from(env::var("OUT_DIR")?);
     fs::write(out.join("norikv.v1.bin"), set.encode_to_vec())?;
-    tonic_prost_build::configure().bytes(".").compile_fds(set)?;
+    let codec = "crate::codec::SmallCodec";
+    tonic_prost_build::configure().bytes(".").codec_path(codec).compile_fds(set)?;
     Ok(())
 }

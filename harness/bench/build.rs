@@ -16,7 +16,11 @@ const PREFIX: &str = "harness/bench/";
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo::rerun-if-changed=proto/etcd.proto");
     let set = protox::compile(["proto/etcd.proto"], ["."])?;
-    tonic_prost_build::configure().bytes(".").build_server(false).compile_fds(set)?;
+    tonic_prost_build::configure()
+        .bytes(".")
+        .codec_path("norikv_proto::codec::SmallCodec")
+        .build_server(false)
+        .compile_fds(set)?;
     println!("cargo::rerun-if-changed=build.rs");
     let rustc = std::env::var("RUSTC").unwrap_or_else(|_| "rustc".into());
     let version = said(Command::new(rustc).arg("--version")).unwrap_or_default();

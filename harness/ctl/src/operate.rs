@@ -3,13 +3,12 @@
 use crate::args::{Cli, ClusterCommand, NodeCommand, Output, ShardCommand};
 use crate::{Usage, out, ready};
 use anyhow::Result;
-use norikv_client::{Client, Error, ErrorKind, Node, NodeState, Topology};
+use norikv_client::{Channel, Client, Error, ErrorKind, Node, NodeState, Topology};
 use norikv_proto::v1;
 use norikv_proto::v1::admin_client::AdminClient;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 use tonic_types::StatusExt as _;
 

@@ -11,7 +11,7 @@ use crate::driver::{Handle, Network};
 use bytes::Bytes;
 use nori_consensus::NodeId;
 use nori_swim::Class;
-use norikv_proto::socket::connector;
+use norikv_proto::channel::{Channel, Settings};
 use norikv_proto::v1;
 use norikv_proto::v1::peer_client::PeerClient;
 use std::collections::HashMap;
@@ -23,8 +23,8 @@ use tokio::net::UdpSocket;
 use tokio::runtime;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
+use tonic::Status;
 use tonic::metadata::MetadataValue;
-use tonic::transport::{Channel, Endpoint};
 
 /// The header of a stream that names its sender.
 pub(crate) const FROM: &str = "norikv-node";
@@ -157,17 +157,12 @@ impl Network for Links {
 }
 
 /// A connection to a node.
-pub(crate) async fn connect(
-    address: &str,
-    local: Option<IpAddr>,
-) -> Result<Channel, tonic::transport::Error> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    endpoint
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true)
-        .connect_with_connector(connector(local, CONNECT))
-        .await
+pub(crate) async fn connect(address: &str, local: Option<IpAddr>) -> Result<Channel, Status> {
+    let settings = Settings { connect: CONNECT, keepalive: KEEPALIVE, local };
+    let channel = Channel::new(address, settings);
+    let channel = channel.ok_or_else(|| Status::invalid_argument("it is not host:port"))?;
+    channel.connect().await?;
+    Ok(channel)
 }
 
 /// A queue and the stream that it goes to.

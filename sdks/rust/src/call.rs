@@ -3,11 +3,11 @@
 use crate::client::Inner;
 use crate::error::{Error, ErrorKind, Failed, Next, failed};
 use crate::options::Retry;
+use norikv_proto::channel::Channel;
 use norikv_proto::v1::kv_client::KvClient;
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
-use tonic::transport::Channel;
 use tonic::{Response, Status};
 
 /// The longest message that a client takes.

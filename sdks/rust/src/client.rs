@@ -9,13 +9,13 @@ use crate::options::{
 use crate::routes::{Location, Routes, Topology};
 use crate::scan::Scan;
 use bytes::Bytes;
+use norikv_proto::channel::Channel;
 use norikv_proto::v1;
 use norikv_proto::v1::kv_client::KvClient;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::sync::watch;
-use tonic::transport::Channel;
 
 /// A row.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -44,6 +44,7 @@ mod scan;
 
 pub use client::{Batch, Client, Entry};
 pub use error::{Error, ErrorKind};
+pub use norikv_proto::channel::Channel;
 pub use options::{
     Builder, Condition, Consistency, DeleteOptions, GetOptions, PutOptions, Retry, ScanOptions,
 };

@@ -7,7 +7,7 @@
 use crate::error::{Error, ErrorKind};
 use crate::options::{Builder, Retry};
 use norikv_placement::{ShardCount, shard_of};
-use norikv_proto::socket::connector;
+use norikv_proto::channel::{self, Channel};
 use norikv_proto::v1;
 use norikv_proto::v1::cluster_client::ClusterClient;
 use std::collections::HashMap;
@@ -15,16 +15,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tonic::transport::{Channel, Endpoint};
 
-/// A connection that is not there within this is none.
-const CONNECT: Duration = Duration::from_secs(1);
-/// How often a node of which nothing is heard is asked whether it is there.
-const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Who has not begun to tell of the topology within this is not asked any more.
+const BEGIN: Duration = Duration::from_secs(1);
 /// A node that did not answer is left alone for so long.
 const SUSPECT: Duration = Duration::from_secs(1);
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Members and shards, as one node of the cluster knows them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -169,7 +164,7 @@ pub(crate) struct Routes {
 impl Routes {
     pub(crate) fn new(builder: &Builder) -> Result<Arc<Self>, Error> {
         for node in &builder.nodes {
-            endpoint(node)?;
+            channel(node)?;
         }
         Ok(Arc::new(Self {
             seeds: builder.nodes.clone(),
@@ -208,7 +203,7 @@ impl Routes {
         if let Some(channel) = self.known().channels.get(address) {
             return Ok(channel.clone());
         }
-        let channel = endpoint(address)?.connect_with_connector_lazy(connector(None, CONNECT));
+        let channel = channel(address)?;
         Ok(self.known().channels.entry(address.to_owned()).or_insert(channel).clone())
     }
 
@@ -306,18 +301,9 @@ impl Routes {
     }
 }
 
-fn endpoint(address: &str) -> Result<Endpoint, Error> {
-    let wrong = |_| {
-        let what = format!("{address:?} is no address of a node: host:port");
-        Error::new(ErrorKind::InvalidArgument, what)
-    };
-    let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(wrong)?;
-    Ok(endpoint
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true))
+fn channel(address: &str) -> Result<Channel, Error> {
+    let what = || format!("{address:?} is no address of a node: host:port");
+    Channel::new(address, channel::Settings::default()).ok_or_else(|| Error::new(ErrorKind::InvalidArgument, what()))
 }
 
 /// Watches the topology as long as there is a client.
@@ -342,7 +328,7 @@ async fn follow(routes: std::sync::Weak<Routes>) {
 async fn watch_at(channel: Channel, routes: &std::sync::Weak<Routes>) -> bool {
     let mut client = ClusterClient::new(channel);
     let asked = client.watch_topology(v1::WatchTopologyRequest {});
-    let Ok(Ok(stream)) = tokio::time::timeout(CONNECT, asked).await else { return false };
+    let Ok(Ok(stream)) = tokio::time::timeout(BEGIN, asked).await else { return false };
     let mut stream = stream.into_inner();
     let mut has_told = false;
     while let Ok(Some(v1::WatchTopologyResponse { topology: Some(topology) })) =

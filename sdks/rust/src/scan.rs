@@ -12,13 +12,13 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_core::Stream;
 use futures_util::future::try_join_all;
 use futures_util::stream;
+use norikv_proto::channel::Channel;
 use norikv_proto::v1;
 use norikv_proto::v1::kv_client::KvClient;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
 use tonic::Streaming;
-use tonic::transport::Channel;
 
 /// A row of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -9,12 +9,10 @@ use crate::registry::Opened;
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
 use nori_kv::Durability;
-use norikv_proto::socket::connector;
+use norikv_proto::channel::{Channel, Settings};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 use tonic::Status;
-use tonic::transport::{Channel, Endpoint};
 
 /// What `proto/etcd.proto` defines.
 #[allow(
@@ -33,8 +31,6 @@ use pb::kv_client::KvClient;
 use pb::maintenance_client::MaintenanceClient;
 
 const CONNECTIONS: usize = 4;
-/// For a connection to be made.
-const CONNECT: Duration = Duration::from_secs(1);
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// The program: where `ETCD_BIN` says, or in `PATH`.
@@ -52,7 +48,8 @@ fn program() -> Result<PathBuf> {
 pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Opened> {
     let (program, count) = (program()?, factory.shape.nodes);
     let peer = |n: usize| format!("http://{}:2380", nodes::address(n));
-    let client = |n: usize| format!("http://{}:2379", nodes::address(n));
+    let client = |n: usize| format!("{}:2379", nodes::address(n));
+    let client_url = |n: usize| format!("http://{}", client(n));
     let all: Vec<String> = (0..count).map(|n| format!("n{n}={}", peer(n))).collect();
     nodes::check_free(count, &[2379, 2380], &[])?;
     let mut nodes = Nodes::new();
@@ -61,8 +58,8 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Opened> {
         let mut args: Vec<String> = [
             ("--name", format!("n{n}")),
             ("--data-dir", dir.join("data").display().to_string()),
-            ("--listen-client-urls", client(n)),
-            ("--advertise-client-urls", client(n)),
+            ("--listen-client-urls", client_url(n)),
+            ("--advertise-client-urls", client_url(n)),
             ("--listen-peer-urls", peer(n)),
             ("--initial-advertise-peer-urls", peer(n)),
             ("--initial-cluster", all.join(",")),
@@ -81,17 +78,12 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Opened> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     let leader = nodes.wait_for("a leader", || runtime.block_on(leader(count, &client)))?;
-    let connect = async || -> Result<Vec<KvClient<Channel>>> {
-        let mut connections = Vec::new();
-        for _ in 0..CONNECTIONS {
-            // The same socket as that of our own client.
-            let endpoint = Endpoint::from_shared(client(leader))?;
-            let channel = endpoint.connect_with_connector(connector(None, CONNECT)).await?;
-            connections.push(KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX));
-        }
-        Ok(connections)
+    // The same channel as that of our own client: what differs is the servers.
+    let connect = |_| {
+        let channel = Channel::new(&client(leader), Settings::default()).context("an address of loopback")?;
+        Ok(KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
     };
-    let connections = runtime.block_on(connect())?;
+    let connections = (0..CONNECTIONS).map(connect).collect::<Result<_>>()?;
     let is_serializable = factory.shape.consistency == Consistency::Stale;
     let etcd = Etcd { connections, next: AtomicUsize::new(0), is_serializable };
     Ok(Opened::remote(Store::new(etcd, runtime, nodes)))
@@ -100,10 +92,8 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Opened> {
 /// Which node leads, if one says that it does.
 async fn leader(count: usize, client: &impl Fn(usize) -> String) -> Option<usize> {
     for n in 0..count {
-        let endpoint = Endpoint::from_shared(client(n)).ok()?.connect_timeout(CONNECT);
-        let Ok(channel) = endpoint.connect().await else { return None };
-        let status =
-            MaintenanceClient::new(channel).status(pb::StatusRequest {}).await.ok()?.into_inner();
+        let mut maintenance = MaintenanceClient::new(Channel::new(&client(n), Settings::default())?);
+        let status = maintenance.status(pb::StatusRequest {}).await.ok()?.into_inner();
         if status.leader != 0 && status.header.map(|header| header.member_id) == Some(status.leader)
         {
             return Some(n);

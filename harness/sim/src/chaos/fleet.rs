@@ -3,7 +3,7 @@
 use super::proxy::{self, Cuts};
 use anyhow::{Context, Result, bail};
 use nori_consensus::chance::Chance;
-use norikv_client::{Client, NodeState, Topology};
+use norikv_client::{Channel, Client, NodeState, Topology};
 use norikv_proto::v1;
 use norikv_proto::v1::admin_client::AdminClient;
 use rustix::process::{Pid, Signal, kill_process};
@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
-use tonic::transport::Channel;
 use tonic_types::StatusExt as _;
 
 /// Nodes that found the cluster.
