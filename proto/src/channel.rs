@@ -108,7 +108,8 @@ fn told(error: &dyn Error) -> String {
 impl Channel {
     /// A channel to `host:port`, which is looked for when it is first called; `None` if it is no such thing.
     pub fn new(address: &str, settings: Settings) -> Option<Self> {
-        let authority = address.parse().ok().filter(|of: &Authority| of.port_u16().is_some())?;
+        let is_full = |of: &Authority| !of.host().is_empty() && of.port_u16().is_some();
+        let authority = address.parse().ok().filter(is_full)?;
         let (connection, connecting) = Default::default();
         Some(Self { shared: Arc::new(Shared { authority, settings, connection, connecting }) })
     }
@@ -219,7 +220,8 @@ impl Shared {
         drop(sender);
         let mut saying = Some(pin!(say(&mut body, &mut stream)));
         let answer = poll_fn(|cx| {
-            if let Some(Poll::Ready(said)) = saying.as_mut().map(|saying| saying.as_mut().poll(cx)) {
+            if let Some(Poll::Ready(said)) = saying.as_mut().map(|saying| saying.as_mut().poll(cx))
+            {
                 saying = None;
                 said?;
             }
@@ -339,7 +341,8 @@ impl http_body::Body for Answer {
                 None => self.has_data = false,
             }
         }
-        let trailers: Option<HeaderMap> = ready!(self.stream.poll_trailers(cx)).map_err(of_stream)?;
+        let trailers: Option<HeaderMap> =
+            ready!(self.stream.poll_trailers(cx)).map_err(of_stream)?;
         Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
     }
 

@@ -9,6 +9,7 @@
 
 use crate::connection::Way;
 use crate::serve::ended;
+use bytes::Bytes;
 use hyper::body::Incoming;
 use hyper::server::conn::http2::Builder;
 use hyper::service::service_fn;
@@ -19,7 +20,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tonic::Status;
-use tonic::body::Body;
 use tonic::codegen::Service;
 use tonic::codegen::http::{HeaderMap, Request, Response};
 use tonic::transport::server::Connected as _;
@@ -62,14 +62,15 @@ pub(crate) enum Asker {
 }
 
 /// Serves until it is stopped and everybody has gone.
-pub(crate) async fn serve<S>(
+pub(crate) async fn serve<S, B>(
     service: S,
     listener: TcpListener,
     (way, asker): (Way, Asker),
     stopped: watch::Receiver<bool>,
 ) where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible, Future: Send>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible, Future: Send>,
     S: Clone + Send + 'static,
+    B: http_body::Body<Data = Bytes, Error = Status> + Default + Send + 'static,
 {
     let graceful = GracefulShutdown::new();
     let mut stop = std::pin::pin!(ended(stopped));
@@ -90,7 +91,7 @@ pub(crate) async fn serve<S>(
             if let Some(from) = &from {
                 request.extensions_mut().insert(from.clone());
             }
-            answer(service.clone(), request.map(Body::new))
+            answer(service.clone(), request)
         });
         let served = builder().serve_connection(TokioIo::new(connection), answer);
         tokio::spawn(graceful.watch(served));
@@ -99,9 +100,10 @@ pub(crate) async fn serve<S>(
     graceful.shutdown().await;
 }
 
-async fn answer<S>(mut service: S, request: Request<Body>) -> Result<Response<Body>, Infallible>
+async fn answer<S, B>(mut service: S, request: Request<Incoming>) -> Result<Response<B>, Infallible>
 where
-    S: Service<Request<Body>, Response = Response<Body>, Error = Infallible>,
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible>,
+    B: Default,
 {
     let Some(time) = timeout_of(request.headers()) else { return service.call(request).await };
     match tokio::time::timeout(time, service.call(request)).await {

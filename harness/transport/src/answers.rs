@@ -3,8 +3,8 @@
 //! A client that asks and does not read keeps its answers in this process: each stream one, each connection thousands of streams. So they are counted:
 //!
 //! 1. The value of a row is counted as soon as it is there ([`Answers::hold`]); where there is no room the request is told that the node is overloaded.
-//! 2. The response carries that to its body, and the body to the bytes that go to the connection: what is counted is free when the connection has written them ([`Answers::count`]).
-//! 3. Bytes of a stream are counted when they go to the connection, and end the stream where there is no room. What a scan has at hand before that its task counts.
+//! 2. The response carries that to the bytes that go to the connection: what is counted is free when the connection has written them ([`Held::keep`]).
+//! 3. Bytes of a stream are counted when they go to the connection, and end the stream where there is no room ([`Answers::count`]). What a scan has at hand before that its task counts.
 //!
 //! Answers below [`SMALL_BYTES`] are not counted: streams and connections are bounded in number.
 
@@ -31,7 +31,14 @@ pub(crate) struct Answers {
 /// Room that is taken until the last clone of this goes.
 #[derive(Clone, Debug)]
 pub(crate) struct Held {
-    _room: Option<Arc<OwnedSemaphorePermit>>,
+    _room: Arc<OwnedSemaphorePermit>,
+}
+
+impl Held {
+    /// The same bytes, with the room until the last clone of them goes.
+    pub(crate) fn keep(self, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(Kept { bytes, _held: self })
+    }
 }
 
 impl Answers {
@@ -39,33 +46,29 @@ impl Answers {
         Self { room: Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))) }
     }
 
-    /// Takes room for so many bytes.
+    /// Takes room for so many bytes; `None`: so few are not counted.
     ///
     /// # Errors
     ///
     /// [`Failure::Overloaded`].
-    pub(crate) fn hold(&self, bytes: usize) -> Result<Held, Failure> {
+    pub(crate) fn hold(&self, bytes: usize) -> Result<Option<Held>, Failure> {
         if bytes < SMALL_BYTES {
-            return Ok(Held { _room: None });
+            return Ok(None);
         }
         let permits = u32::try_from(bytes).map_err(|_| Failure::Overloaded)?;
         let room = Arc::clone(&self.room).try_acquire_many_owned(permits);
-        room.map(|room| Held { _room: Some(Arc::new(room)) }).map_err(|_| Failure::Overloaded)
+        room.map(|room| Some(Held { _room: Arc::new(room) })).map_err(|_| Failure::Overloaded)
     }
 
     /// Counts the bytes of a response until they are written.
-    pub(crate) fn count(&self, mut response: Response<Body>) -> Response<Body> {
-        let held = response.extensions_mut().remove::<Held>();
-        response
-            .map(|body| Body::new(Counted { body, held, answers: self.clone(), is_over: false }))
+    pub(crate) fn count(&self, response: Response<Body>) -> Response<Body> {
+        response.map(|body| Body::new(Counted { body, answers: self.clone(), is_over: false }))
     }
 }
 
 /// A body whose bytes are counted.
 struct Counted {
     body: Body,
-    /// What was counted when the answer was made: that of its only message.
-    held: Option<Held>,
     answers: Answers,
     /// It was ended for want of room.
     is_over: bool,
@@ -91,12 +94,12 @@ impl http_body::Body for Counted {
             Ok(bytes) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
             Err(frame) => return Poll::Ready(Some(Ok(frame))),
         };
-        let held = match self.held.take() {
-            Some(held) => Ok(held),
-            None => self.answers.hold(bytes.len()),
-        };
+        let held = self.answers.hold(bytes.len());
         Poll::Ready(Some(match held {
-            Ok(held) => Ok(Frame::data(Bytes::from_owner(Kept { bytes, _held: held }))),
+            Ok(held) => Ok(Frame::data(match held {
+                Some(held) => held.keep(bytes),
+                None => bytes,
+            })),
             Err(failure) => {
                 self.is_over = true;
                 let (status, mut trailers) = (Status::from(failure), HeaderMap::new());
@@ -141,20 +144,17 @@ mod tests {
         answers.room.available_permits()
     }
 
-    #[tokio::test]
-    async fn an_answer_is_counted_from_its_row_to_the_socket() {
+    #[test]
+    fn an_answer_is_counted_from_its_row_to_the_socket() {
         let answers = Answers::new(10_000);
-        let held = answers.hold(8_000).unwrap();
+        let held = answers.hold(8_000).unwrap().unwrap();
         assert!(matches!(answers.hold(8_000), Err(Failure::Overloaded)));
-        answers.hold(SMALL_BYTES - 1).unwrap();
-        let full = http_body_util::Full::new(Bytes::from(vec![1; 8_010]));
-        let mut response = Response::new(Body::new(full));
-        response.extensions_mut().insert(held);
-        let mut body = answers.count(response).into_body();
-        let bytes = frame(&mut body).await.unwrap().into_data().unwrap();
-        drop(body);
-        assert_eq!((bytes.len(), room(&answers)), (8_010, 2_000));
+        assert!(answers.hold(SMALL_BYTES - 1).unwrap().is_none());
+        let bytes = held.keep(Bytes::from(vec![1; 8_010]));
+        let written = bytes.clone();
         drop(bytes);
+        assert_eq!((written.len(), room(&answers)), (8_010, 2_000));
+        drop(written);
         assert_eq!(room(&answers), 10_000);
     }
 

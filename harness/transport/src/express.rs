@@ -1,95 +1,122 @@
 //! Requests for keys go straight to their service.
 //!
 //! What a server serves is found by a router: a look-up of the path, a clone of a boxed service, and a future in a box around one in a box. That is nothing for what is asked
-//! once a minute, and a tenth of a read. So the service that nearly all requests are for is asked first. Its answers are the long ones, and are counted here ([`crate::answers`]).
+//! once a minute, and a tenth of a read. So the service that nearly all requests are for is asked first: calls of one message and one answer by [`unary`], scans by tonic's own
+//! server, their answers counted ([`crate::answers`]).
 
 use crate::answers::Answers;
-use norikv_proto::v1::kv_server::{KvServer, SERVICE_NAME};
+use crate::unary::{self, Reply};
+use hyper::body::Incoming;
+use norikv_proto::v1::kv_server::{Kv, KvServer, SERVICE_NAME};
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use tonic::body::Body;
 use tonic::codegen::http::{Request, Response};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::service::Routes;
 
 /// One service before all others.
-#[derive(Clone)]
 pub(crate) struct Express<T> {
-    kv: KvServer<T>,
+    kv: Arc<T>,
+    streams: KvServer<T>,
     others: Routes,
     answers: Answers,
+    /// Of a request.
+    bytes_max: usize,
 }
 
-impl<T> Express<T> {
-    pub(crate) fn new(kv: KvServer<T>, others: Routes, answers: Answers) -> Self {
-        Self { kv, others: others.prepare(), answers }
+// A derive would want the service itself to be cloned.
+impl<T> Clone for Express<T> {
+    fn clone(&self) -> Self {
+        Self {
+            kv: Arc::clone(&self.kv),
+            streams: self.streams.clone(),
+            others: self.others.clone(),
+            answers: self.answers.clone(),
+            bytes_max: self.bytes_max,
+        }
     }
 }
 
-/// Whether a path is one of the service's.
-fn is_express(path: &str) -> bool {
-    let rest = path.strip_prefix('/').and_then(|path| path.strip_prefix(SERVICE_NAME));
-    rest.is_some_and(|rest| rest.starts_with('/'))
+impl<T: Kv> Express<T> {
+    pub(crate) fn new(kv: T, others: Routes, answers: Answers, bytes_max: usize) -> Self {
+        let kv = Arc::new(kv);
+        let streams = KvServer::from_arc(Arc::clone(&kv)).max_decoding_message_size(bytes_max);
+        Self { kv, streams, others: others.prepare(), answers, bytes_max }
+    }
 }
 
-impl<T> Service<Request<Body>> for Express<T>
-where
-    KvServer<T>: Service<
-            Request<Body>,
-            Response = Response<Body>,
-            Error = Infallible,
-            Future = BoxFuture<Response<Body>, Infallible>,
-        >,
-{
-    type Response = Response<Body>;
+/// Which method of the service a path names.
+fn method(path: &str) -> Option<&str> {
+    path.strip_prefix('/')?.strip_prefix(SERVICE_NAME)?.strip_prefix('/')
+}
+
+impl<T: Kv> Service<Request<Incoming>> for Express<T> {
+    type Response = Response<Reply>;
     type Error = Infallible;
     type Future = Answer;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        // That of the other is always ready.
+        // Those of the others are always ready.
         Service::<Request<Body>>::poll_ready(&mut self.others, cx)
     }
 
-    fn call(&mut self, request: Request<Body>) -> Answer {
-        if is_express(request.uri().path()) {
-            Answer::Express(self.kv.call(request), self.answers.clone())
-        } else {
-            Answer::Routed(Box::new(self.others.call(request)))
+    fn call(&mut self, request: Request<Incoming>) -> Answer {
+        let (kv, bytes_max) = (Arc::clone(&self.kv), self.bytes_max);
+        macro_rules! unary {
+            ($name:ident) => {{
+                let serve = move |asked| async move { kv.$name(asked).await };
+                Answer::Unary(Box::pin(unary::call(request.into_body(), bytes_max, serve)))
+            }};
+        }
+        match method(request.uri().path()) {
+            Some("Get") => unary!(get),
+            Some("Put") => unary!(put),
+            Some("Delete") => unary!(delete),
+            Some("Batch") => unary!(batch),
+            Some(_) => {
+                let answer = self.streams.call(request.map(Body::new));
+                Answer::Stream(answer, self.answers.clone())
+            }
+            None => Answer::Routed(Box::new(self.others.call(request.map(Body::new)))),
         }
     }
 }
 
 /// What one of them answers.
 pub(crate) enum Answer {
-    Express(BoxFuture<Response<Body>, Infallible>, Answers),
-    /// In a box, so that it is no larger than the other.
+    Unary(Pin<Box<dyn Future<Output = Response<Reply>> + Send>>),
+    Stream(BoxFuture<Response<Body>, Infallible>, Answers),
+    /// In a box, so that it is no larger than the others.
     Routed(Box<<Routes as Service<Request<Body>>>::Future>),
 }
 
 impl Future for Answer {
-    type Output = Result<Response<Body>, Infallible>;
+    type Output = Result<Response<Reply>, Infallible>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        match self.get_mut() {
-            Self::Express(answer, answers) => {
-                answer.as_mut().poll(cx).map_ok(|response| answers.count(response))
-            }
-            Self::Routed(answer) => Pin::new(answer).poll(cx),
-        }
+        let answered = match self.get_mut() {
+            Self::Unary(answer) => return answer.as_mut().poll(cx).map(Ok),
+            Self::Stream(answer, answers) => answers.count(ready!(answer.as_mut().poll(cx))?),
+            Self::Routed(answer) => ready!(Pin::new(answer).poll(cx))?,
+        };
+        Poll::Ready(Ok(answered.map(Reply::Other)))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::is_express;
+    use super::method;
 
     #[test]
     fn only_the_service_itself_goes_before_the_others() {
-        assert!(is_express("/norikv.v1.Kv/Get") && is_express("/norikv.v1.Kv/Nothing"));
+        assert_eq!(method("/norikv.v1.Kv/Get"), Some("Get"));
+        assert_eq!(method("/norikv.v1.Kv/Nothing"), Some("Nothing"));
         for path in ["/norikv.v1.KvAdmin/Get", "/norikv.v1.Kv", "norikv.v1.Kv/Get", "/", ""] {
-            assert!(!is_express(path), "{path}");
+            assert_eq!(method(path), None, "{path}");
         }
     }
 }

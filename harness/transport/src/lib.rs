@@ -25,6 +25,7 @@
 //! | `answers` | bytes that clients have not taken |
 //! | `connection` | a connection that somebody made, and what ends it |
 //! | `express` | requests for keys go before the router |
+//! | `unary` | calls of one message and one answer |
 //! | [`serve`] | all of it on its sockets, and its end |
 //!
 //! Promises: what the node acknowledged is what a client hears, and an outcome that nobody knows is told as unknown; queues are bounded; a slow client or peer
@@ -50,6 +51,7 @@ pub mod serve;
 pub mod serving;
 pub mod test_control;
 pub mod topology;
+mod unary;
 pub mod write_times;
 
 pub use driver::{Driver, Ended, Handle};

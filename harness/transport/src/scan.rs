@@ -176,7 +176,7 @@ impl Merged {
             let read = move || {
                 let (rows, next) = read(&view, &start, &range, rows_max, bytes_max)?;
                 let held = answers.hold(rows.iter().map(Row::bytes).sum())?;
-                Ok::<_, Failure>((rows, next, Some(held)))
+                Ok::<_, Failure>((rows, next, held))
             };
             (source.rows, source.next, source.held) = blocking(read).await??;
         }

@@ -16,10 +16,10 @@ use crate::peer::PeerService;
 use crate::serving;
 use crate::test_control::{Controls, TestControlService};
 use crate::topology::Topology;
+use hyper::body::Incoming;
 use norikv_proto::v1;
 use norikv_proto::v1::admin_server::AdminServer;
 use norikv_proto::v1::cluster_server::ClusterServer;
-use norikv_proto::v1::kv_server::KvServer;
 use norikv_proto::v1::peer_server::PeerServer;
 use norikv_proto::v1::test_control_server::TestControlServer;
 use std::future::Future;
@@ -30,9 +30,12 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, UdpSocket};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tonic::body::Body;
+use tonic::codegen::http::Request;
 use tonic::service::Routes;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
+use tower::ServiceExt as _;
 
 /// Room in a message beside what the limits say of keys and values.
 const OVERHEAD_BYTES: usize = 1 << 20;
@@ -164,9 +167,7 @@ impl Sockets {
         let (health, health_service) = tonic_health::server::health_reporter();
         let about = Arc::new(about);
         let bytes_max = serving.limits().replica.write_bytes_max + OVERHEAD_BYTES;
-        let kv = KvServer::new(KvService::new(serving.clone()))
-            .max_decoding_message_size(bytes_max)
-            .max_encoding_message_size(usize::MAX);
+        let kv = KvService::new(serving.clone());
         let cluster = ClusterService::new(serving.clone(), Arc::clone(&about), stopped.clone());
         let admin = AdminService::new(serving.clone(), Arc::clone(&about));
         let mut others = Routes::new(health_service)
@@ -179,7 +180,7 @@ impl Sockets {
         if about.has_reflection {
             others = with_reflection(others, has_controls);
         }
-        let express = Express::new(kv, others, serving.answers().clone());
+        let express = Express::new(kv, others, serving.answers().clone(), bytes_max);
         let door = Door::new();
         let way = door.way(serving.limits().connections_max);
         let entrance = (way.clone(), Asker::Nameless);
@@ -189,6 +190,7 @@ impl Sockets {
                 .max_decoding_message_size(PACKET_BYTES_MAX)
                 .max_encoding_message_size(PACKET_BYTES_MAX);
             let service = Routes::new(service).prepare();
+            let service = service.map_request(|request: Request<Incoming>| request.map(Body::new));
             let entrance = (door.way(serving.limits().peer_connections_max), Asker::Named);
             tasks.spawn(accept::serve(service, listener, entrance, stopped.clone()));
         }

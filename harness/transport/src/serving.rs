@@ -232,7 +232,7 @@ impl Serving {
     }
 
     fn hold(&self, row: Option<&Value>) -> Result<Option<Held>, Failure> {
-        row.map(|row| self.answers.hold(row.bytes.len())).transpose()
+        row.map_or(Ok(None), |row| self.answers.hold(row.bytes.len()))
     }
 
     /// The rows of a shard as of one moment.

@@ -1,6 +1,7 @@
 //! What clients of others see: health, reflection, HTTP, and what becomes of those that do not speak the protocol.
 
 use super::one;
+use norikv_proto::codec::SmallCodec;
 use norikv_proto::v1;
 use norikv_proto::v1::kv_client::KvClient;
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tonic::Code;
+use tonic::codegen::http::uri::PathAndQuery;
 use tonic::transport::Channel;
 use tonic_health::pb::HealthCheckRequest;
 use tonic_health::pb::health_check_response::ServingStatus;
@@ -16,9 +18,15 @@ use tonic_reflection::pb::v1::ServerReflectionRequest;
 use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
 use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+use tonic_types::StatusExt as _;
 
 async fn channel(address: SocketAddr) -> Channel {
     Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+/// Why the server says that it did nothing, in its own word.
+fn reason(status: &tonic::Status) -> String {
+    status.get_error_details().error_info().map_or_else(String::new, |info| info.reason.clone())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -146,8 +154,15 @@ async fn whoever_does_not_speak_the_protocol_harms_nobody() {
         value: vec![0; 20 << 20].into(),
         ..v1::PutRequest::default()
     };
-    let code = kv.put(request).await.unwrap_err().code();
-    assert!(matches!(code, Code::OutOfRange | Code::InvalidArgument), "{code:?}");
+    assert_eq!(reason(&kv.put(request).await.unwrap_err()), "TOO_LARGE");
+    // A put is no get: its value is not how to read.
+    let request = v1::PutRequest { value: "\u{ff}".into(), ..v1::PutRequest::default() };
+    let path = PathAndQuery::from_static("/norikv.v1.Kv/Get");
+    let codec = SmallCodec::<v1::PutRequest, v1::GetResponse>::default();
+    let mut grpc = tonic::client::Grpc::new(channel(at.client).await);
+    grpc.ready().await.unwrap();
+    let status = grpc.unary(tonic::Request::new(request), path, codec).await.unwrap_err();
+    assert_eq!(reason(&status), "INVALID", "{status:?}");
     let read = Some(v1::ReadOptions { consistency: 77, ..v1::ReadOptions::default() });
     let status = kv.get(v1::GetRequest { key: "a".into(), read }).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
