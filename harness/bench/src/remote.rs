@@ -127,6 +127,13 @@ impl Cluster {
     }
 }
 
+/// The threads of clients: half as many as processors, for the other half is the nodes'; where there are more each wakes another for what it could do itself.
+fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads((processors / 2).max(1)).enable_all().build()
+}
+
 /// Starts clusters.
 pub(crate) struct RemoteFactory {
     cluster: Cluster,

@@ -178,13 +178,7 @@ fn begin(serve: &Serve) -> Result<()> {
         config.check_loopback()?;
     }
     log::init(&resolved.log_filter, resolved.log_format)?;
-    let threads = if serve.ephemeral { 2 } else { 0 };
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
-    if threads > 0 {
-        runtime.worker_threads(threads);
-    }
-    runtime.max_blocking_threads(BLOCKING_THREADS_MAX);
-    let runtime = runtime.enable_all().build().context("starting threads")?;
+    let runtime = runtime(&resolved, serve.ephemeral).context("starting threads")?;
     if serve.ephemeral {
         resolved.shards = serve.shards.unwrap_or(ephemeral::SHARDS);
         let result = runtime.block_on(in_memory(&resolved, usize::from(serve.nodes)));
@@ -195,6 +189,20 @@ fn begin(serve: &Serve) -> Result<()> {
     // What still waits for the disk is not waited for: everything that was acknowledged is there.
     runtime.shutdown_background();
     result
+}
+
+/// The threads for connections. The node's loop and the engine's jobs have their own: where these were as many as processors, each wakes another for what it could do
+/// itself, and a third of all system calls were about that (decision 0023).
+fn runtime(resolved: &Resolved, is_ephemeral: bool) -> std::io::Result<tokio::runtime::Runtime> {
+    let processors = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+    let threads = match resolved.threads {
+        // Several nodes share them.
+        0 if is_ephemeral => 2,
+        0 => (processors / 2).max(1),
+        threads => threads,
+    };
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(threads).max_blocking_threads(BLOCKING_THREADS_MAX).enable_all().build()
 }
 
 /// Lets this process open as many files as the system allows without asking: every table of every shard is one.

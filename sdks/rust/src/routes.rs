@@ -303,7 +303,8 @@ impl Routes {
 
 fn channel(address: &str) -> Result<Channel, Error> {
     let what = || format!("{address:?} is no address of a node: host:port");
-    Channel::new(address, channel::Settings::default()).ok_or_else(|| Error::new(ErrorKind::InvalidArgument, what()))
+    Channel::new(address, channel::Settings::default())
+        .ok_or_else(|| Error::new(ErrorKind::InvalidArgument, what()))
 }
 
 /// Watches the topology as long as there is a client.

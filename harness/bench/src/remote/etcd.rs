@@ -75,12 +75,12 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Opened> {
         }
         nodes.start(&dir, &program, &args)?;
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = super::runtime()?;
     let leader = nodes.wait_for("a leader", || runtime.block_on(leader(count, &client)))?;
     // The same channel as that of our own client: what differs is the servers.
     let connect = |_| {
-        let channel = Channel::new(&client(leader), Settings::default()).context("an address of loopback")?;
+        let channel =
+            Channel::new(&client(leader), Settings::default()).context("an address of loopback")?;
         Ok(KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
     };
     let connections = (0..CONNECTIONS).map(connect).collect::<Result<_>>()?;
@@ -92,7 +92,8 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Opened> {
 /// Which node leads, if one says that it does.
 async fn leader(count: usize, client: &impl Fn(usize) -> String) -> Option<usize> {
     for n in 0..count {
-        let mut maintenance = MaintenanceClient::new(Channel::new(&client(n), Settings::default())?);
+        let mut maintenance =
+            MaintenanceClient::new(Channel::new(&client(n), Settings::default())?);
         let status = maintenance.status(pb::StatusRequest {}).await.ok()?.into_inner();
         if status.leader != 0 && status.header.map(|header| header.member_id) == Some(status.leader)
         {

@@ -55,8 +55,7 @@ pub(super) fn start(factory: &RemoteFactory, protocol: &str, dir: &Path) -> Resu
         }
         nodes.start(&dir, &std::env::current_exe()?, &args)?;
     }
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = super::runtime()?;
     let addresses: Vec<String> =
         (0..shape.nodes).map(|n| format!("{}:{CLIENT}", nodes::address(n))).collect();
     let consistency = match shape.consistency {

@@ -241,6 +241,12 @@ fn of_the_node() -> Vec<Key> {
         ),
         key("listen.advertise_swim", "", AddressOrNone, "where failure detectors reach it"),
         key("listen.advertise_http", "", AddressOrNone, "where browsers reach it"),
+        key(
+            "listen.threads",
+            "0",
+            Number(0, 1_024),
+            "threads for connections; 0: half as many as processors",
+        ),
     ]
 }
 

@@ -56,6 +56,8 @@ pub struct Resolved {
     pub memory_bytes: u64,
     /// Threads that may wait for the disk; 0: as many as processors.
     pub workers: usize,
+    /// Threads for connections; 0: half as many as processors.
+    pub threads: usize,
     /// Parts and settings of the engine that differ from its own defaults.
     pub choices: Vec<Choice>,
     /// How large things may be, and how many.
@@ -128,6 +130,7 @@ impl Config {
             swim,
             durability,
             memory_bytes: self.bytes("engine.memory"),
+            threads: self.number("listen.threads") as usize,
             workers: self.number("engine.workers") as usize,
             choices: self.choices(),
             limits: self.limits()?,
