@@ -11,6 +11,7 @@
 //! What failed before anything of a call could have left has a [`tonic::ConnectError`] among its causes; after that nobody knows. Left to others: to try again, and
 //! deadlines.
 
+use crate::causes::told;
 use crate::socket::connector;
 use bytes::Bytes;
 use h2::client::SendRequest;
@@ -18,7 +19,6 @@ use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Request, Response, Uri};
 use http_body::{Body as _, Frame};
-use std::error::Error;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
@@ -88,21 +88,6 @@ fn unsent(why: String) -> Status {
     let mut status = Status::unavailable(why.clone());
     status.set_source(Arc::new(ConnectError(why.into())));
     status
-}
-
-/// An error and its causes, each said once.
-fn told(error: &dyn Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !text.contains(&more) {
-            text += ": ";
-            text += &more;
-        }
-        cause = error.source();
-    }
-    text
 }
 
 impl Channel {

@@ -3,6 +3,7 @@
 //! Here are generated types, the [`codec`] and the [`socket`] that both ends put them on, and the [`channel`] of who asks. Whoever speaks the wire turns the types into types of its own at the border; no crate below
 //! does ever see them.
 
+pub mod causes;
 pub mod channel;
 pub mod codec;
 pub mod socket;

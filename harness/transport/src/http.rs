@@ -25,6 +25,7 @@ use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 use nori_kv::Tick;
 use norikv_node::Event;
+use norikv_proto::causes::told;
 use norikv_replica::{Condition, Freshness, Identity, KeyChange, Refusal};
 use serde::Deserialize;
 use serde_json::json;
@@ -159,19 +160,6 @@ impl IntoResponse for Failure {
 /// A part of a request; one that cannot be read is told of as every other error is.
 struct Asked<T>(T);
 
-fn unreadable(error: &dyn std::error::Error) -> Failure {
-    let mut what = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let more = error.to_string();
-        if !what.contains(&more) {
-            what += &format!(": {more}");
-        }
-        cause = error.source();
-    }
-    Failure::Invalid(what)
-}
-
 impl<S: Send + Sync, T> FromRequestParts<S> for Asked<T>
 where
     T: FromRequestParts<S, Rejection: std::error::Error>,
@@ -179,7 +167,10 @@ where
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Failure> {
-        T::from_request_parts(parts, state).await.map(Self).map_err(|error| unreadable(&error))
+        T::from_request_parts(parts, state)
+            .await
+            .map(Self)
+            .map_err(|error| Failure::Invalid(told(&error)))
     }
 }
 

@@ -93,7 +93,7 @@ fn answer(mut respond: SendResponse<Bytes>, text: &'static str) {
 }
 
 fn was_sent(status: &Status) -> bool {
-    !status.source().is_some_and(<dyn Error>::is::<ConnectError>)
+    !std::error::Error::source(status).is_some_and(<dyn std::error::Error>::is::<ConnectError>)
 }
 
 #[tokio::test]
