@@ -74,7 +74,7 @@ pub enum Refusal {
         what: String,
     },
     /// The store cannot serve it.
-    #[error("the store of the shard failed: {what}")]
+    #[error("{}{what}", if *kind == ErrorKind::Full { "" } else { "the store of the shard failed: " })]
     Store {
         /// What the caller can do.
         kind: ErrorKind,
