@@ -2,10 +2,10 @@
 //!
 //! What a server serves is found by a router: a look-up of the path, a clone of a boxed service, and a future in a box around one in a box. That is nothing for what is asked
 //! once a minute, and a tenth of a read. So the service that nearly all requests are for is asked first: calls of one message and one answer by [`unary`], scans by tonic's own
-//! server, their answers counted ([`crate::answers`]).
+//! server, their answers counted ([`crate::room`]).
 
-use crate::answers::Answers;
-use crate::unary::{self, Reply};
+use crate::room::Room;
+use crate::unary::{self, Bounds, Reply};
 use hyper::body::Incoming;
 use norikv_proto::v1::kv_server::{Kv, KvServer, SERVICE_NAME};
 use std::convert::Infallible;
@@ -23,9 +23,9 @@ pub(crate) struct Express<T> {
     kv: Arc<T>,
     streams: KvServer<T>,
     others: Routes,
-    answers: Answers,
-    /// Of a request.
-    bytes_max: usize,
+    answers: Room,
+    /// Of requests.
+    bounds: Bounds,
 }
 
 // A derive would want the service itself to be cloned.
@@ -36,16 +36,17 @@ impl<T> Clone for Express<T> {
             streams: self.streams.clone(),
             others: self.others.clone(),
             answers: self.answers.clone(),
-            bytes_max: self.bytes_max,
+            bounds: self.bounds.clone(),
         }
     }
 }
 
 impl<T: Kv> Express<T> {
-    pub(crate) fn new(kv: T, others: Routes, answers: Answers, bytes_max: usize) -> Self {
+    pub(crate) fn new(kv: T, others: Routes, answers: Room, bounds: Bounds) -> Self {
         let kv = Arc::new(kv);
-        let streams = KvServer::from_arc(Arc::clone(&kv)).max_decoding_message_size(bytes_max);
-        Self { kv, streams, others: others.prepare(), answers, bytes_max }
+        let streams =
+            KvServer::from_arc(Arc::clone(&kv)).max_decoding_message_size(bounds.bytes_max);
+        Self { kv, streams, others: others.prepare(), answers, bounds }
     }
 }
 
@@ -65,11 +66,11 @@ impl<T: Kv> Service<Request<Incoming>> for Express<T> {
     }
 
     fn call(&mut self, request: Request<Incoming>) -> Answer {
-        let (kv, bytes_max) = (Arc::clone(&self.kv), self.bytes_max);
+        let (kv, bounds) = (Arc::clone(&self.kv), self.bounds.clone());
         macro_rules! unary {
             ($name:ident) => {{
                 let serve = move |asked| async move { kv.$name(asked).await };
-                Answer::Unary(Box::pin(unary::call(request.into_body(), bytes_max, serve)))
+                Answer::Unary(Box::pin(unary::call(request.into_body(), bounds, serve)))
             }};
         }
         match method(request.uri().path()) {
@@ -89,7 +90,7 @@ impl<T: Kv> Service<Request<Incoming>> for Express<T> {
 /// What one of them answers.
 pub(crate) enum Answer {
     Unary(Pin<Box<dyn Future<Output = Response<Reply>> + Send>>),
-    Stream(BoxFuture<Response<Body>, Infallible>, Answers),
+    Stream(BoxFuture<Response<Body>, Infallible>, Room),
     /// In a box, so that it is no larger than the others.
     Routed(Box<<Routes as Service<Request<Body>>>::Future>),
 }

@@ -22,7 +22,7 @@
 //! | [`faults`], [`test_control`] | what tests do to clusters in memory |
 //! | [`http`] | health, state and a gateway for people and scrapers |
 //! | `accept` | connections that come in, and how they are served |
-//! | `answers` | bytes that clients have not taken |
+//! | `room` | bytes that came in part, and bytes that clients have not taken |
 //! | `connection` | a connection that somebody made, and what ends it |
 //! | `express` | requests for keys go before the router |
 //! | `unary` | calls of one message and one answer |
@@ -33,7 +33,7 @@
 
 mod accept;
 pub mod admin;
-mod answers;
+
 pub mod cluster;
 mod connection;
 mod convert;
@@ -46,6 +46,7 @@ pub mod http;
 pub mod kv;
 pub mod links;
 pub mod peer;
+mod room;
 pub mod scan;
 pub mod serve;
 pub mod serving;

@@ -4,10 +4,10 @@
 //! 2. Of each view some rows are at hand; when they are used up the next are read, on a thread that may wait for the disk.
 //! 3. The smallest of what is at hand comes next; a key is of one shard only, so there are no two of it.
 //!
-//! Memory: what is at hand of all shards together is about a piece, or a row of each where rows are long; it is counted as answers are ([`crate::answers`]).
+//! Memory: what is at hand of all shards together is about a piece, or a row of each where rows are long; it is counted as answers are ([`crate::room`]).
 
-use crate::answers::{Answers, Held};
 use crate::errors::Failure;
+use crate::room::{Held, Room};
 use crate::serving::{Limits, Serving, blocking, internal};
 use bytes::Bytes;
 use norikv_replica::{Freshness, View};
@@ -113,11 +113,11 @@ pub(crate) struct Merged {
     /// Of each source.
     rows_at_hand: usize,
     bytes_at_hand: usize,
-    answers: Answers,
+    answers: Room,
 }
 
 impl Merged {
-    pub(crate) fn new(views: Vec<View>, range: Range, limits: &Limits, answers: &Answers) -> Self {
+    pub(crate) fn new(views: Vec<View>, range: Range, limits: &Limits, answers: &Room) -> Self {
         let rows_at_hand = (limits.scan_rows_max / views.len().max(1)).max(16);
         let bytes_at_hand = limits.scan_bytes_max / views.len().max(1);
         let source = |view| {

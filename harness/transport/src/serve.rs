@@ -13,9 +13,11 @@ use crate::express::Express;
 use crate::http::{self, Metrics};
 use crate::kv::KvService;
 use crate::peer::PeerService;
+use crate::room::Room;
 use crate::serving;
 use crate::test_control::{Controls, TestControlService};
 use crate::topology::Topology;
+use crate::unary::Bounds;
 use hyper::body::Incoming;
 use norikv_proto::v1;
 use norikv_proto::v1::admin_server::AdminServer;
@@ -180,7 +182,8 @@ impl Sockets {
         if about.has_reflection {
             others = with_reflection(others, has_controls);
         }
-        let express = Express::new(kv, others, serving.answers().clone(), bytes_max);
+        let bounds = Bounds { bytes_max, room: Room::new(serving.limits().request_bytes_max) };
+        let express = Express::new(kv, others, serving.answers().clone(), bounds);
         let door = Door::new();
         let way = door.way(serving.limits().connections_max);
         let entrance = (way.clone(), Asker::Nameless);

@@ -5,10 +5,10 @@
 //! 3. A read that the replica answers from memory is done; one that needs the disk is finished on a thread that may wait.
 //! 4. An answer that rests upon a lease is looked at once more: if the lease has run out meanwhile, the read is asked for again.
 
-use crate::answers::{Answers, Held};
 use crate::driver::{Handle, NoAnswer};
 use crate::errors::Failure;
 use crate::faults::Faults;
+use crate::room::{Held, Room};
 use bytes::Bytes;
 use nori_consensus::ShardId;
 use norikv_replica::{
@@ -29,6 +29,8 @@ pub struct Limits {
     pub replica: norikv_replica::Settings,
     /// Requests of clients that may be under way on this node at once.
     pub requests_max: usize,
+    /// Bytes of requests that have come, in part or whole, and are not answered, all together.
+    pub request_bytes_max: usize,
     /// Bytes of answers that clients may leave untaken, all together.
     pub answer_bytes_max: usize,
     /// Connections of clients at once.
@@ -46,6 +48,7 @@ impl Default for Limits {
         Self {
             replica: norikv_replica::Settings::default(),
             requests_max: 16_384,
+            request_bytes_max: 256 << 20,
             answer_bytes_max: 256 << 20,
             connections_max: 1_024,
             peer_connections_max: 256,
@@ -74,7 +77,7 @@ pub struct Serving {
     handle: Handle,
     limits: Arc<Limits>,
     admission: Arc<Semaphore>,
-    answers: Answers,
+    answers: Room,
     is_full: Arc<AtomicBool>,
     tally: Arc<Tally>,
     faults: Arc<Faults>,
@@ -108,7 +111,7 @@ impl Serving {
     /// Requests for the node behind `handle`. While `is_full` is set, nothing that needs room is taken.
     pub fn new(handle: Handle, limits: Limits, is_full: Arc<AtomicBool>) -> Self {
         let admission = Arc::new(Semaphore::new(limits.requests_max));
-        let answers = Answers::new(limits.answer_bytes_max);
+        let answers = Room::new(limits.answer_bytes_max);
         Self {
             handle,
             limits: Arc::new(limits),
@@ -131,7 +134,7 @@ impl Serving {
     }
 
     /// Room for answers.
-    pub(crate) fn answers(&self) -> &Answers {
+    pub(crate) fn answers(&self) -> &Room {
         &self.answers
     }
 

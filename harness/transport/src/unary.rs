@@ -6,10 +6,11 @@
 //! 2. the message is decoded and answered;
 //! 3. the answer is one frame and the trailers that say that all is well ([`Reply`]), or an error, which has no frame at all.
 //!
-//! Promises: a message that is too long, compressed, cut off or none is told of as every other error is, and no more of it is kept than the bound.
+//! Promises: a message that is too long, compressed, cut off or none is told of as every other error is, and no more of it is kept than the bound. What has come of all requests
+//! that are not answered has a bound of its own ([`Filling`]), and one that does not end within [`PATIENCE`] is not waited for.
 
-use crate::answers::Held;
 use crate::errors::Failure;
+use crate::room::{Filling, Held, Room};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body::{Body as _, Frame};
 use hyper::body::Incoming;
@@ -18,6 +19,7 @@ use prost::Message;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 use tonic::body::Body;
 use tonic::codegen::http::header::CONTENT_TYPE;
 use tonic::codegen::http::{HeaderMap, HeaderValue, Response};
@@ -25,6 +27,9 @@ use tonic::{Code, Status};
 
 /// What stands before a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
+
+/// How long a request may take to come.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The body of an answer.
 #[derive(Debug, Default)]
@@ -69,10 +74,19 @@ impl http_body::Body for Reply {
     }
 }
 
+/// How much of requests is taken.
+#[derive(Clone, Debug)]
+pub(crate) struct Bounds {
+    /// Of one.
+    pub(crate) bytes_max: usize,
+    /// For all of them.
+    pub(crate) room: Room,
+}
+
 /// Answers a call by `serve`.
 pub(crate) async fn call<Q, A, F>(
     body: Incoming,
-    bytes_max: usize,
+    bounds: Bounds,
     serve: impl FnOnce(tonic::Request<Q>) -> F,
 ) -> Response<Reply>
 where
@@ -80,10 +94,12 @@ where
     A: Message,
     F: Future<Output = Result<tonic::Response<A>, Status>>,
 {
-    let answered = match message(body, bytes_max).await {
+    let mut gathered = Gathered::new(bounds);
+    let answered = match message(body, &mut gathered).await {
         Ok(message) => serve(tonic::Request::new(message)).await,
         Err(failure) => Err(failure.into()),
     };
+    drop(gathered);
     answered.map_or_else(Status::into_http, whole)
 }
 
@@ -104,17 +120,25 @@ fn whole<A: Message>(mut answer: tonic::Response<A>) -> Response<Reply> {
 }
 
 /// The only message of a request.
-async fn message<Q: Message + Default>(mut body: Incoming, bytes_max: usize) -> Result<Q, Failure> {
-    let mut gathered = Gathered::new(bytes_max);
-    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
-        let frame = frame.map_err(|error| invalid(&format!("its end did not come: {error}")))?;
-        if let Ok(bytes) = frame.into_data() {
-            gathered.add(bytes)?;
+async fn message<Q: Message + Default>(
+    mut body: Incoming,
+    gathered: &mut Gathered,
+) -> Result<Q, Failure> {
+    let coming = async {
+        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let frame =
+                frame.map_err(|error| invalid(&format!("its end did not come: {error}")))?;
+            if let Ok(bytes) = frame.into_data() {
+                gathered.add(bytes)?;
+            }
+            if body.is_end_stream() {
+                break;
+            }
         }
-        if body.is_end_stream() {
-            break;
-        }
-    }
+        Ok::<_, Failure>(())
+    };
+    let came = tokio::time::timeout(PATIENCE, coming).await;
+    came.map_err(|_| invalid(&format!("its end did not come within {PATIENCE:?}")))??;
     Q::decode(gathered.whole()?).map_err(|error| invalid(&error.to_string()))
 }
 
@@ -122,18 +146,21 @@ fn invalid(why: &str) -> Failure {
     Failure::Invalid(format!("the request is not one message of its kind: {why}"))
 }
 
-/// Frames of a request. Bytes of all of them <= [`PREFIX_BYTES`] + `bytes_max`.
+/// Frames of a request.
 struct Gathered {
     /// The first; most often there is no other.
     first: Bytes,
-    /// All of them, if there are more.
+    /// All of them, if there are more. Bytes <= [`PREFIX_BYTES`] + `bytes_max`.
     all: BytesMut,
     bytes_max: usize,
+    filling: Filling,
 }
 
 impl Gathered {
-    fn new(bytes_max: usize) -> Self {
-        Self { first: Bytes::new(), all: BytesMut::new(), bytes_max }
+    fn new(bounds: Bounds) -> Self {
+        let Bounds { bytes_max, room } = bounds;
+        let (first, all) = (Bytes::new(), BytesMut::new());
+        Self { first, all, bytes_max, filling: Filling::new(room) }
     }
 
     fn so_far(&self) -> &[u8] {
@@ -141,6 +168,8 @@ impl Gathered {
     }
 
     fn add(&mut self, bytes: Bytes) -> Result<(), Failure> {
+        let bytes_so_far = self.so_far().len() + bytes.len();
+        self.filling.reach(bytes_so_far)?;
         if self.so_far().is_empty() {
             self.first = bytes;
         } else {
@@ -150,7 +179,7 @@ impl Gathered {
             self.all.extend_from_slice(&bytes);
         }
         let told = self.told().unwrap_or(0);
-        let length = told.max(self.so_far().len().saturating_sub(PREFIX_BYTES));
+        let length = told.max(bytes_so_far.saturating_sub(PREFIX_BYTES));
         if length > self.bytes_max {
             let (what, bytes_max) = ("message", self.bytes_max);
             return Err(Refusal::TooLarge { what, bytes: length, bytes_max }.into());
@@ -164,9 +193,11 @@ impl Gathered {
         Some(u32::from_be_bytes(length.try_into().ok()?) as usize)
     }
 
-    fn whole(self) -> Result<Bytes, Failure> {
+    /// The message; its room stays taken.
+    fn whole(&mut self) -> Result<Bytes, Failure> {
         let told = self.told().ok_or_else(|| invalid("there is none"))?;
-        let all = if self.all.is_empty() { self.first } else { self.all.freeze() };
+        let (first, all) = (std::mem::take(&mut self.first), std::mem::take(&mut self.all));
+        let all = if all.is_empty() { first } else { all.freeze() };
         if all[0] != 0 {
             return Err(invalid("it is compressed, and no compression was agreed upon"));
         }

@@ -413,6 +413,12 @@ fn of_the_rest() -> Vec<Key> {
             "requests under way at once; the next is told OVERLOADED",
         ),
         key(
+            "limits.incoming",
+            "256MiB",
+            Bytes(64 << 20, 1 << 40),
+            "requests that have come, in part or whole, and have no answer, all together; beyond it they are told OVERLOADED",
+        ),
+        key(
             "limits.answers",
             "256MiB",
             Bytes(64 << 20, 1 << 40),

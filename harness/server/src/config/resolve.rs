@@ -215,6 +215,7 @@ impl Config {
                 identities_max: self.number("idempotency.entries") as usize,
             },
             requests_max: self.number("limits.requests") as usize,
+            request_bytes_max: self.bytes("limits.incoming") as usize,
             answer_bytes_max: self.bytes("limits.answers") as usize,
             connections_max: (self.number("limits.connections") as usize).min(files_max() / 4),
             peer_connections_max: Limits::default().peer_connections_max.min(files_max() / 16),

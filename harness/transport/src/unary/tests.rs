@@ -3,7 +3,7 @@
 use super::*;
 
 fn put_together(frames: &[&[u8]], bytes_max: usize) -> Result<Bytes, Failure> {
-    let mut gathered = Gathered::new(bytes_max);
+    let mut gathered = Gathered::new(Bounds { bytes_max, room: Room::new(1 << 20) });
     for frame in frames {
         gathered.add(Bytes::copy_from_slice(frame))?;
     }
@@ -50,4 +50,19 @@ fn what_is_too_long_is_refused_by_its_length_or_when_it_comes() {
     too_large(&[&[0, 255, 255, 255, 255]], u32::MAX as usize);
     too_large(&[&[0, 0, 0], &[0, 9]], 9);
     too_large(&[&[0, 0, 0, 0, 1, 7], &[0; 8]], 9);
+}
+
+#[test]
+fn what_came_is_counted_until_it_is_answered() {
+    let bounds = Bounds { bytes_max: 9_000, room: Room::new(10_000) };
+    let frame = Bytes::from([&[0, 0, 0, 0x1f, 0x40][..], &[7; 3_995]].concat());
+    let mut one = Gathered::new(bounds.clone());
+    one.add(frame.clone()).unwrap();
+    one.add(frame.clone()).unwrap();
+    let mut other = Gathered::new(bounds.clone());
+    assert_eq!(other.add(frame.clone()), Err(Failure::Overloaded));
+    let _ = one.whole();
+    assert_eq!(other.add(frame.clone()), Err(Failure::Overloaded));
+    drop(one);
+    other.add(frame).unwrap();
 }

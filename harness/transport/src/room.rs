@@ -1,12 +1,15 @@
-//! Bytes of answers that clients have not taken.
+//! Room for what clients have not sent to its end, and for what they have not taken.
 //!
-//! A client that asks and does not read keeps its answers in this process: each stream one, each connection thousands of streams. So they are counted:
+//! A client that asks and does not read keeps its answers in this process, one that begins to send keeps what came: each stream one, each connection a thousand streams. So
+//! bytes are counted, those of requests and those of answers for themselves:
 //!
-//! 1. The value of a row is counted as soon as it is there ([`Answers::hold`]); where there is no room the request is told that the node is overloaded.
-//! 2. The response carries that to the bytes that go to the connection: what is counted is free when the connection has written them ([`Held::keep`]).
-//! 3. Bytes of a stream are counted when they go to the connection, and end the stream where there is no room ([`Answers::count`]). What a scan has at hand before that its task counts.
+//! 1. What came of a request is counted as it comes, and until it is answered; where there is no room it is told that the node is overloaded ([`Filling`]).
+//! 2. The value of a row is counted as soon as it is there ([`Room::hold`]).
+//! 3. The response carries that to the bytes that go to the connection: what is counted is free when the connection has written them ([`Held::keep`]).
+//! 4. Bytes of a stream are counted when they go to the connection, and end the stream where there is no room ([`Room::count`]). What a scan has at hand before that its
+//!    task counts.
 //!
-//! Answers below [`SMALL_BYTES`] are not counted: streams and connections are bounded in number.
+//! Less than [`SMALL_BYTES`] is not counted: streams and connections are bounded in number.
 
 use crate::errors::Failure;
 use bytes::Bytes;
@@ -22,9 +25,9 @@ use tonic::codegen::http::{HeaderMap, Response};
 /// What is shorter is not counted.
 const SMALL_BYTES: usize = 1 << 10;
 
-/// Room for answers. Clones share it.
+/// Room for so many bytes. Clones share it.
 #[derive(Clone, Debug)]
-pub(crate) struct Answers {
+pub(crate) struct Room {
     room: Arc<Semaphore>,
 }
 
@@ -41,7 +44,7 @@ impl Held {
     }
 }
 
-impl Answers {
+impl Room {
     pub(crate) fn new(bytes_max: usize) -> Self {
         Self { room: Arc::new(Semaphore::new(bytes_max.min(Semaphore::MAX_PERMITS))) }
     }
@@ -66,10 +69,39 @@ impl Answers {
     }
 }
 
+/// Room that is taken little by little, and held until this goes.
+#[derive(Debug)]
+pub(crate) struct Filling {
+    room: Room,
+    held: Vec<Held>,
+    /// Bytes that are held.
+    counted: usize,
+}
+
+impl Filling {
+    /// Has nothing yet.
+    pub(crate) fn new(room: Room) -> Self {
+        Self { room, held: Vec::new(), counted: 0 }
+    }
+
+    /// There are so many bytes now, all in all.
+    ///
+    /// # Errors
+    ///
+    /// [`Failure::Overloaded`].
+    pub(crate) fn reach(&mut self, bytes: usize) -> Result<(), Failure> {
+        if let Some(held) = self.room.hold(bytes.saturating_sub(self.counted))? {
+            self.held.push(held);
+            self.counted = bytes;
+        }
+        Ok(())
+    }
+}
+
 /// A body whose bytes are counted.
 struct Counted {
     body: Body,
-    answers: Answers,
+    answers: Room,
     /// It was ended for want of room.
     is_over: bool,
 }
@@ -140,13 +172,13 @@ mod tests {
         poll_fn(|cx| Pin::new(&mut *body).poll_frame(cx)).await.map(Result::unwrap)
     }
 
-    fn room(answers: &Answers) -> usize {
+    fn room(answers: &Room) -> usize {
         answers.room.available_permits()
     }
 
     #[test]
     fn an_answer_is_counted_from_its_row_to_the_socket() {
-        let answers = Answers::new(10_000);
+        let answers = Room::new(10_000);
         let held = answers.hold(8_000).unwrap().unwrap();
         assert!(matches!(answers.hold(8_000), Err(Failure::Overloaded)));
         assert!(answers.hold(SMALL_BYTES - 1).unwrap().is_none());
@@ -158,9 +190,24 @@ mod tests {
         assert_eq!(room(&answers), 10_000);
     }
 
+    #[test]
+    fn many_small_pieces_are_counted_as_one() {
+        let requests = Room::new(3_000);
+        let mut filling = Filling::new(requests.clone());
+        for bytes in 1..=SMALL_BYTES {
+            assert_eq!(room(&requests), 3_000);
+            filling.reach(bytes).unwrap();
+        }
+        assert_eq!(room(&requests), 3_000 - SMALL_BYTES);
+        filling.reach(3_000).unwrap();
+        assert!(matches!(filling.reach(3_000 + SMALL_BYTES), Err(Failure::Overloaded)));
+        drop(filling);
+        assert_eq!(room(&requests), 3_000);
+    }
+
     #[tokio::test]
     async fn a_stream_without_room_ends_with_a_status() {
-        let answers = Answers::new(10_000);
+        let answers = Room::new(10_000);
         let pieces = [4_000, 100, 4_000, 4_000].map(|bytes| Bytes::from(vec![1; bytes]));
         let frames = tokio_stream::iter(pieces).map(|bytes| Ok::<_, Status>(Frame::data(bytes)));
         let stream = http_body_util::StreamBody::new(frames);
