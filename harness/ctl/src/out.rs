@@ -61,8 +61,10 @@ fn table(rows: &[Value]) -> Result<()> {
     };
     let widths: Vec<usize> = (0..names.len()).map(width).collect();
     let print = |row: &[String]| {
-        let padded =
-            row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}", width = *width));
+        let padded = row.iter().zip(&widths).map(|(cell, width)| {
+            // Formatting pads up to 65,535 at most.
+            cell.clone() + &" ".repeat(width.saturating_sub(cell.chars().count()))
+        });
         line(padded.collect::<Vec<String>>().join("  ").trim_end())
     };
     print(&names.into_iter().cloned().collect::<Vec<String>>())?;

@@ -14,9 +14,13 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use tonic::body::Body;
-use tonic::codegen::http::{Request, Response};
+use tonic::codegen::http::header::CONTENT_TYPE;
+use tonic::codegen::http::{HeaderValue, Method, Request, Response, StatusCode};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::service::Routes;
+
+/// A request for a scan: three keys of the longest that there may be, and a few numbers.
+const SCAN_BYTES_MAX: usize = 256 << 10;
 
 /// One service before all others.
 pub(crate) struct Express<T> {
@@ -44,8 +48,7 @@ impl<T> Clone for Express<T> {
 impl<T: Kv> Express<T> {
     pub(crate) fn new(kv: T, others: Routes, answers: Room, bounds: Bounds) -> Self {
         let kv = Arc::new(kv);
-        let streams =
-            KvServer::from_arc(Arc::clone(&kv)).max_decoding_message_size(bounds.bytes_max);
+        let streams = KvServer::from_arc(Arc::clone(&kv)).max_decoding_message_size(SCAN_BYTES_MAX);
         Self { kv, streams, others: others.prepare(), answers, bounds }
     }
 }
@@ -73,7 +76,13 @@ impl<T: Kv> Service<Request<Incoming>> for Express<T> {
                 Answer::Unary(Box::pin(unary::call(request.into_body(), bounds, serve)))
             }};
         }
-        match method(request.uri().path()) {
+        let method = method(request.uri().path());
+        if method.is_some()
+            && let Some(refusal) = refusal(&request)
+        {
+            return Answer::Refused(refusal);
+        }
+        match method {
             Some("Get") => unary!(get),
             Some("Put") => unary!(put),
             Some("Delete") => unary!(delete),
@@ -87,8 +96,22 @@ impl<T: Kv> Service<Request<Incoming>> for Express<T> {
     }
 }
 
+/// What is told to a request that is no gRPC.
+fn refusal<B>(request: &Request<B>) -> Option<StatusCode> {
+    let kind = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let rest = kind.strip_prefix(b"application/grpc");
+    if request.method() != Method::POST {
+        Some(StatusCode::METHOD_NOT_ALLOWED)
+    } else if rest.is_none_or(|rest| !matches!(rest.first(), None | Some(b'+' | b';'))) {
+        Some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    } else {
+        None
+    }
+}
+
 /// What one of them answers.
 pub(crate) enum Answer {
+    Refused(StatusCode),
     Unary(Pin<Box<dyn Future<Output = Response<Reply>> + Send>>),
     Stream(BoxFuture<Response<Body>, Infallible>, Room),
     /// In a box, so that it is no larger than the others.
@@ -100,6 +123,11 @@ impl Future for Answer {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let answered = match self.get_mut() {
+            Self::Refused(status) => {
+                let mut response = Response::new(Reply::Over);
+                *response.status_mut() = *status;
+                return Poll::Ready(Ok(response));
+            }
             Self::Unary(answer) => return answer.as_mut().poll(cx).map(Ok),
             Self::Stream(answer, answers) => answers.count(ready!(answer.as_mut().poll(cx))?),
             Self::Routed(answer) => ready!(Pin::new(answer).poll(cx))?,
@@ -110,7 +138,7 @@ impl Future for Answer {
 
 #[cfg(test)]
 mod tests {
-    use super::method;
+    use super::*;
 
     #[test]
     fn only_the_service_itself_goes_before_the_others() {
@@ -118,6 +146,25 @@ mod tests {
         assert_eq!(method("/norikv.v1.Kv/Nothing"), Some("Nothing"));
         for path in ["/norikv.v1.KvAdmin/Get", "/norikv.v1.Kv", "norikv.v1.Kv/Get", "/", ""] {
             assert_eq!(method(path), None, "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_grpc_is_told_so() {
+        let told = |method: Method, kind: &str| {
+            let request = Request::builder().method(method).header(CONTENT_TYPE, kind);
+            refusal(&request.body(()).unwrap())
+        };
+        for kind in ["application/grpc", "application/grpc+proto", "application/grpc;x=y"] {
+            assert_eq!(told(Method::POST, kind), None, "{kind}");
+            assert_eq!(told(Method::HEAD, kind), Some(StatusCode::METHOD_NOT_ALLOWED));
+        }
+        for kind in ["", "text/plain", "application/grpcx", "application/grpc-web"] {
+            assert_eq!(
+                told(Method::POST, kind),
+                Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
+                "{kind}"
+            );
         }
     }
 }

@@ -2,15 +2,17 @@
 
 use crate::convert;
 use crate::errors::Failure;
+use crate::room::Held;
 use crate::scan::{self, Piece, Range};
 use crate::serving::Serving;
 use norikv_proto::v1;
 use norikv_proto::v1::kv_server::Kv;
 use norikv_replica::KeyChange;
-use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 
 /// Pieces of a scan that wait for a client that is slow to take them.
@@ -94,7 +96,7 @@ impl Kv for KvService {
         Ok(Response::new(v1::BatchResponse { version }))
     }
 
-    type ScanStream = ReceiverStream<Result<v1::ScanResponse, Status>>;
+    type ScanStream = Pieces;
 
     async fn scan(
         &self,
@@ -113,34 +115,45 @@ impl Kv for KvService {
         }
         let views = scan::views(&self.serving, &shards, freshness).await?;
         let (limits, answers) = (self.serving.limits().clone(), self.serving.answers().clone());
-        let (pieces, stream) = mpsc::channel(PIECES_MAX);
+        let (pieces, taken) = mpsc::channel(PIECES_MAX);
         tokio::spawn(async move {
             let _admitted = admitted;
             let mut merged = scan::Merged::new(views, range, &limits, &answers);
-            // Pieces that the client may not have taken: those in the channel, and one on either side of it.
-            let mut held = VecDeque::new();
             loop {
                 let piece = merged.next().await.and_then(|piece| {
-                    held.push_back(answers.hold(piece.bytes())?);
-                    Ok(piece)
+                    let held = answers.hold(piece.bytes())?;
+                    Ok((piece, held))
                 });
-                let is_last = piece.as_ref().map_or(true, |piece| piece.next.is_empty());
-                let response = piece.map(response).map_err(Status::from);
-                let sent = tokio::time::timeout(PATIENCE, pieces.send(response)).await;
+                let is_last = piece.as_ref().map_or(true, |(piece, _)| piece.next.is_empty());
+                let sent = tokio::time::timeout(PATIENCE, pieces.send(piece)).await;
                 // Who has gone, or takes nothing, wants nothing more.
-                if !matches!(sent, Ok(Ok(()))) {
-                    return;
-                }
-                if held.len() > PIECES_MAX + 2 {
-                    held.pop_front();
-                }
-                if is_last {
-                    let _ = tokio::time::timeout(PATIENCE, pieces.closed()).await;
+                if is_last || !matches!(sent, Ok(Ok(()))) {
                     return;
                 }
             }
         });
-        Ok(Response::new(ReceiverStream::new(stream)))
+        Ok(Response::new(Pieces { taken, _held: None }))
+    }
+}
+
+/// What a client takes of a scan; it ends with the last piece.
+#[derive(Debug)]
+pub struct Pieces {
+    taken: mpsc::Receiver<Result<(Piece, Option<Held>), Failure>>,
+    /// Room for the piece that was taken last: it is on its way to where bytes are counted.
+    _held: Option<Held>,
+}
+
+impl Stream for Pieces {
+    type Item = Result<v1::ScanResponse, Status>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let piece = ready!(self.taken.poll_recv(cx));
+        Poll::Ready(piece.map(|piece| {
+            let (piece, held) = piece?;
+            self._held = held;
+            Ok(response(piece))
+        }))
     }
 }
 

@@ -41,6 +41,8 @@ use tower::ServiceExt as _;
 
 /// Room in a message beside what the limits say of keys and values.
 const OVERHEAD_BYTES: usize = 1 << 20;
+/// What is asked of a cluster and its nodes.
+const ASKED_BYTES_MAX: usize = 64 << 10;
 /// A packet between nodes: one message of the protocol may be longer than a batch.
 const PACKET_BYTES_MAX: usize = 64 << 20;
 
@@ -173,8 +175,8 @@ impl Sockets {
         let cluster = ClusterService::new(serving.clone(), Arc::clone(&about), stopped.clone());
         let admin = AdminService::new(serving.clone(), Arc::clone(&about));
         let mut others = Routes::new(health_service)
-            .add_service(ClusterServer::new(cluster))
-            .add_service(AdminServer::new(admin));
+            .add_service(ClusterServer::new(cluster).max_decoding_message_size(ASKED_BYTES_MAX))
+            .add_service(AdminServer::new(admin).max_decoding_message_size(ASKED_BYTES_MAX));
         let has_controls = controls.is_some();
         if let Some(controls) = controls {
             others = others.add_service(TestControlServer::new(TestControlService::new(controls)));

@@ -205,6 +205,10 @@ impl Serving {
         if key.is_empty() {
             return Err(Failure::Invalid("a key has one byte at least".to_owned()));
         }
+        let (bytes, bytes_max) = (key.len(), self.limits.replica.key_bytes_max);
+        if bytes > bytes_max {
+            return Err(Refusal::TooLarge { what: "key", bytes, bytes_max }.into());
+        }
         let shard = self.shard_of(&key)?;
         for _ in 0..READS_MAX {
             let target = Target::Row(key.clone());

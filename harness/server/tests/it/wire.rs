@@ -167,6 +167,16 @@ async fn whoever_does_not_speak_the_protocol_harms_nobody() {
     let status = kv.get(v1::GetRequest { key: "a".into(), read }).await.unwrap_err();
     assert_eq!(status.code(), Code::InvalidArgument, "{status:?}");
     client.put("a", "1").await.unwrap();
+    // A scan ends with its last row, and not when somebody loses patience.
+    let mut rows = kv.scan(v1::ScanRequest::default()).await.unwrap().into_inner();
+    let scanned = async {
+        let mut keys = Vec::new();
+        while let Some(piece) = rows.message().await.unwrap() {
+            keys.extend(piece.rows.into_iter().map(|row| row.key));
+        }
+        keys
+    };
+    assert_eq!(tokio::time::timeout(Duration::from_secs(10), scanned).await.unwrap(), ["a"]);
     // The connections that never said anything do not keep it from ending.
     tokio::time::timeout(Duration::from_secs(20), running.stop()).await.unwrap();
 }
