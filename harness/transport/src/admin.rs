@@ -57,14 +57,27 @@ impl AdminService {
         }
     }
 
-    fn member(&self, node: u64) -> Result<NodeView, Failure> {
+    /// A member. That there is none only the conductor can say: others may not have heard of it yet.
+    async fn member(&self, node: u64) -> Result<NodeView, Failure> {
         let topology = self.serving.handle().topology();
-        let known = topology.node(node).cloned();
-        known.ok_or_else(|| Failure::Invalid(format!("no member has the number {node}")))
+        if let Some(known) = topology.node(node) {
+            return Ok(known.clone());
+        }
+        let ask = |node: &mut norikv_node::Node, _| {
+            let member = node.member()?;
+            let map_shard = ShardId(u64::from(member.client_shards()));
+            Some((member.conducts(), member.leader(map_shard).1))
+        };
+        let (conducts, conductor) =
+            self.serving.handle().ask(ask).await.flatten().ok_or_else(not_founded)?;
+        if conducts {
+            return Err(Failure::Invalid(format!("no member has the number {node}")));
+        }
+        Err(self.refused(&Refused::NotConductor { conductor }))
     }
 
     async fn set_state(&self, node: u64, state: MemberState) -> Result<(), Failure> {
-        let weight = Weight::new(self.member(node)?.weight).map_err(internal)?;
+        let weight = Weight::new(self.member(node).await?.weight).map_err(internal)?;
         self.decide(Change::Alter { node: NodeId(node), weight, state }).await
     }
 
@@ -198,7 +211,7 @@ impl Admin for AdminService {
         request: Request<v1::RemoveNodeRequest>,
     ) -> Result<Response<v1::RemoveNodeResponse>, Status> {
         let v1::RemoveNodeRequest { node_id, is_dead } = request.into_inner();
-        self.member(node_id)?;
+        self.member(node_id).await?;
         if is_dead {
             // What it held is made anew elsewhere; until that is done, it stays a member.
             self.set_state(node_id, MemberState::Draining).await?;

@@ -136,8 +136,15 @@ impl Fleet {
         fs::create_dir_all(&dir)?;
         let lines = File::options().create(true).append(true).open(dir.join("lines"))?;
         let front = (self.net.0, self.net.1 + 1);
+        // Who founds the cluster names those that do; who comes later those that are there.
+        let is_here = |n: &usize| *n != number && !self.nodes[*n].is_gone;
+        let seeds: Vec<usize> = if number < FOUNDERS {
+            (0..FOUNDERS).collect()
+        } else {
+            (0..self.nodes.len()).filter(is_here).collect()
+        };
         let seeds: Vec<String> =
-            (0..FOUNDERS).map(|n| address(front, n, 9_101).to_string()).collect();
+            seeds.into_iter().map(|n| address(front, n, 9_101).to_string()).collect();
         let mut command = Command::new(&self.program);
         let of = |port| address(self.net, number, port);
         for set in [
