@@ -8,8 +8,8 @@
 //!    call resets its stream. A request of many messages is sent as there is room for it, until its answer begins.
 //! 3. A task per connection moves bytes between the streams and the socket until nobody has the channel any more, or the other end does not answer a ping.
 //!
-//! What failed before anything of a call could have left has a [`tonic::ConnectError`] among its causes; after that nobody knows. Left to others: to try again, and
-//! deadlines.
+//! What failed before anything of a call could have left has a [`tonic::ConnectError`] among its causes; after that nobody knows. Either way the status says in a sentence
+//! with whom, and so does one that came without a word. Left to others: to try again, and deadlines.
 
 use crate::causes::told;
 use crate::socket::connector;
@@ -17,22 +17,29 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use h2::{Ping, PingPong, Reason, RecvStream, SendStream};
 use http::uri::{Authority, PathAndQuery, Scheme};
-use http::{HeaderMap, Request, Response, Uri};
+use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body::{Body as _, Frame};
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 use tonic::body::Body;
-use tonic::{ConnectError, Status};
+use tonic::{Code, ConnectError, Status};
 use tower::Service;
 
 /// Bytes of a stream, and of a connection, that may come before they are taken.
 const STREAM_WINDOW: u32 = 1 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// Where the status of an answer is, and its words.
+const STATUS: &str = "grpc-status";
+const MESSAGE: &str = "grpc-message";
+/// Of a status that is no number of gRPC's, so much is told.
+const STATUS_CHARS_MAX: usize = 20;
 
 /// What a channel is set to.
 #[derive(Clone, Copy, Debug)]
@@ -65,6 +72,8 @@ struct Shared {
     connection: Mutex<Connection>,
     /// Whose turn it is to make one.
     connecting: tokio::sync::Mutex<()>,
+    /// The last connection was left because nobody answered a ping.
+    is_silent: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -95,8 +104,9 @@ impl Channel {
     pub fn new(address: &str, settings: Settings) -> Option<Self> {
         let is_full = |of: &Authority| !of.host().is_empty() && of.port_u16().is_some();
         let authority = address.parse().ok().filter(is_full)?;
-        let (connection, connecting) = Default::default();
-        Some(Self { shared: Arc::new(Shared { authority, settings, connection, connecting }) })
+        let (connection, connecting, is_silent) = Default::default();
+        let shared = Shared { authority, settings, connection, connecting, is_silent };
+        Some(Self { shared: Arc::new(shared) })
     }
 
     /// Makes the connection now, if there is none.
@@ -184,24 +194,26 @@ impl Shared {
             .await;
         let (sender, mut connection) = handshake.map_err(|error| of(told(&error)))?;
         let pings = connection.ping_pong();
+        self.is_silent.store(false, Ordering::Relaxed);
+        let is_silent = Arc::clone(&self.is_silent);
         tokio::spawn(async move {
             tokio::select! {
                 biased;
                 // Who waits for an answer is told of the error by its stream.
                 _ = connection => {}
-                () = silence(pings, keepalive) => {}
+                () = silence(pings, keepalive) => is_silent.store(true, Ordering::Relaxed),
             }
         });
         Ok(sender)
     }
 
-    async fn call(&self, request: Request<Body>) -> Result<Response<Answer>, Status> {
+    async fn call(self: Arc<Self>, request: Request<Body>) -> Result<Response<Answer>, Status> {
         let (mut head, mut body) = request.into_parts();
         let path = head.uri.path_and_query().cloned();
         head.uri = self.uri(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
         let mut sender = self.sender().await?;
         let begun = sender.send_request(Request::from_parts(head, ()), false);
-        let (mut answer, mut stream) = begun.map_err(|error| unsent(told(&error)))?;
+        let (mut answer, mut stream) = begun.map_err(|error| unsent(self.what(&error)))?;
         drop(sender);
         let mut saying = Some(pin!(say(&mut body, &mut stream)));
         let answer = poll_fn(|cx| {
@@ -210,9 +222,68 @@ impl Shared {
                 saying = None;
                 said?;
             }
-            Pin::new(&mut answer).poll(cx).map_err(of_stream)
+            Pin::new(&mut answer).poll(cx).map_err(|error| self.broken(error))
         });
-        Ok(answer.await?.map(|stream| Answer { stream, has_data: true }))
+        let mut answer = answer.await?;
+        self.word(answer.headers_mut());
+        Ok(answer.map(|stream| Answer {
+            stream,
+            has_data: true,
+            channel: Channel { shared: self },
+        }))
+    }
+
+    /// What happened to a stream or a connection, in a sentence.
+    fn what(&self, error: &h2::Error) -> String {
+        let (of, text) = (&self.authority, told(error));
+        if error.is_io() && self.is_silent.load(Ordering::Relaxed) {
+            return format!("{of} has not answered a ping within {:?}", self.settings.keepalive);
+        }
+        if error.is_io() {
+            return format!("the connection to {of} broke: {text}");
+        }
+        // Before the colon is what kind of error it is, which is said here.
+        let why = text.split_once(": ").map_or(&text[..], |(_, why)| why);
+        match (error.is_remote(), error.is_go_away()) {
+            (true, true) => format!("{of} has ended the connection: {why}"),
+            (true, false) => format!("{of} has ended the call: {why}"),
+            _ if error.is_library() => format!("{of} does not speak HTTP/2 as it should: {why}"),
+            _ => format!("the call to {of} failed: {text}"),
+        }
+    }
+
+    /// What broke under a stream; one that was refused was not looked at.
+    fn broken(&self, error: h2::Error) -> Status {
+        let what = self.what(&error);
+        if error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM) {
+            return unsent(what);
+        }
+        // With the connection all of its streams are gone, whatever the reason is called.
+        let is_gone = error.is_io() || error.is_go_away();
+        let (code, error) = (error.reason().map(code_of), Arc::new(error));
+        let code = if is_gone { Code::Unavailable } else { code.unwrap_or(Code::Unknown) };
+        let mut status = Status::new(code, what);
+        status.set_source(error);
+        status
+    }
+
+    /// Gives a status that came without a word a sentence.
+    fn word(&self, headers: &mut HeaderMap) {
+        let Some(given) = headers.get(STATUS).filter(|given| *given != "0") else { return };
+        if headers.get(MESSAGE).is_some_and(|message| !message.is_empty()) {
+            return;
+        }
+        let given: String = given.to_str().unwrap_or("?").chars().take(STATUS_CHARS_MAX).collect();
+        let known = given.parse().ok().map(Code::from_i32);
+        let meaning = match known.filter(|code| i32::from(*code).to_string() == given) {
+            Some(code) => format!(" ({})", code.description()),
+            None => String::new(),
+        };
+        let of = &self.authority;
+        let text = format!("{of} has answered with gRPC status {given}{meaning} and no message");
+        if let Ok(text) = HeaderValue::try_from(text) {
+            headers.insert(MESSAGE, text);
+        }
     }
 }
 
@@ -277,12 +348,9 @@ async fn silence(pings: Option<PingPong>, keepalive: Duration) {
     }
 }
 
-/// What broke under a stream; one that was refused was not looked at.
-fn of_stream(error: h2::Error) -> Status {
-    if error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM) {
-        return unsent(told(&error));
-    }
-    Status::from_error(error.into())
+/// What the end of a stream for a reason means, as the gRPC specification has it.
+fn code_of(reason: Reason) -> Code {
+    Status::from(h2::Error::from(reason)).code()
 }
 
 impl Service<Request<Body>> for Channel {
@@ -296,7 +364,7 @@ impl Service<Request<Body>> for Channel {
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
         let shared = Arc::clone(&self.shared);
-        Box::pin(async move { shared.call(request).await })
+        Box::pin(shared.call(request))
     }
 }
 
@@ -306,6 +374,8 @@ pub struct Answer {
     stream: RecvStream,
     /// There may be more of it before its trailers.
     has_data: bool,
+    /// Whom it is of.
+    channel: Channel,
 }
 
 impl http_body::Body for Answer {
@@ -322,13 +392,19 @@ impl http_body::Body for Answer {
                     let _ = self.stream.flow_control().release_capacity(bytes.len());
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
-                Some(Err(error)) => return Poll::Ready(Some(Err(of_stream(error)))),
+                Some(Err(error)) => {
+                    return Poll::Ready(Some(Err(self.channel.shared.broken(error))));
+                }
                 None => self.has_data = false,
             }
         }
-        let trailers: Option<HeaderMap> =
-            ready!(self.stream.poll_trailers(cx)).map_err(of_stream)?;
-        Poll::Ready(trailers.map(|trailers| Ok(Frame::trailers(trailers))))
+        let trailers = ready!(self.stream.poll_trailers(cx));
+        let shared = &self.channel.shared;
+        let trailers: Option<HeaderMap> = trailers.map_err(|error| shared.broken(error))?;
+        Poll::Ready(trailers.map(|mut trailers| {
+            shared.word(&mut trailers);
+            Ok(Frame::trailers(trailers))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -209,3 +209,95 @@ fn an_address_has_a_host_and_a_port() {
         assert!(!is_one(wrong), "{wrong}");
     }
 }
+
+/// What is called when the other end takes the connection, reads what came, and says `bytes`.
+async fn against(bytes: &'static [u8]) -> (String, Status) {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let end = End::new().await;
+    let asking = tokio::spawn(ask(end.channel(), &["a"]));
+    let (mut socket, _) = end.listener.accept().await.unwrap();
+    socket.read(&mut [0; 1024]).await.unwrap();
+    socket.write_all(bytes).await.unwrap();
+    drop(socket);
+    (end.address, asking.await.unwrap().unwrap_err())
+}
+
+#[tokio::test]
+async fn whoever_breaks_a_connection_is_named_with_what_happened() {
+    let settings_and_farewell: &[u8] =
+        b"\0\0\0\x04\0\0\0\0\0\0\0\x08\x07\0\0\0\0\0\0\0\0\0\0\0\0\x01";
+    for (bytes, what) in [
+        (&b""[..], "the connection to {} broke: "),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", "{} does not speak HTTP/2 as it should: "),
+        (settings_and_farewell, "{} has ended the connection: unspecific protocol error"),
+    ] {
+        let (address, status) = against(bytes).await;
+        assert_eq!(status.code(), Code::Unavailable, "{status}");
+        assert!(status.message().starts_with(&what.replace("{}", &address)), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_that_is_ended_or_not_answered_says_by_whom() {
+    let end = End::new().await;
+    let (address, channel) = (end.address.clone(), end.channel());
+    let asking = tokio::spawn(ask(channel, &["a"]));
+    let mut asked = end.serve(9);
+    asked.recv().await.unwrap().1.send_reset(Reason::CANCEL);
+    let status = asking.await.unwrap().unwrap_err();
+    let what = format!("{address} has ended the call: stream no longer needed");
+    assert_eq!((status.code(), status.message()), (Code::Cancelled, &what[..]));
+    let end = End::new().await;
+    let asking = tokio::spawn(ask(end.channel(), &["a"]));
+    let (_silent, _) = end.listener.accept().await.unwrap();
+    let status = asking.await.unwrap().unwrap_err();
+    let what = format!("{} has not answered a ping within {KEEPALIVE:?}", end.address);
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, &what[..]));
+}
+
+#[tokio::test]
+async fn a_status_without_a_word_is_given_a_sentence() {
+    let end = End::new().await;
+    let (address, channel) = (end.address.clone(), end.channel());
+    let mut asked = end.serve(99);
+    for (given, said, told) in [
+        ("99", "", "{} has answered with gRPC status 99 and no message"),
+        (
+            "5",
+            "",
+            "{} has answered with gRPC status 5 (Some requested entity was not found) and no message",
+        ),
+        ("99", "why", "why"),
+        ("0", "", ""),
+    ] {
+        let message = HeaderValue::from_static(said);
+        let ending = HeaderMap::from_iter([
+            (http::HeaderName::from_static(STATUS), HeaderValue::from_static(given)),
+            (http::HeaderName::from_static(MESSAGE), message),
+        ]);
+        let told = told.replace("{}", &address);
+        for is_alone in [true, false] {
+            let mut channel = channel.clone();
+            let asking = tokio::spawn(async move { channel.call(request(&["a"]).0).await });
+            let (_request, mut respond) = asked.recv().await.unwrap();
+            let mut head = Response::new(());
+            if is_alone {
+                *head.headers_mut() = ending.clone();
+            }
+            let mut stream = respond.send_response(head, is_alone).unwrap();
+            if !is_alone {
+                stream.send_trailers(ending.clone()).unwrap();
+            }
+            let answer = asking.await.unwrap().unwrap();
+            let headers = match is_alone {
+                true => answer.headers().clone(),
+                false => {
+                    let mut answer = answer.into_body();
+                    let frame = poll_fn(|cx| Pin::new(&mut answer).poll_frame(cx)).await;
+                    frame.unwrap().unwrap().into_trailers().unwrap()
+                }
+            };
+            assert_eq!(headers[MESSAGE], told[..], "{given} {is_alone}");
+        }
+    }
+}
