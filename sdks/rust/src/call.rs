@@ -1,7 +1,7 @@
 //! Attempts within one deadline.
 
 use crate::client::Inner;
-use crate::error::{Error, ErrorKind, Failed, Next, failed};
+use crate::error::{Error, ErrorKind, Failed, Next, failed, unanswered};
 use crate::options::Retry;
 use norikv_proto::channel::Channel;
 use norikv_proto::v1::kv_client::KvClient;
@@ -66,8 +66,21 @@ impl Inner {
     where
         F: Future<Output = Result<Response<T>, Status>>,
     {
-        self.routes.begin();
         let until = Instant::now() + self.deadline;
+        self.run_until(until, call, attempt).await.map(|(reply, _)| reply)
+    }
+
+    /// The same until a moment, and who answered.
+    pub(crate) async fn run_until<T, F>(
+        &self,
+        until: Instant,
+        call: Call<'_>,
+        attempt: impl Fn(KvClient<Channel>) -> F,
+    ) -> Result<(T, String), Error>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        self.routes.begin();
         let mut progress = Progress::default();
         loop {
             let shard = match self.shard(call.target, until).await {
@@ -84,7 +97,7 @@ impl Inner {
                 Ok(reply) => {
                     self.routes.trust(&address);
                     self.budget.refund();
-                    return Ok(reply);
+                    return Ok((reply, address));
                 }
                 Err(failed) => failed,
             };
@@ -147,12 +160,11 @@ impl Inner {
         let left = until.saturating_duration_since(Instant::now()).min(self.attempt);
         match tokio::time::timeout(left, attempt(client)).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(failed(&status, is_write)),
+            Ok(Err(status)) => Err(failed(&status, address, is_write)),
             Err(_) => {
-                let what = format!("{address} has not answered within {left:?}");
-                let mut error = Error::new(ErrorKind::DeadlineExceeded, what);
-                error.maybe_committed = is_write;
-                Err(Failed { error, next: Next::Elsewhere })
+                let mut unanswered = unanswered(address, left);
+                unanswered.error.maybe_committed = is_write;
+                Err(unanswered)
             }
         }
     }
@@ -188,10 +200,7 @@ impl Progress {
         // A certain answer to a later attempt is an answer to all of them: they bear one name.
         let is_certain = matches!(error.kind, ErrorKind::VersionMismatch { .. });
         error.maybe_committed = self.maybe_committed && !is_certain;
-        if error.maybe_committed && error.is_retryable() {
-            error.kind = ErrorKind::OutcomeUnknown;
-        }
-        error
+        error.certain()
     }
 }
 

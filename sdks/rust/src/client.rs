@@ -49,7 +49,11 @@ impl Inner {
         let known = watched.wait_for(|topology| !topology.shards.is_empty());
         match tokio::time::timeout_at(until.into(), known).await {
             Ok(Ok(topology)) => Ok(Arc::clone(&topology)),
-            _ => Err(Error::new(ErrorKind::Unavailable, "no node has said what the cluster is")),
+            _ => {
+                let why = self.routes.why_unknown();
+                let what = format!("no node has said what the cluster is: {why}");
+                Err(Error::new(ErrorKind::Unavailable, what))
+            }
         }
     }
 

@@ -67,6 +67,21 @@ impl Error {
         Self { kind, message: message.into(), attempts: 0, maybe_committed: false }
     }
 
+    /// What the status of a call on a [`Client::channel`](crate::Client::channel) to `address` comes to. `is_write` says whether it may have happened if nobody knows.
+    pub fn of_status(status: &Status, address: &str, is_write: bool) -> Self {
+        let mut error = failed(status, address, is_write).error;
+        error.attempts = 1;
+        error.certain()
+    }
+
+    /// The kind that follows from whether it may have happened.
+    pub(crate) fn certain(mut self) -> Self {
+        if self.maybe_committed && self.is_retryable() {
+            self.kind = ErrorKind::OutcomeUnknown;
+        }
+        self
+    }
+
     /// Whether the same call may succeed later.
     pub fn is_retryable(&self) -> bool {
         matches!(
@@ -101,12 +116,24 @@ pub(crate) enum Next {
     Elsewhere,
 }
 
-/// What a status means. `is_write` says whether it may have happened if nobody knows.
-pub(crate) fn failed(status: &Status, is_write: bool) -> Failed {
+/// A node has not said anything in time.
+pub(crate) fn unanswered(address: &str, within: Duration) -> Failed {
+    let error = Error::new(ErrorKind::DeadlineExceeded, not_answered(address, within));
+    Failed { error, next: Next::Elsewhere }
+}
+
+/// The same as a sentence, in whole milliseconds: what is smaller is of no use to anybody.
+pub(crate) fn not_answered(address: &str, within: Duration) -> String {
+    let within = Duration::from_millis(u64::try_from(within.as_millis()).unwrap_or(u64::MAX));
+    format!("{address} has not answered within {within:?}")
+}
+
+/// What a status of a node means. `is_write` says whether it may have happened if nobody knows.
+pub(crate) fn failed(status: &Status, address: &str, is_write: bool) -> Failed {
     let details = status.get_error_details();
     let info = details.error_info().filter(|info| info.domain == DOMAIN);
     let retry_after = details.retry_info().and_then(|info| info.retry_delay);
-    let message = status.message().to_owned();
+    let message = message(status, info.is_some(), address);
     let metadata = |name: &str| info.and_then(|info| info.metadata.get(name)).cloned();
     let number = |name: &str| metadata(name).and_then(|text| text.parse().ok()).unwrap_or(0);
     let stop = |kind| Failed { error: Error::new(kind, message.clone()), next: Next::Stop };
@@ -137,6 +164,15 @@ pub(crate) fn failed(status: &Status, is_write: bool) -> Failed {
         },
         Some("OUTCOME_UNKNOWN") => unknown(message, is_write, Next::Wait(None)),
         _ => of_code(status, message, is_write),
+    }
+}
+
+/// In words: those of the server, or of whatever else has answered at an address, which then is named.
+fn message(status: &Status, is_of_server: bool, address: &str) -> String {
+    match status.message() {
+        "" => format!("{address} has answered {:?} and no message", status.code()),
+        text if is_of_server || text.contains(address) => text.to_owned(),
+        text => format!("{address}: {text}"),
     }
 }
 
@@ -179,4 +215,35 @@ fn was_not_sent(status: &Status) -> bool {
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tonic_types::ErrorDetails;
+
+    #[test]
+    fn what_is_not_of_a_server_names_the_address() {
+        let told = |status: &Status| Error::of_status(status, "host:1", false).to_string();
+        assert_eq!(told(&Status::unknown("")), "host:1 has answered Unknown and no message");
+        assert_eq!(told(&Status::unimplemented("no such")), "host:1: no such");
+        assert_eq!(told(&Status::unavailable("host:1 is gone")), "host:1 is gone");
+        let details = ErrorDetails::with_error_info("STORE", DOMAIN, []);
+        let status = Status::with_error_details(Code::Internal, "it failed", details);
+        assert_eq!(told(&status), "it failed");
+    }
+
+    #[test]
+    fn nobody_knows_what_came_of_a_write_whose_connection_broke() {
+        let mut status = Status::internal("host:1 is gone");
+        status.set_source(std::sync::Arc::new(std::io::Error::other("gone")));
+        let of = |status: &Status, is_write| {
+            let error = Error::of_status(status, "host:1", is_write);
+            (error.kind, error.maybe_committed)
+        };
+        assert_eq!(of(&status, false), (ErrorKind::Unavailable, false));
+        assert_eq!(of(&status, true), (ErrorKind::OutcomeUnknown, true));
+        status.set_source(std::sync::Arc::new(tonic::ConnectError("nobody".into())));
+        assert_eq!(of(&status, true), (ErrorKind::Unavailable, false));
+    }
 }

@@ -4,7 +4,7 @@
 //! 2. What a node says of a leader in passing counts until the topology knows of a later term.
 //! 3. A node that did not answer is left alone for a while, as long as there are others.
 
-use crate::error::{Error, ErrorKind};
+use crate::error::{Error, ErrorKind, failed, not_answered};
 use crate::options::{Builder, Retry};
 use norikv_placement::{ShardCount, shard_of};
 use norikv_proto::channel::{self, Channel};
@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, Once, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
+use tonic::Status;
 
 /// Who has not begun to tell of the topology within this is not asked any more.
 const BEGIN: Duration = Duration::from_secs(1);
@@ -149,6 +150,10 @@ struct Known {
     suspects: HashMap<String, Instant>,
     /// Leaders that somebody named: where, and in which term at least.
     named: HashMap<u32, (String, u64)>,
+    /// Who was asked for the topology last, and since when.
+    asked: Option<(String, Instant)>,
+    /// Why the last one that was asked did not tell it, in a sentence that names it.
+    untold: Option<String>,
 }
 
 /// See the module.
@@ -286,11 +291,25 @@ impl Routes {
         all[n % all.len()].to_owned()
     }
 
-    fn learn(&self, topology: v1::Topology) {
+    /// Why there is no topology yet: of the last node that has failed to tell it; where none has, of the one that is being asked.
+    pub(crate) fn why_unknown(&self) -> String {
+        let known = self.known();
+        match (&known.untold, &known.asked) {
+            (Some(why), _) => why.clone(),
+            (None, Some((address, since))) => not_answered(address, since.elapsed()),
+            (None, None) => "none was asked yet".to_owned(),
+        }
+    }
+
+    fn learn(&self, address: &str, topology: v1::Topology) {
         let topology = Topology::of_wire(topology);
         // A node that is of no cluster yet knows nothing; one that lags knows less than another did.
         let before = self.current();
-        if topology.shards.is_empty() || topology.epoch < before.epoch {
+        if topology.shards.is_empty() {
+            self.known().untold = Some(format!("{address} is of no cluster yet"));
+            return;
+        }
+        if topology.epoch < before.epoch {
             return;
         }
         self.known().named.retain(|shard, (_, term)| {
@@ -316,28 +335,55 @@ async fn follow(routes: std::sync::Weak<Routes>) {
         let address = strong.next_for_topology(n);
         let channel = strong.channel(&address);
         let retry = strong.retry.clone();
+        strong.known().asked = Some((address.clone(), Instant::now()));
         drop(strong);
         let Ok(channel) = channel else { return };
-        let has_told = watch_at(channel, &routes).await;
-        failures = if has_told { 0 } else { failures + 1 };
+        let watched = watch_at(channel, &address, &routes).await;
+        let Some(strong) = routes.upgrade() else { return };
+        failures = if watched.is_ok() { 0 } else { failures + 1 };
+        if let Err(why) = watched {
+            strong.known().untold = Some(why);
+        }
+        drop(strong);
         n += 1;
         tokio::time::sleep(crate::call::pause(&retry, failures.max(1))).await;
     }
 }
 
-/// Takes what a node tells of the topology; whether it told something.
-async fn watch_at(channel: Channel, routes: &std::sync::Weak<Routes>) -> bool {
+/// Takes what a node tells of the topology, until it tells nothing more. If it has told nothing at all, why.
+async fn watch_at(
+    channel: Channel,
+    address: &str,
+    routes: &std::sync::Weak<Routes>,
+) -> Result<(), String> {
     let mut client = ClusterClient::new(channel);
     let asked = client.watch_topology(v1::WatchTopologyRequest {});
-    let Ok(Ok(stream)) = tokio::time::timeout(BEGIN, asked).await else { return false };
-    let mut stream = stream.into_inner();
+    let why = |status: Status| failed(&status, address, false).error.message;
+    let mut stream = match tokio::time::timeout(BEGIN, asked).await {
+        Ok(stream) => stream.map_err(why)?.into_inner(),
+        Err(_) => return Err(not_answered(address, BEGIN)),
+    };
     let mut has_told = false;
-    while let Ok(Some(v1::WatchTopologyResponse { topology: Some(topology) })) =
-        stream.message().await
-    {
-        let Some(routes) = routes.upgrade() else { return has_told };
-        routes.learn(topology);
+    loop {
+        let message = stream.message();
+        let message = match has_told {
+            true => message.await,
+            false => match tokio::time::timeout(BEGIN, message).await {
+                Ok(message) => message,
+                Err(_) => return Err(not_answered(address, BEGIN)),
+            },
+        };
+        let topology = match message {
+            Ok(Some(v1::WatchTopologyResponse { topology: Some(topology) })) => topology,
+            _ if has_told => return Ok(()),
+            Ok(_) => return Err(format!("{address} has told of no cluster")),
+            Err(status) => return Err(why(status)),
+        };
+        let Some(routes) = routes.upgrade() else { return Ok(()) };
+        routes.learn(address, topology);
         has_told = true;
     }
-    has_told
 }
+
+#[cfg(test)]
+mod tests;

@@ -3,10 +3,11 @@
 //! 1. Of each shard there is a stream from who leads it, and some rows at hand.
 //! 2. The smallest of what is at hand comes next.
 //! 3. A stream that breaks is begun anew behind the last row that came; from there on its shard is seen as of a later moment.
+//! 4. Each row is there within the client's deadline, however much has to be begun anew for it.
 
-use crate::call::{Call, Target};
+use crate::call::{Call, Target, pause};
 use crate::client::Inner;
-use crate::error::{Error, failed};
+use crate::error::{Error, Next, failed, unanswered};
 use crate::options::{Consistency, ScanOptions};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_core::Stream;
@@ -33,7 +34,8 @@ pub struct Row {
 
 struct Source {
     shard: u32,
-    stream: Option<Streaming<v1::ScanResponse>>,
+    /// And who sends it.
+    stream: Option<(Streaming<v1::ScanResponse>, String)>,
     rows: VecDeque<Row>,
     /// Where it goes on; empty: at the start of what was asked for.
     next: Bytes,
@@ -97,10 +99,11 @@ impl Scan {
     }
 
     async fn step(&mut self) -> Result<Option<Row>, Error> {
+        let until = Instant::now() + self.inner.deadline;
         let sources = match &mut self.sources {
             Some(sources) => sources,
             None => {
-                let topology = self.inner.topology(Instant::now() + self.inner.deadline).await?;
+                let topology = self.inner.topology(until).await?;
                 let source = |shard| Source {
                     shard,
                     stream: None,
@@ -113,7 +116,7 @@ impl Scan {
         };
         let (inner, options) = (&*self.inner, &self.options);
         let wanting = sources.iter_mut().filter(|source| source.rows.is_empty() && !source.is_done);
-        try_join_all(wanting.map(|source| source.refill(inner, options))).await?;
+        try_join_all(wanting.map(|source| source.refill(inner, options, until))).await?;
         let filled = sources.iter_mut().filter(|source| !source.rows.is_empty());
         let first = filled.min_by(|a, b| a.rows[0].key.cmp(&b.rows[0].key));
         Ok(first.and_then(|source| source.rows.pop_front()))
@@ -122,30 +125,44 @@ impl Scan {
 
 impl Source {
     /// Takes the next rows of the stream, which is begun if there is none.
-    async fn refill(&mut self, inner: &Inner, options: &ScanOptions) -> Result<(), Error> {
-        let until = Instant::now() + inner.deadline;
+    async fn refill(
+        &mut self,
+        inner: &Inner,
+        options: &ScanOptions,
+        until: Instant,
+    ) -> Result<(), Error> {
+        let mut failures = 0;
         while self.rows.is_empty() && !self.is_done {
-            let stream = match &mut self.stream {
+            let (stream, address) = match &mut self.stream {
                 Some(stream) => stream,
                 None => {
-                    let stream = self.open(inner, options).await?;
+                    let stream = self.open(inner, options, until).await?;
                     self.stream.insert(stream)
                 }
             };
-            match tokio::time::timeout(inner.attempt, stream.message()).await {
-                Ok(Ok(Some(piece))) => self.take(piece),
-                Ok(Ok(None)) => self.is_done = true,
-                Ok(Err(status)) if Instant::now() >= until => {
-                    return Err(failed(&status, false).error);
+            let left = until.saturating_duration_since(Instant::now()).min(inner.attempt);
+            let failed = match tokio::time::timeout(left, stream.message()).await {
+                Ok(Ok(Some(piece))) => {
+                    self.take(piece);
+                    continue;
                 }
-                Ok(Err(_)) | Err(_) => {
-                    if Instant::now() >= until {
-                        let what = "a scan has got no answer";
-                        return Err(Error::new(crate::ErrorKind::DeadlineExceeded, what));
-                    }
-                    self.stream = None;
+                Ok(Ok(None)) => {
+                    self.is_done = true;
+                    continue;
                 }
+                Ok(Err(status)) => failed(&status, address, false),
+                Err(_) => unanswered(address, left),
+            };
+            failures += 1;
+            let wait = pause(&inner.retry, failures);
+            if failed.next == Next::Stop || Instant::now() + wait >= until {
+                return Err(failed.error);
             }
+            if failed.next == Next::Elsewhere {
+                inner.routes.suspect(address);
+            }
+            self.stream = None;
+            tokio::time::sleep(wait).await;
         }
         Ok(())
     }
@@ -169,7 +186,8 @@ impl Source {
         &self,
         inner: &Inner,
         options: &ScanOptions,
-    ) -> Result<Streaming<v1::ScanResponse>, Error> {
+        until: Instant,
+    ) -> Result<(Streaming<v1::ScanResponse>, String), Error> {
         let consistency = options.consistency.unwrap_or(inner.consistency);
         let start = if self.next.is_empty() { &options.start } else { &self.next };
         let request = v1::ScanRequest {
@@ -187,6 +205,6 @@ impl Source {
             let request = request.clone();
             async move { kv.scan(request).await }
         };
-        inner.run(call, scan).await
+        inner.run_until(until, call, scan).await
     }
 }
