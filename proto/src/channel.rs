@@ -21,6 +21,7 @@ use http::{HeaderMap, HeaderValue, Request, Response, Uri};
 use http_body::{Body as _, Frame};
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::io::ErrorKind;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -240,7 +241,10 @@ impl Shared {
             return format!("{of} has not answered a ping within {:?}", self.settings.keepalive);
         }
         if error.is_io() {
-            return format!("the connection to {of} broke: {text}");
+            // So says whoever waits on a stream when its connection has come to an end.
+            let is_closed = error.get_io().is_some_and(|io| io.kind() == ErrorKind::BrokenPipe);
+            let why = if is_closed { "it was closed" } else { &text };
+            return format!("the connection to {of} broke: {why}");
         }
         // Before the colon is what kind of error it is, which is said here.
         let why = text.split_once(": ").map_or(&text[..], |(_, why)| why);

@@ -238,6 +238,23 @@ async fn whoever_breaks_a_connection_is_named_with_what_happened() {
 }
 
 #[tokio::test]
+async fn a_connection_that_is_closed_under_a_call_is_told_so() {
+    let end = End::new().await;
+    let (address, channel) = (end.address.clone(), end.channel());
+    let asking = tokio::spawn(ask(channel, &["a"]));
+    let (socket, _) = end.listener.accept().await.unwrap();
+    let mut connection = h2::server::handshake(socket).await.unwrap();
+    let _kept: (_, SendResponse<Bytes>) = connection.accept().await.unwrap().unwrap();
+    // It was going to be answered, for all that the other end has said.
+    connection.abrupt_shutdown(Reason::INTERNAL_ERROR);
+    while connection.accept().await.is_some() {}
+    drop(connection);
+    let status = asking.await.unwrap().unwrap_err();
+    let what = format!("the connection to {address} broke: it was closed");
+    assert_eq!((status.code(), status.message()), (Code::Unavailable, &what[..]));
+}
+
+#[tokio::test]
 async fn a_call_that_is_ended_or_not_answered_says_by_whom() {
     let end = End::new().await;
     let (address, channel) = (end.address.clone(), end.channel());
