@@ -1,7 +1,7 @@
 //! The command line.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 #[derive(Parser)]
 #[command(name = "norikvctl", version, about = "Keys, members and shards of a NoriKV cluster")]
@@ -18,6 +18,9 @@ pub(crate) struct Cli {
     /// How long the whole of it may take: 300ms, 5s, 2m.
     #[arg(long, global = true, default_value = "5s", value_parser = humantime::parse_duration)]
     pub(crate) timeout: Duration,
+    /// When it began.
+    #[arg(skip = Instant::now())]
+    begun: Instant,
     /// How the answer looks.
     #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
     pub(crate) output: Output,
@@ -26,6 +29,13 @@ pub(crate) struct Cli {
     pub(crate) hex: bool,
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// How much of the time that the whole of it may take is left.
+    pub(crate) fn left(&self) -> Duration {
+        self.timeout.saturating_sub(self.begun.elapsed())
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -3,9 +3,12 @@
 use crate::args::{Cas, Cli, Consistency, Del, Get, Output, Put, Scan};
 use crate::{NotFound, Usage, out};
 use anyhow::Result;
-use norikv_client::{Client, Condition, DeleteOptions, GetOptions, PutOptions, ScanOptions};
+use norikv_client::{
+    Client, Condition, DeleteOptions, Error, ErrorKind, GetOptions, PutOptions, Row, ScanOptions,
+};
 use serde_json::{Value, json};
 use std::io::Read as _;
+use std::time::{Duration, Instant};
 
 pub(crate) async fn put(client: &Client, cli: &Cli, put: &Put) -> Result<()> {
     let value = match put.value.as_deref() {
@@ -36,7 +39,7 @@ fn written(cli: &Cli, version: u64) -> Result<()> {
 
 fn consistency(
     given: Consistency,
-    max_age: Option<std::time::Duration>,
+    max_age: Option<Duration>,
 ) -> Result<norikv_client::Consistency> {
     match given {
         Consistency::Stale => {
@@ -92,6 +95,37 @@ pub(crate) async fn cas(client: &Client, cli: &Cli, cas: &Cas) -> Result<()> {
     written(cli, client.put_with(key, value, options).await?)
 }
 
+/// Rows of a scan for which `--timeout` is waited in all. How long whoever reads them takes does not count.
+struct Rows {
+    rows: norikv_client::Scan,
+    left: Duration,
+    has_begun: bool,
+}
+
+impl Rows {
+    async fn next(&mut self, cli: &Cli) -> Result<Option<Row>> {
+        let asked = Instant::now();
+        // The first one has the client's deadline, and it knows why there is none.
+        let row = match std::mem::replace(&mut self.has_begun, true) {
+            false => self.rows.next().await,
+            true => match tokio::time::timeout(self.left, self.rows.next()).await {
+                Ok(row) => row,
+                Err(_) => {
+                    let message = format!(
+                        "there are more rows than came within {:?}: give --timeout more",
+                        cli.timeout
+                    );
+                    let kind = ErrorKind::DeadlineExceeded;
+                    let error = Error { kind, message, attempts: 1, maybe_committed: false };
+                    return Err(error.into());
+                }
+            },
+        };
+        self.left = self.left.saturating_sub(asked.elapsed());
+        Ok(row.transpose()?)
+    }
+}
+
 pub(crate) async fn scan(client: &Client, cli: &Cli, scan: &Scan) -> Result<()> {
     let bytes = |text: &Option<String>| out::bytes(cli, text.as_deref().unwrap_or_default());
     let options = ScanOptions {
@@ -102,10 +136,9 @@ pub(crate) async fn scan(client: &Client, cli: &Cli, scan: &Scan) -> Result<()> 
         keys_only: scan.keys_only,
         consistency: Some(consistency(scan.consistency, None)?),
     };
-    let mut rows = client.scan(options);
+    let mut rows = Rows { rows: client.scan(options), left: cli.left(), has_begun: false };
     let mut shown = Vec::new();
-    while let Some(row) = rows.next().await {
-        let row = row?;
+    while let Some(row) = rows.next(cli).await? {
         if cli.output == Output::Raw {
             let mut bytes = row.key.to_vec();
             if !scan.keys_only {

@@ -72,7 +72,7 @@ fn code(error: &anyhow::Error) -> u8 {
 
 fn run(cli: Cli) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(async {
+    let done = runtime.block_on(async {
         let client = Client::builder(cli.endpoints.clone()).deadline(cli.timeout).build()?;
         match &cli.command {
             Command::Put(put) => keys::put(&client, &cli, put).await,
@@ -86,5 +86,8 @@ fn run(cli: Cli) -> Result<()> {
             Command::Node(command) => operate::node(&client, &cli, command).await,
             Command::Shard(command) => operate::shard(&client, &cli, command).await,
         }
-    })
+    });
+    // A name that is still being looked up is not waited for.
+    runtime.shutdown_background();
+    done
 }

@@ -3,12 +3,13 @@
 use crate::args::{Cli, ClusterCommand, NodeCommand, Output, ShardCommand};
 use crate::{Usage, out, ready};
 use anyhow::Result;
+use futures_util::future::join_all;
 use norikv_client::{Channel, Client, Error, ErrorKind, Node, NodeState, Topology};
 use norikv_proto::v1;
 use norikv_proto::v1::admin_client::AdminClient;
 use serde_json::{Value, json};
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tonic::{Response, Status};
 use tonic_types::StatusExt as _;
 
@@ -50,50 +51,36 @@ fn find<'t>(topology: &'t Topology, given: &str) -> Result<&'t Node> {
     }
 }
 
-/// What a status says, as an error of a client.
-fn error(status: &Status) -> Error {
-    let info = status.get_error_details().error_info().map(|info| info.reason.clone());
-    let kind = match info.as_deref() {
-        Some("NOT_LEADER" | "NOT_READY") => ErrorKind::Unavailable,
-        Some("OUTCOME_UNKNOWN") => ErrorKind::OutcomeUnknown,
-        Some("INVALID") => ErrorKind::InvalidArgument,
-        Some("OVERLOADED") => ErrorKind::Overloaded { retry_after: None },
-        _ => match status.code() {
-            tonic::Code::Unavailable => ErrorKind::Unavailable,
-            _ => ErrorKind::Internal,
-        },
-    };
-    Error { kind, message: status.message().to_owned(), attempts: 1, maybe_committed: false }
-}
-
 /// Asks one node.
 async fn ask<T>(
     client: &Client,
-    cli: &Cli,
     address: &str,
+    within: Duration,
     call: impl AsyncFn(Admin) -> Result<Response<T>, Status>,
 ) -> Result<T> {
     let admin = AdminClient::new(client.channel(address)?);
-    match tokio::time::timeout(cli.timeout, call(admin)).await {
+    match tokio::time::timeout(within, call(admin)).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(error(&status).into()),
+        Ok(Err(status)) => Err(Error::of_status(&status, address, false).into()),
         Err(_) => {
-            let message = format!("{address} has not answered within {:?}", cli.timeout);
-            let kind = ErrorKind::DeadlineExceeded;
+            let (kind, message) = (ErrorKind::DeadlineExceeded, not_answered(address, within));
             Err(Error { kind, message, attempts: 1, maybe_committed: true }.into())
         }
     }
 }
 
+fn not_answered(address: &str, within: Duration) -> String {
+    format!("{address} has not answered within {} ms", within.as_millis())
+}
+
 /// Looks until there is what is waited for; if `--timeout` is over before, the last sentence about what is lacking is the error.
 async fn wait<T>(cli: &Cli, look: impl AsyncFn() -> Result<Result<T, String>>) -> Result<T> {
-    let until = Instant::now() + cli.timeout;
     loop {
         let message = match look().await? {
             Ok(found) => return Ok(found),
             Err(lacking) => lacking,
         };
-        if Instant::now() + LOOK >= until {
+        if cli.left() <= LOOK {
             let kind = ErrorKind::Unavailable;
             return Err(Error { kind, message, attempts: 1, maybe_committed: false }.into());
         }
@@ -120,11 +107,16 @@ async fn decide<T>(
             }
             asked.push(address.clone());
             let admin = AdminClient::new(client.channel(&address)?);
-            let status = match tokio::time::timeout(ANSWER, call(admin)).await {
+            let within = ANSWER.min(cli.left());
+            let status = match tokio::time::timeout(within, call(admin)).await {
                 Ok(Ok(response)) => return Ok(Ok(response.into_inner())),
                 Ok(Err(status)) => status,
-                Err(_) => continue,
+                Err(_) => {
+                    lacking = not_answered(&address, within);
+                    continue;
+                }
             };
+            let error = Error::of_status(&status, &address, true);
             let details = status.get_error_details();
             let info = details.error_info();
             match info.map(|info| info.reason.as_str()) {
@@ -134,13 +126,13 @@ async fn decide<T>(
                     }
                 }
                 Some("NOT_READY" | "OUTCOME_UNKNOWN") => {
-                    lacking = status.message().to_owned();
+                    lacking = error.message;
                     continue;
                 }
-                None if status.code() == tonic::Code::Unavailable => {}
-                _ => return Err(error(&status).into()),
+                None if error.is_retryable() => {}
+                _ => return Err(error.into()),
             }
-            lacking = format!("nobody conducts the cluster: {}", status.message());
+            lacking = format!("nobody conducts the cluster: {}", error.message);
         }
         Ok(Err(lacking))
     })
@@ -180,7 +172,7 @@ pub(crate) async fn cluster(client: &Client, cli: &Cli, command: &ClusterCommand
         ClusterCommand::WaitReady => {
             wait(cli, async || {
                 let topology = client.topology().await?;
-                Ok(match ready::lacking(client, &topology).await {
+                Ok(match ready::lacking(client, cli, &topology).await {
                     None => Ok(()),
                     Some(lacking) => Err(lacking),
                 })
@@ -191,12 +183,13 @@ pub(crate) async fn cluster(client: &Client, cli: &Cli, command: &ClusterCommand
     }
 }
 
-/// The status of whichever node answers first in the order of the endpoints.
+/// The status of whichever node answers first in the order of the endpoints. Each has its share of the time that is left.
 async fn status_of_any(client: &Client, cli: &Cli) -> Result<v1::NodeStatusResponse> {
     let mut last = None;
-    for address in &cli.endpoints {
+    for (address, others) in cli.endpoints.iter().zip((1..=cli.endpoints.len() as u32).rev()) {
+        let within = cli.left() / others;
         let status = async |mut admin: Admin| admin.node_status(v1::NodeStatusRequest {}).await;
-        match ask(client, cli, address, status).await {
+        match ask(client, address, within, status).await {
             Ok(status) => return Ok(status),
             Err(error) => last = Some(error),
         }
@@ -256,7 +249,7 @@ pub(crate) async fn node(client: &Client, cli: &Cli, command: &NodeCommand) -> R
                     let address = find(&topology, node)?.client_address.clone();
                     let status =
                         async |mut admin: Admin| admin.node_status(v1::NodeStatusRequest {}).await;
-                    ask(client, cli, &address, status).await?
+                    ask(client, &address, cli.left(), status).await?
                 }
             };
             out::one(
@@ -333,14 +326,7 @@ pub(crate) async fn shard(client: &Client, cli: &Cli, command: &ShardCommand) ->
             let rows = on_replicas(client, cli, &topology, *shard, async |mut admin: Admin| {
                 admin.list_replicas(request).await
             });
-            let rows = rows.await?.into_iter().map(|(node, result)| {
-                let of =
-                    result.ok().and_then(|of| of.replicas.into_iter().next()).unwrap_or_default();
-                json!({
-                    "node": node, "role": of.role, "term": of.term, "commit": of.commit_index,
-                    "applied": of.applied_index, "durable": of.durable_index, "last": of.last_index,
-                })
-            });
+            let rows = rows.await?.into_iter().map(replica_row);
             out::many(cli, &rows.collect::<Vec<Value>>())
         }
         ShardCommand::TransferLeader { shard, to } => {
@@ -377,6 +363,25 @@ pub(crate) async fn shard(client: &Client, cli: &Cli, command: &ShardCommand) ->
     }
 }
 
+/// What a node says of its replica; of one that says nothing, why.
+fn replica_row((node, result): (String, Result<v1::ListReplicasResponse>)) -> Value {
+    let found = match result {
+        Ok(of) => of.replicas.into_iter().next().ok_or_else(|| "it has none".to_owned()),
+        Err(error) => Err(error.to_string()),
+    };
+    match found {
+        Ok(of) => json!({
+            "node": node, "role": of.role, "term": of.term, "commit": of.commit_index,
+            "applied": of.applied_index, "durable": of.durable_index, "last": of.last_index,
+            "why_not": null,
+        }),
+        Err(why) => json!({
+            "node": node, "role": null, "term": null, "commit": null, "applied": null,
+            "durable": null, "last": null, "why_not": why,
+        }),
+    }
+}
+
 fn told<T>(cli: &Cli, done: Vec<(String, Result<T>)>) -> Result<()> {
     let rows = done.into_iter().map(|(node, result)| {
         let why = result.err().map(|error| error.to_string());
@@ -408,7 +413,7 @@ async fn checksum(client: &Client, cli: &Cli, topology: &Topology, shard: u32) -
     if differ { Err(anyhow::anyhow!("replicas differ as of the same entry")) } else { Ok(()) }
 }
 
-/// Asks every node with a replica of a shard.
+/// Asks every node with a replica of a shard, all at once: one that does not answer takes no time from the others.
 async fn on_replicas<T>(
     client: &Client,
     cli: &Cli,
@@ -420,12 +425,10 @@ async fn on_replicas<T>(
         let last = topology.shards.len() - 1;
         return Err(Usage(format!("there is no shard {shard}: they go from 0 to {last}")).into());
     };
-    let mut all = Vec::new();
-    for node in of.voters.iter().chain(&of.learners) {
-        let Some(address) = topology.address(*node) else { continue };
-        let name = topology.nodes.iter().find(|of| of.node_id == *node).map(|of| of.name.clone());
-        let result = ask(client, cli, address, &call).await;
-        all.push((name.unwrap_or_default(), result));
-    }
-    Ok(all)
+    let asked = of.voters.iter().chain(&of.learners).filter_map(|id| {
+        let node = topology.nodes.iter().find(|node| node.node_id == *id)?;
+        let answer = ask(client, topology.address(*id)?, cli.left(), &call);
+        Some(async { (node.name.clone(), answer.await) })
+    });
+    Ok(join_all(asked).await)
 }

@@ -4,6 +4,7 @@
 //! 2. Every member answers, itself.
 //! 3. Every voter has its replica, hears the leader, and has what the leader had committed when it was asked, or nearly.
 
+use crate::args::Cli;
 use norikv_client::{Client, Node, Topology};
 use norikv_proto::v1;
 use norikv_proto::v1::admin_client::AdminClient;
@@ -16,14 +17,14 @@ const ANSWER: Duration = Duration::from_secs(1);
 const LAG_MAX: u64 = 1_000;
 
 /// What is lacking, in a sentence; `None` where nothing is.
-pub(crate) async fn lacking(client: &Client, topology: &Topology) -> Option<String> {
+pub(crate) async fn lacking(client: &Client, cli: &Cli, topology: &Topology) -> Option<String> {
     let leaderless = topology.shards.iter().filter(|shard| shard.leader == 0).count();
     if leaderless > 0 {
         return Some(format!("{leaderless} shards have no leader"));
     }
     let mut replicas = HashMap::new();
     for node in &topology.nodes {
-        let Some(of_node) = replicas_of(client, node).await else {
+        let Some(of_node) = replicas_of(client, node, ANSWER.min(cli.left())).await else {
             return Some(format!("{} does not answer", node.name));
         };
         replicas.extend(of_node.into_iter().map(|of| ((of.shard, node.node_id), of)));
@@ -48,10 +49,10 @@ pub(crate) async fn lacking(client: &Client, topology: &Topology) -> Option<Stri
     })
 }
 
-/// What a node says of its replicas; `None` if it says nothing.
-async fn replicas_of(client: &Client, node: &Node) -> Option<Vec<v1::Replica>> {
+/// What a node says of its replicas; `None` if it says nothing within that time.
+async fn replicas_of(client: &Client, node: &Node, within: Duration) -> Option<Vec<v1::Replica>> {
     let mut admin = AdminClient::new(client.channel(&node.client_address).ok()?);
     let asked = admin.list_replicas(v1::ListReplicasRequest { shard: None });
-    let answer = tokio::time::timeout(ANSWER, asked).await.ok()?.ok()?;
+    let answer = tokio::time::timeout(within, asked).await.ok()?.ok()?;
     Some(answer.into_inner().replicas)
 }

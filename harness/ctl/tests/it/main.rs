@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, reason = "a failing test should stop where it fails")]
 
+mod deaf;
+
 use norikv_proto::v1;
 use norikv_proto::v1::test_control_client::TestControlClient;
 use norikv_server::Config;
