@@ -216,7 +216,7 @@ async fn against(bytes: &'static [u8]) -> (String, Status) {
     let end = End::new().await;
     let asking = tokio::spawn(ask(end.channel(), &["a"]));
     let (mut socket, _) = end.listener.accept().await.unwrap();
-    socket.read(&mut [0; 1024]).await.unwrap();
+    assert!(socket.read(&mut [0; 1024]).await.unwrap() > 0);
     socket.write_all(bytes).await.unwrap();
     drop(socket);
     (end.address, asking.await.unwrap().unwrap_err())
