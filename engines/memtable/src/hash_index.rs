@@ -15,6 +15,9 @@
 //! 3. A reader loads the table, then slots, and takes no lock. A slot is one word: the record's address and
 //!    16 bits of the hash, so that a record is looked at only if it is almost certainly the one.
 //!
+//! What a table's size is stands in the word that says where its slots are: in a store of many memtables each line of
+//! memory is a wait, and there are two on the way to a record, the shard's and the slot's.
+//!
 //! A reader in an old table misses only what was inserted after its get began.
 
 #![expect(unsafe_code, reason = "slots hold records of the memtable beside them")]
@@ -26,6 +29,7 @@ use crate::record::Record;
 use nori_kv::{EntryCursor, EntryRef, SeqNo};
 use parking_lot::Mutex;
 use std::ptr::null_mut;
+use std::slice;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -34,6 +38,8 @@ use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 /// size, copies about 12,000 entries; so few that an empty index is small beside the smallest memtable.
 const SHARD_BITS: u32 = 5;
 const SLOTS_MIN: usize = 4;
+/// So many slots ahead of where a table is copied its records are asked for.
+const PREFETCHED: usize = 8;
 /// A record's address has this many bits: so have all of x86-64 and AArch64 with tables of four levels.
 const ADDRESS_BITS: u32 = 48;
 const ADDRESS: usize = (1 << ADDRESS_BITS) - 1;
@@ -57,8 +63,9 @@ struct HashIndex {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Shard {
-    /// The newest of `writer.tables`; null before there is one.
-    table: AtomicPtr<Table>,
+    /// The first slot of the newest of `writer.tables`, with the binary logarithm of its length above the address; null before
+    /// there is one.
+    table: AtomicPtr<Slot>,
     writer: Mutex<ShardWriter>,
 }
 
@@ -71,8 +78,7 @@ struct ShardWriter {
 }
 
 /// Invariant: the number of slots is a power of two, and some of them are empty.
-#[derive(Debug)]
-struct Table(Box<[Slot]>);
+type Table = [Slot];
 
 /// A record's address with the tag of its key's hash above it, or null.
 ///
@@ -102,57 +108,86 @@ impl Slot {
     }
 }
 
-impl Table {
-    fn new(slots: usize) -> Self {
-        Self((0..slots).map(|_| Slot::default()).collect())
-    }
+fn table_of(slots: usize) -> Arc<Table> {
+    (0..slots).map(|_| Slot::default()).collect()
+}
 
-    /// The slot of `key` and the record in it; or the empty slot where the key would be.
-    ///
-    /// # Safety
-    /// The arena of the records is alive.
-    #[inline]
-    unsafe fn find(&self, hash: u64, key: &[u8]) -> (&Slot, Option<Record>) {
-        let mask = self.0.len() - 1;
+/// The slot of `key` in `table` and the record in it; or the empty slot where the key would be.
+///
+/// # Safety
+/// The arena of the records is alive.
+#[inline]
+unsafe fn find<'t>(table: &'t Table, hash: u64, key: &[u8]) -> (&'t Slot, Option<Record>) {
+    let mask = table.len() - 1;
+    let mut at = hash as usize & mask;
+    loop {
+        let slot = &table[at];
+        let tagged = slot.0.load(Acquire);
+        if tagged.is_null() {
+            return (slot, None);
+        }
+        if tagged.addr() & !ADDRESS == tag(hash) {
+            // SAFETY: without the tag this is the address of a record; the caller keeps the arena.
+            let record = unsafe { Record::from_ptr(tagged.map_addr(|at| at & ADDRESS)) };
+            // SAFETY: as above.
+            if record.is_some_and(|record| unsafe { record.position() }.0 == key) {
+                return (slot, record);
+            }
+        }
+        at = (at + 1) & mask;
+    }
+}
+
+/// A table of twice the size with the records of `table`. Only under the writer's mutex.
+///
+/// # Safety
+/// The arena of the records is alive.
+unsafe fn grown(table: &Table) -> Arc<Table> {
+    let larger = table_of(table.len() * 2);
+    let mask = larger.len() - 1;
+    // SAFETY: this is null or the address of a record.
+    let record_of =
+        |slot: &Slot| unsafe { Record::from_ptr(slot.0.load(Relaxed).map_addr(|at| at & ADDRESS)) };
+    for (n, slot) in table.iter().enumerate() {
+        // Records are all over the arena; the next ones are on their way while this one is hashed.
+        if let Some(record) = table.get(n + PREFETCHED).and_then(record_of) {
+            record.prefetch();
+        }
+        let Some(record) = record_of(slot) else { continue };
+        // SAFETY: the caller keeps the arena.
+        let hash = hash_of(unsafe { record.position() }.0);
         let mut at = hash as usize & mask;
-        loop {
-            let slot = &self.0[at];
-            let tagged = slot.0.load(Acquire);
-            if tagged.is_null() {
-                return (slot, None);
-            }
-            if tagged.addr() & !ADDRESS == tag(hash) {
-                // SAFETY: without the tag this is the address of a record; the caller keeps the arena.
-                let record = unsafe { Record::from_ptr(tagged.map_addr(|at| at & ADDRESS)) };
-                // SAFETY: as above.
-                if record.is_some_and(|record| unsafe { record.position() }.0 == key) {
-                    return (slot, record);
-                }
-            }
+        while !larger[at].0.load(Relaxed).is_null() {
             at = (at + 1) & mask;
         }
+        larger[at].store(hash, record, Relaxed);
+    }
+    larger
+}
+
+impl Shard {
+    /// The present table, if there is one.
+    #[inline]
+    fn present(&self) -> Option<&Table> {
+        let tagged = self.table.load(Acquire);
+        if tagged.is_null() {
+            return None;
+        }
+        let slots = 1_usize << (tagged.addr() >> ADDRESS_BITS);
+        // SAFETY: `publish` put both here of a table that is freed with `self` only.
+        Some(unsafe { slice::from_raw_parts(tagged.map_addr(|at| at & ADDRESS), slots) })
     }
 
-    /// A table of twice the size with the same records. Only under the writer's mutex.
-    ///
-    /// # Safety
-    /// The arena of the records is alive.
-    unsafe fn grown(&self) -> Self {
-        let larger = Self::new(self.0.len() * 2);
-        let mask = larger.0.len() - 1;
-        for slot in &self.0 {
-            let address = slot.0.load(Relaxed).map_addr(|at| at & ADDRESS);
-            // SAFETY: this is null or the address of a record.
-            let Some(record) = (unsafe { Record::from_ptr(address) }) else { continue };
-            // SAFETY: the caller keeps the arena.
-            let hash = hash_of(unsafe { record.position() }.0);
-            let mut at = hash as usize & mask;
-            while !larger.0[at].0.load(Relaxed).is_null() {
-                at = (at + 1) & mask;
-            }
-            larger.0[at].store(hash, record, Relaxed);
-        }
-        larger
+    /// Makes `table` the present one.
+    fn publish(&self, writer: &mut ShardWriter, table: Arc<Table>) {
+        let size = (table.len().ilog2() as usize) << ADDRESS_BITS;
+        let tagged = Arc::as_ptr(&table).cast::<Slot>().cast_mut().map_addr(|address| {
+            assert!(address & !ADDRESS == 0, "an address of more than 48 bits");
+            address | size
+        });
+        // First it is kept, then it is seen.
+        writer.tables.push(table);
+        self.table.store(tagged, Release);
     }
 }
 
@@ -177,11 +212,9 @@ impl HashIndex {
     #[inline]
     unsafe fn newest(&self, key: &[u8]) -> Option<Record> {
         let hash = hash_of(key);
-        let table = self.shard(hash).table.load(Acquire);
-        // SAFETY: a table is freed with the index only.
-        let table = unsafe { table.as_ref() }?;
+        let table = self.shard(hash).present()?;
         // SAFETY: the caller keeps the arena.
-        unsafe { table.find(hash, key) }.1
+        unsafe { find(table, hash, key) }.1
     }
 
     /// Takes note of a version of `key`.
@@ -192,9 +225,9 @@ impl HashIndex {
         let hash = hash_of(key);
         let shard = self.shard(hash);
         let mut writer = shard.writer.lock();
-        if let Some(table) = writer.tables.last() {
+        if let Some(table) = shard.present() {
             // SAFETY: the records of the index are of one arena, which the caller keeps.
-            let (slot, present) = unsafe { table.find(hash, key) };
+            let (slot, present) = unsafe { find(table, hash, key) };
             if let Some(present) = present {
                 // SAFETY: as above.
                 if unsafe { present.position() }.1 < seqno {
@@ -202,31 +235,33 @@ impl HashIndex {
                 }
                 return;
             }
+            if (writer.taken + 1) * 16 <= table.len() * 13 {
+                slot.store(hash, record, Release);
+                writer.taken += 1;
+                return;
+            }
         }
         // SAFETY: as above.
-        unsafe { self.make_room(shard, &mut writer) };
-        let table = writer.tables.last().expect("there is one after making room");
+        let table = unsafe { self.larger(shard, &mut writer) };
         // SAFETY: as above.
-        let (slot, _) = unsafe { table.find(hash, key) };
+        let (slot, _) = unsafe { find(table, hash, key) };
         slot.store(hash, record, Release);
         writer.taken += 1;
     }
 
-    /// Makes sure that one more slot can be taken.
+    /// A larger table with the same records, or the first one.
     ///
     /// # Safety
     /// The arena of the records is alive.
-    unsafe fn make_room(&self, shard: &Shard, writer: &mut ShardWriter) {
-        let table = match writer.tables.last() {
-            Some(present) if (writer.taken + 1) * 16 <= present.0.len() * 13 => return,
+    unsafe fn larger<'s>(&self, shard: &'s Shard, writer: &mut ShardWriter) -> &'s Table {
+        let table = match shard.present() {
             // SAFETY: as the caller says.
-            Some(present) => unsafe { present.grown() },
-            None => Table::new(SLOTS_MIN),
+            Some(present) => unsafe { grown(present) },
+            None => table_of(SLOTS_MIN),
         };
-        self.bytes.fetch_add(size_of_val(&*table.0) as u64, Relaxed);
-        let table = Arc::new(table);
-        shard.table.store(Arc::as_ptr(&table).cast_mut(), Release);
-        writer.tables.push(table);
+        self.bytes.fetch_add(size_of_val(&*table) as u64, Relaxed);
+        shard.publish(writer, table);
+        shard.present().expect("one was published")
     }
 }
 
@@ -320,9 +355,9 @@ mod tests {
         for shard in &memtable.index.shards {
             let writer = shard.writer.lock();
             let table = writer.tables.last().unwrap();
-            let full = table.0.iter().filter(|slot| !slot.0.load(Relaxed).is_null()).count();
+            let full = table.iter().filter(|slot| !slot.0.load(Relaxed).is_null()).count();
             assert_eq!(full, writer.taken);
-            assert!(full * 16 <= table.0.len() * 13);
+            assert!(full * 16 <= table.len() * 13);
             taken += full;
         }
         assert_eq!(taken, 10_000);
