@@ -34,6 +34,27 @@ pub enum SegmentKind {
     Mapped,
 }
 
+impl SegmentKind {
+    /// All of them: what a user calls each, and one line about it.
+    pub const ALL: [(&'static str, Self, &'static str); 2] = [
+        (
+            "mmap",
+            Self::Mapped,
+            "copies into a mapped, preallocated segment: no system call per write",
+        ),
+        (
+            "pwrite",
+            Self::Pwrite,
+            "one positioned write per write batch into a preallocated segment",
+        ),
+    ];
+
+    /// The one of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, ..)| *known == name).map(|(_, kind, _)| *kind)
+    }
+}
+
 /// How a new segment comes by its zeros. What is read and what survives is the same; what differs is who pays.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Zeros {

@@ -74,20 +74,6 @@ pub enum UnknownPart {
     },
 }
 
-/// The log writers: these two are kinds of segment, and `nori-wal` writes both.
-const WALS: [(&str, SegmentKind, &str); 2] = [
-    (
-        "mmap",
-        SegmentKind::Mapped,
-        "copies into a mapped, preallocated segment: no system call per write",
-    ),
-    (
-        "pwrite",
-        SegmentKind::Pwrite,
-        "one positioned write per write batch into a preallocated segment",
-    ),
-];
-
 /// The names of [`Components::default`], in the order of [`SEAMS`].
 const DEFAULTS: [&str; SEAMS.len()] = [
     nori_memtable::DEFAULT,
@@ -131,7 +117,7 @@ impl Components {
         nori_sstable::cache_policies().iter().for_each(|e| push("cache", e.name, e.about));
         nori_sstable::codecs().iter().for_each(|e| push("codec", e.codec.name(), e.about));
         ACCESSES.iter().for_each(|(name, _, about)| push("access", name, about));
-        WALS.iter().for_each(|(name, _, about)| push("wal", name, about));
+        SegmentKind::ALL.iter().for_each(|(name, _, about)| push("wal", name, about));
         lines
     }
 
@@ -161,10 +147,7 @@ impl Components {
             "cache" => self.cache = cache(name).ok_or_else(unknown)?,
             "access" => self.access = nori_sstable::access(name).ok_or_else(unknown)?,
             "codec" => self.codec = nori_sstable::codec(name).ok_or_else(unknown)?,
-            _ => {
-                let kind = WALS.iter().find(|(known, ..)| *known == name);
-                self.wal = kind.ok_or_else(unknown)?.1;
-            }
+            _ => self.wal = SegmentKind::from_name(name).ok_or_else(unknown)?,
         }
         self.names[at] = line.name;
         Ok(())

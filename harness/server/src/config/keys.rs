@@ -2,7 +2,7 @@
 
 use super::units;
 use nori_consensus::LeaseKind;
-use nori_env::Durability;
+use nori_env::{Durability, SegmentKind};
 use std::sync::LazyLock;
 
 /// What a value can be.
@@ -358,6 +358,12 @@ fn of_the_detector_and_the_log() -> Vec<Key> {
             "sync",
             Kind::Durability,
             "what a write survives that was acknowledged: sync is a power loss",
+        ),
+        key(
+            "wal.writer",
+            "pwrite",
+            choice(SegmentKind::ALL.map(|(name, ..)| name)),
+            "how the log's bytes reach the system: a call per append, or a mapping",
         ),
         key("wal.segment", "64MiB", Bytes(64 << 10, 4 << 30), "bytes of a segment of the log"),
         key(

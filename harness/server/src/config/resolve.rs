@@ -122,7 +122,9 @@ impl Config {
             log: text("consensus.log"),
             log_options: LogOptions {
                 wal: WalOptions {
-                    kind: SegmentKind::Mapped,
+                    kind: self.parsed("wal.writer", |name| {
+                        SegmentKind::from_name(name).ok_or("no such writer")
+                    })?,
                     segment_bytes: self.bytes("wal.segment"),
                 },
                 cached_bytes_max: self.bytes("wal.cached") as usize,
