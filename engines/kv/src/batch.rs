@@ -111,6 +111,15 @@ impl WriteBatch {
         self.has_expiries = false;
     }
 
+    /// Becomes equal to `other`, in its own memory as far as that goes.
+    pub fn copy_from(&mut self, other: &Self) {
+        let Self { encoded, ops, payload_bytes, has_range_deletes, has_expiries } = other;
+        self.encoded.clear();
+        self.encoded.extend_from_slice(encoded);
+        (self.ops, self.payload_bytes) = (*ops, *payload_bytes);
+        (self.has_range_deletes, self.has_expiries) = (*has_range_deletes, *has_expiries);
+    }
+
     /// The number of operations.
     pub fn len(&self) -> usize {
         self.ops as usize

@@ -229,13 +229,17 @@ pub enum Progress {
 /// * No call waits for a job: they are for whoever must not stand still, and `apply` answers [`Progress::Busy`] where a writer would
 ///   stall. `checkpoint` works on files, and is for a job.
 /// * Entries are applied one after the other, each behind the last one; another is [`Error::Invalid`], and nothing has changed.
+/// * Each comes with a **tail**: rows of the state as of this entry that the next ones will write anew, by their tails or their
+///   batches. A store may keep the last tail beside the entries and write it only where they end in its files; so a row that
+///   changes with every entry costs a write for each file and not for each entry. A reader sees the tail of any entry so far, or none.
 /// * `durable_applied` never passes an entry whose effects a crash could still lose, and never falls, over openings either. What a
-///   crash leaves is exactly the entries up to there. An empty batch counts as applied.
+///   crash leaves is exactly the entries up to there, and the tail of the last of them over whatever tails of earlier ones were
+///   written. An empty batch counts as applied.
 /// * A signal given to `flush_through` fires once `durable_applied` has reached the index, however long that is after the call; it
 ///   fires too if it never will, because writing has ended or the store is closed. Look then.
 pub trait Replicated: Send + Sync {
-    /// Applies the batch of one log entry.
-    fn apply(&self, batch: &WriteBatch, at: Applied) -> Result<Progress>;
+    /// Applies the batch of one log entry; `tail` takes the place of that of the entry before. Tails are short: each is copied.
+    fn apply(&self, batch: &WriteBatch, tail: &WriteBatch, at: Applied) -> Result<Progress>;
     /// The last entry that survives a crash, with all before it.
     fn durable_applied(&self) -> Applied;
     /// Asks that `durable_applied` reach `index`; `done` fires when it has.

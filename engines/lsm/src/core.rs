@@ -20,7 +20,7 @@ use arc_swap::ArcSwap;
 use nori_compaction::{Busy, Strategy, TreeView};
 use nori_env::Lock;
 use nori_filter::{FilterContext, LevelFill};
-use nori_kv::{Applied, EngineEvent, Error, Parts, Result, SeqNo, Tick};
+use nori_kv::{Applied, EngineEvent, Error, Parts, Result, SeqNo, Tick, WriteBatch};
 use nori_sstable::{ReadCounters, TableContext};
 use nori_wal::{Wal, WalError};
 use parking_lot::Mutex;
@@ -83,7 +83,18 @@ pub(crate) struct WriteOrder {
     pub(crate) last: SeqNo,
     /// The last entry of the replicated log that was applied. `durable <= applied`.
     pub(crate) applied: Applied,
+    /// The tail of that entry.
+    pub(crate) tail: WriteBatch,
+    /// Whether the tail is other than what memtables and tables have of it.
+    pub(crate) is_tail_new: bool,
     pub(crate) active: Arc<Mem>,
+}
+
+impl WriteOrder {
+    /// Whether nothing was written since the last memtable was sealed.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.active.is_empty() && !self.is_tail_new
+    }
 }
 
 /// The tree and who changes it.

@@ -178,8 +178,8 @@ impl Engine for Lsm {
 }
 
 impl Replicated for Lsm {
-    fn apply(&self, batch: &WriteBatch, at: Applied) -> Result<Progress> {
-        replicated::apply(&self.store.core, batch, at)
+    fn apply(&self, batch: &WriteBatch, tail: &WriteBatch, at: Applied) -> Result<Progress> {
+        replicated::apply(&self.store.core, batch, tail, at)
     }
 
     fn durable_applied(&self) -> Applied {

@@ -26,7 +26,7 @@ pub(crate) fn flush(core: &Arc<Core>) -> Result<()> {
     let upto = {
         let mut order = core.order.lock();
         core.check_poison()?;
-        if !order.active.is_empty() {
+        if !order.is_empty() {
             seal(core, &mut order, Reason::Manual, 0)?;
         }
         order.last

@@ -6,29 +6,36 @@
 //!    is a signal that fires when that may be over, and nothing has changed.
 //! 2. Under the lock of the order the operations take their numbers, go into the memtable, and become visible. Whoever applies is
 //!    alone, so there is nobody to share the lock with.
-//! 3. The entry's place is noted in the order. When a memtable is sealed it takes that place along, and the edit that installs its
-//!    tables says it: a crash leaves exactly the entries up to there.
+//! 3. The entry's place and its tail are noted in the order. When a memtable is sealed the tail goes into it, if it is new, and it takes
+//!    that place along, and the edit that installs its tables says it: a crash leaves exactly the entries up to there, with the
+//!    tail of the last.
 //!
 //! **Flush through.** Somebody waits for an entry to be in tables. If it is in the active memtable that is sealed; if it is in a sealed one
-//! its flush is under way; if all memtables are empty, what came since were empty entries, and an edit without tables says so. This
+//! its flush is under way; if all memtables are empty and no tail is new, what came since were empty entries, and an edit without tables says so. This
 //! is looked at again whenever an entry was applied or a flush has ended, as long as somebody waits.
 
-use crate::core::Core;
+use crate::core::{Core, WriteOrder};
 use crate::edit::Edit;
 use crate::install::install;
 use crate::jobs::Token;
 use crate::mem::Sealed;
 use crate::read::SuperVersion;
-use crate::write::{Order, check_size, count, has_room_to_seal, seal};
+use crate::write::{Order, check_size, count, has_room_to_seal, seal, take_alone};
 use nori_env::{Class, Job, Signal, Slice, Step};
 use nori_kv::{Applied, Error, Progress, Reason, Result, WriteBatch};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Applies an entry.
-pub(crate) fn apply(core: &Arc<Core>, batch: &WriteBatch, at: Applied) -> Result<Progress> {
+/// Applies an entry with its tail.
+pub(crate) fn apply(
+    core: &Arc<Core>,
+    batch: &WriteBatch,
+    tail: &WriteBatch,
+    at: Applied,
+) -> Result<Progress> {
     core.check_poison()?;
     check_size(batch)?;
+    check_size(tail)?;
     let is_empty = batch.is_empty();
     if !is_empty && let Some(signal) = core.hold_up() {
         return Ok(Progress::Busy(signal));
@@ -46,12 +53,14 @@ pub(crate) fn apply(core: &Arc<Core>, batch: &WriteBatch, at: Applied) -> Result
             core.relieve();
             return Ok(Progress::Busy(signal));
         }
-        let (first, last) = (order.last.plus(1), order.last.plus(batch.len() as u64));
-        order.active.insert(batch, first);
-        order.last = last;
-        core.publisher.publish(first, last, &*core.parts.tasks)?;
+        let WriteOrder { last, active, .. } = &mut *order;
+        take_alone(core, last, active, batch)?;
     }
     order.applied = at;
+    if order.tail != *tail {
+        order.tail.copy_from(tail);
+        order.is_tail_new = !tail.is_empty();
+    }
     drop(order);
     if !is_empty {
         core.end_pause();
@@ -91,7 +100,7 @@ impl Core {
     pub(crate) fn applied_with(&self, sealed: &Arc<Sealed>) -> Applied {
         let order = self.order.lock();
         let is_last = self.super_version.load().sealed.len() == 1;
-        if is_last && order.active.is_empty() { order.applied } else { sealed.applied }
+        if is_last && order.is_empty() { order.applied } else { sealed.applied }
     }
 }
 
@@ -106,7 +115,7 @@ pub(crate) fn flush_wanted(core: &Arc<Core>) {
     if newest.is_some_and(|newest| newest >= wanted) {
         return;
     }
-    if !order.active.is_empty() {
+    if !order.is_empty() {
         // Without room the flush that makes some looks again.
         if has_room_to_seal(core)
             && let Err(error) = seal(core, &mut order, Reason::LogRelease, 0)
@@ -132,7 +141,7 @@ impl Note {
         let applied = {
             let order = core.order.lock();
             let has_nothing = core.super_version.load().sealed.is_empty();
-            if !has_nothing || !order.active.is_empty() {
+            if !has_nothing || !order.is_empty() {
                 // A flush will say it.
                 return Ok(());
             }

@@ -129,7 +129,24 @@ pub(crate) fn has_room_to_seal(core: &Core) -> bool {
     core.super_version.load().sealed.len() < core.settings.memtables_sealed_max
 }
 
-/// Seals the active memtable and begins the next, in a log segment with room for `payload_bytes`.
+/// Has a batch take its numbers, go into `active` and become visible, under the lock of the order: for whoever is the only writer.
+pub(crate) fn take_alone(
+    core: &Core,
+    last: &mut SeqNo,
+    active: &Mem,
+    batch: &WriteBatch,
+) -> Result<()> {
+    if batch.is_empty() {
+        return Ok(());
+    }
+    let first = last.plus(1);
+    *last = last.plus(batch.len() as u64);
+    active.insert(batch, first);
+    core.publisher.publish(first, *last, &*core.parts.tasks)
+}
+
+/// Seals the active memtable, with the tail of the last entry in it, and begins the next, in a log segment with room for
+/// `payload_bytes`.
 pub(crate) fn seal(
     core: &Arc<Core>,
     order: &mut Order<'_>,
@@ -143,6 +160,11 @@ pub(crate) fn seal(
             Some(rotated.map_err(|error| core.log_failed(error))?)
         }
     };
+    if order.is_tail_new {
+        let WriteOrder { last, tail, active, is_tail_new, .. } = &mut **order;
+        take_alone(core, last, active, tail)?;
+        *is_tail_new = false;
+    }
     let active = Mem::new(&*core.components.memtable);
     let mem = std::mem::replace(&mut order.active, Arc::clone(&active));
     let sealed = match next_segment {

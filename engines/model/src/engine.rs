@@ -215,7 +215,7 @@ impl Maintain for ModelEngine {
 }
 
 impl Replicated for ModelEngine {
-    fn apply(&self, batch: &WriteBatch, at: Applied) -> Result<Progress> {
+    fn apply(&self, batch: &WriteBatch, tail: &WriteBatch, at: Applied) -> Result<Progress> {
         self.count(batch);
         let mut history = self.shared.history_mut();
         let last = history.applied;
@@ -223,6 +223,8 @@ impl Replicated for ModelEngine {
             return Err(Error::invalid(format!("{at:?} was to be applied behind {last:?}")));
         }
         history.write(batch);
+        // All that is here is durable, so each entry is the last.
+        history.write(tail);
         history.applied = at;
         drop(history);
         let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,11 @@ pub(super) const LAWS: &[Law] = &[
         check: durable,
     },
     Law {
+        name: "what is durable ends with the tail of its last entry",
+        needs: &[Feature::Replicated],
+        check: tails,
+    },
+    Law {
         name: "an entry that does not come next is refused and changes nothing",
         needs: &[Feature::Replicated],
         check: in_order,
@@ -40,7 +45,17 @@ fn replica(engine: &dyn Engine) -> &dyn Replicated {
 
 /// Applies one entry, waiting as often as the engine is busy.
 fn apply(bench: &Bench<'_>, engine: &dyn Engine, batch: &WriteBatch, at: Applied) {
-    while let Progress::Busy(signal) = ok("apply", replica(engine).apply(batch, at)) {
+    apply_with(bench, engine, (batch, &WriteBatch::new()), at);
+}
+
+/// The same, with a tail.
+fn apply_with(
+    bench: &Bench<'_>,
+    engine: &dyn Engine,
+    (batch, tail): (&WriteBatch, &WriteBatch),
+    at: Applied,
+) {
+    while let Progress::Busy(signal) = ok("apply", replica(engine).apply(batch, tail, at)) {
         let _ = bench.parts.tasks.wait(&signal);
     }
 }
@@ -79,6 +94,47 @@ fn durable(bench: &Bench<'_>) {
     }
 }
 
+fn tails(bench: &Bench<'_>) {
+    let (value, nothing) = (|index: u64| index.to_le_bytes(), WriteBatch::new());
+    let mut from = 1;
+    for upto in [20, 41] {
+        let engine = bench.open();
+        let flush = |index| {
+            let done = Signal::new();
+            replica(&*engine).flush_through(index, done.clone());
+            let _ = bench.parts.tasks.wait(&done);
+        };
+        for index in from..=upto {
+            // Every third is its tail alone, and so is the last.
+            let batch =
+                if index % 3 == 2 { nothing.clone() } else { put(&value(index), b"of the batch") };
+            let tail = put(b"tail", &value(index));
+            apply_with(bench, &*engine, (&batch, &tail), Applied { index, term: 1 });
+            if index == upto - 3 {
+                flush(index);
+            }
+        }
+        let found = replica(&*engine).durable_applied().index;
+        assert!(found >= upto - 3, "{found} is durable of {upto}");
+        drop(engine);
+        let engine = bench.open();
+        let found = replica(&*engine).durable_applied().index;
+        holds(&*engine, b"tail", Some(&value(found)));
+        from = found + 1;
+    }
+    let engine = bench.open();
+    for index in from..=42 {
+        let tail = if index == 42 { put(b"tail", b"alone") } else { nothing.clone() };
+        apply_with(bench, &*engine, (&nothing, &tail), Applied { index, term: 1 });
+    }
+    let done = Signal::new();
+    replica(&*engine).flush_through(42, done.clone());
+    let _ = bench.parts.tasks.wait(&done);
+    assert_eq!(replica(&*engine).durable_applied().index, 42);
+    drop(engine);
+    holds(&*bench.open(), b"tail", Some(b"alone"));
+}
+
 fn put(key: &[u8], value: &[u8]) -> WriteBatch {
     let mut batch = WriteBatch::new();
     batch.put(key, value);
@@ -89,11 +145,13 @@ fn in_order(bench: &Bench<'_>) {
     let engine = bench.open();
     apply(bench, &*engine, &put(b"a", b"1"), Applied { index: 5, term: 2 });
     for (index, term) in [(5, 2), (4, 2), (6, 1), (0, 0)] {
-        let outcome = replica(&*engine).apply(&put(b"a", b"2"), Applied { index, term });
+        let outcome =
+            replica(&*engine).apply(&put(b"a", b"2"), &put(b"tail", b"2"), Applied { index, term });
         let kind = outcome.err().map(|error| error.kind());
         assert_eq!(kind, Some(ErrorKind::Invalid), "{index} of term {term} behind 5 of term 2");
     }
     holds(&*engine, b"a", Some(b"1"));
+    holds(&*engine, b"tail", None);
     apply(bench, &*engine, &put(b"a", b"3"), Applied { index: 9, term: 2 });
     holds(&*engine, b"a", Some(b"3"));
 }

@@ -1,7 +1,7 @@
 //! Stores under a replicated log: whatever interrupts them, what is left is exactly the entries up to the one that they say, and that
 //! one is never behind what they had said before.
 //!
-//! 1. A workload is up to three operations out of entries that put, delete, or do nothing, a flush through the last entry, compact,
+//! 1. A workload is up to three operations out of entries that put, delete, do nothing, or have a new tail alone, a flush through the last entry, compact,
 //!    checkpoint, install of the last checkpoint over another store, and reopen. All of them are run.
 //! 2. The power fails, or the process is killed, at each event of its last operation and of the jobs after it; or that event fails.
 //! 3. Then the store, every checkpoint that was made, and the other store are looked at. An installation that was cut off says so, and can
@@ -21,6 +21,8 @@ use std::sync::Arc;
 
 const DIR: &str = "/small/store";
 const OTHER: &str = "/small/other";
+/// The key of the tails' row.
+const TAIL: &[u8] = b"tail";
 const OPERATIONS_MAX: u32 = 3;
 /// More than the jobs of any of these workloads take.
 const STEPS_MAX: u64 = 10_000;
@@ -30,6 +32,7 @@ enum Op {
     Put,
     Delete,
     Nothing,
+    Tail,
     Flush,
     Compact,
     Checkpoint,
@@ -37,10 +40,11 @@ enum Op {
     Reopen,
 }
 
-const OPS: [Op; 8] = [
+const OPS: [Op; 9] = [
     Op::Put,
     Op::Delete,
     Op::Nothing,
+    Op::Tail,
     Op::Flush,
     Op::Compact,
     Op::Checkpoint,
@@ -72,10 +76,10 @@ struct Story {
 fn apply(
     engine: &dyn Engine,
     tasks: &dyn Tasks,
-    batch: &WriteBatch,
+    (batch, tail): (&WriteBatch, &WriteBatch),
     at: Applied,
 ) -> nori_kv::Result<()> {
-    while let Progress::Busy(signal) = engine.replicated().unwrap().apply(batch, at)? {
+    while let Progress::Busy(signal) = engine.replicated().unwrap().apply(batch, tail, at)? {
         assert_eq!(tasks.wait(&signal), Waited::Fired, "nothing will let it go on");
     }
     Ok(())
@@ -95,6 +99,8 @@ struct Run<'a> {
     story: Story,
     engine: Option<Arc<dyn Engine>>,
     term: u64,
+    /// Of the last entry. A put and an entry of its own change it.
+    tail: WriteBatch,
 }
 
 impl Run<'_> {
@@ -106,6 +112,10 @@ impl Run<'_> {
         self.story.durable = found;
         self.story.states.truncate(found as usize + 1);
         self.term += 1;
+        self.tail.clear();
+        if let Some(value) = self.story.states.last().unwrap().get(TAIL) {
+            self.tail.put(TAIL, value);
+        }
         true
     }
 
@@ -119,15 +129,23 @@ impl Run<'_> {
                 rows.insert(b"a".to_vec(), value.clone());
                 rows.insert(index.to_be_bytes().to_vec(), value);
             }
+            Op::Tail => {}
             Op::Delete => {
                 batch.delete(b"a");
                 rows.remove(&b"a"[..]);
             }
             _ => {}
         }
+        if matches!(op, Op::Put | Op::Tail) {
+            let value = format!("behind {index} of {}", self.term).into_bytes();
+            self.tail.clear();
+            self.tail.put(TAIL, &value);
+            rows.insert(TAIL.to_vec(), value);
+        }
         self.story.states.push(rows);
         let at = Applied { index, term: self.term };
-        apply(&**self.engine.as_ref().unwrap(), self.tasks, &batch, at).is_ok()
+        let engine = self.engine.as_ref().unwrap();
+        apply(&**engine, self.tasks, (&batch, &self.tail), at).is_ok()
     }
 
     /// Whether it went.
@@ -135,7 +153,7 @@ impl Run<'_> {
         let engine = Arc::clone(self.engine.as_ref().unwrap());
         let last = self.story.states.len() as u64 - 1;
         let went = match op {
-            Op::Put | Op::Delete | Op::Nothing => self.entry(op),
+            Op::Put | Op::Delete | Op::Nothing | Op::Tail => self.entry(op),
             Op::Flush => flush_through(&*engine, self.tasks, last) >= last,
             Op::Compact => engine.maintain().unwrap().compact(&KeyRange::all()).is_ok(),
             Op::Checkpoint => {
@@ -171,7 +189,15 @@ fn run(ops: &[Op], fs: &FaultFs) -> Story {
     let (parts, tasks) = seeded(5, fs.clone(), Arc::new(NullMeter));
     let story = Story { states: vec![Rows::new()], ..Story::default() };
     let factory = replicated(&[]);
-    let mut run = Run { factory, parts, tasks: &tasks, story, engine: None, term: 0 };
+    let mut run = Run {
+        factory,
+        parts,
+        tasks: &tasks,
+        story,
+        engine: None,
+        term: 0,
+        tail: WriteBatch::new(),
+    };
     if !run.open() {
         return run.story;
     }
@@ -209,7 +235,8 @@ fn check(image: MemFs, story: &Story, what: &str) {
     let next = Applied { index: found.index + 1, term: found.term + 10 };
     let mut batch = WriteBatch::new();
     batch.put(b"after", b"the crash");
-    apply(&*engine, &tasks, &batch, next).unwrap();
+    // What earlier tails wrote stays.
+    apply(&*engine, &tasks, (&batch, &WriteBatch::new()), next).unwrap();
     assert_eq!(flush_through(&*engine, &tasks, next.index), next.index, "{what}");
     drop(engine);
     expected.insert(b"after".to_vec(), b"the crash".to_vec());
@@ -328,14 +355,18 @@ fn many_entries_crash_anywhere_and_leave_what_the_store_says() {
         let mut rows = Rows::new();
         for n in 1..=upto {
             rows.insert((n * 7_919 % 10_007).to_be_bytes().to_vec(), vec![n as u8; 120]);
+            rows.insert(TAIL.to_vec(), n.to_be_bytes().to_vec());
         }
         rows
     };
     let write = |fs: &FaultFs| {
         let (parts, tasks) = seeded(11, fs.clone(), Arc::new(NullMeter));
         let Ok(engine) = replicated(&[]).open(Path::new(DIR), parts) else { return 0 };
-        for n in 1..=600 {
-            if apply(&*engine, &tasks, &filling(n), Applied { index: n, term: 1 }).is_err() {
+        for n in 1..=600_u64 {
+            let mut tail = WriteBatch::new();
+            tail.put(TAIL, &n.to_be_bytes());
+            let at = Applied { index: n, term: 1 };
+            if apply(&*engine, &tasks, (&filling(n), &tail), at).is_err() {
                 break;
             }
             tasks.run(n % 4);
@@ -398,7 +429,8 @@ fn stores_that_share_a_budget_stay_within_it_and_the_largest_memtable_goes_first
         // Store 0 takes half of all entries.
         let to = if n % 2 == 0 { 0 } else { n as usize / 2 % 12 };
         index[to] += 1;
-        apply(&*stores[to], &tasks, &filling(n), Applied { index: index[to], term: 1 }).unwrap();
+        let at = Applied { index: index[to], term: 1 };
+        apply(&*stores[to], &tasks, (&filling(n), &WriteBatch::new()), at).unwrap();
         if n % 16 == 0 {
             tasks.run(2);
         }
@@ -423,7 +455,7 @@ fn stores_that_share_leave_to_compact_all_come_to_it_on_threads() {
     for n in 1..=3_000 {
         for store in &stores {
             let at = Applied { index: n, term: 1 };
-            apply(&**store, &*parts.tasks, &filling(n), at).unwrap();
+            apply(&**store, &*parts.tasks, (&filling(n), &WriteBatch::new()), at).unwrap();
         }
     }
     for store in &stores {
