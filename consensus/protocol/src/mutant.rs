@@ -110,6 +110,8 @@ mutants! {
     2 {
         /// An answer is not written with what it answers.
         IdentityRowUnwritten = "identity-row-unwritten",
+        /// Answers that make no full row are not written where the entries of a file end.
+        TailUnwritten = "tail-unwritten",
         /// An identity that is too old to be known is executed.
         OldIdentityExecuted = "old-identity-executed",
         /// Any request of a session is answered as the last one was.

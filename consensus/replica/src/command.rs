@@ -22,7 +22,7 @@ use nori_kv::Tick;
 const VERSION: u8 = 1;
 
 /// The longest key of an identity, in bytes: a UUID as text has 36.
-pub const IDENTITY_KEY_BYTES_MAX: usize = 64;
+pub(crate) const IDENTITY_KEY_BYTES_MAX: usize = 64;
 
 /// What an entry wants.
 #[derive(Clone, Debug, PartialEq, Eq)]

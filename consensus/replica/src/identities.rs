@@ -1,21 +1,32 @@
 //! Which requests were executed, and what was answered.
 //!
-//! 1. Each identity has one **row** with the answer, written in the batch of the entry that executed it: no crash keeps one without the other.
+//! 1. Each identity has one **row** with the answer, which goes into the store with the entry that executed it (`chunks`): no crash keeps one
+//!    without the other.
 //! 2. A row carries a **stamp**, the later of the shard's time when it was executed and the time when the identity was made.
-//! 3. Entries that expire raise the **floor**; rows with a stamp up to it go, and with them the knowledge of what was executed.
+//! 3. Entries that expire raise the **floor**; rows with a stamp up to it go, at once and all, and with them the knowledge of what was
+//!    executed.
 //! 4. So an identity that has no row is executed only if it was made after the floor: an older one may have had one. The second and later requests of a
 //!    session have a row before them, or the session is forgotten.
 //!
 //! All of it follows from the log, so it is the same on every replica. The rows are in memory as well, each with its name of at most
-//! 66 bytes; whoever leads sees to it that they do not become too many.
+//! 65 bytes, found by hash: two looks at each write, and a hundred thousand names are no tree that stays in a processor's cache. Nothing
+//! goes by the order of the hashes. Whoever leads sees to it that they do not become too many.
 
 use crate::codec::{put_number, take_number};
-use crate::command::{Identity, Session};
+use crate::command::{IDENTITY_KEY_BYTES_MAX, Identity, Session};
 use crate::rows::Version;
 use bytes::{Buf, Bytes};
+use nori_consensus::Index;
 use nori_consensus::mutant::{self, Mutant};
 use nori_kv::Tick;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+/// Under which name a row stands, once for both orders of [`Identities`].
+pub(crate) type Name = Arc<[u8]>;
+
+/// The longest name: its kind, and an idempotency key.
+const NAME_BYTES_MAX: usize = 1 + IDENTITY_KEY_BYTES_MAX;
 
 /// What came of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -52,47 +63,52 @@ pub(crate) struct Remembered {
 }
 
 impl Remembered {
-    pub(crate) fn encode(&self) -> Vec<u8> {
-        let mut out = Vec::new();
-        put_number(&mut out, self.stamp.0);
-        put_number(&mut out, self.sequence);
+    pub(crate) fn put(&self, into: &mut Vec<u8>) {
+        put_number(into, self.stamp.0);
+        put_number(into, self.sequence);
         match self.outcome {
             Outcome::Written(version) => {
-                out.push(1);
-                put_number(&mut out, version);
+                into.push(1);
+                put_number(into, version);
             }
             Outcome::Mismatch { operation, actual } => {
-                out.push(2);
-                put_number(&mut out, u64::from(operation));
-                put_number(&mut out, actual);
+                into.push(2);
+                put_number(into, u64::from(operation));
+                put_number(into, actual);
             }
             Outcome::TooOld => unreachable!("what is too old has no row"),
         }
-        out
     }
 
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut from = Bytes::copy_from_slice(bytes);
-        let (stamp, sequence) = (Tick(take_number(&mut from)?), take_number(&mut from)?);
+    /// Takes a row off the front; `None` if there is none.
+    pub(crate) fn take(from: &mut Bytes) -> Option<Self> {
+        let (stamp, sequence) = (Tick(take_number(from)?), take_number(from)?);
         let outcome = match from.try_get_u8().ok()? {
-            1 => Outcome::Written(take_number(&mut from)?),
+            1 => Outcome::Written(take_number(from)?),
             2 => {
-                let operation = u32::try_from(take_number(&mut from)?).ok()?;
-                Outcome::Mismatch { operation, actual: take_number(&mut from)? }
+                let operation = u32::try_from(take_number(from)?).ok()?;
+                Outcome::Mismatch { operation, actual: take_number(from)? }
             }
             _ => return None,
         };
-        from.is_empty().then_some(Self { stamp, sequence, outcome })
+        Some(Self { stamp, sequence, outcome })
     }
+}
+
+/// A row, and in which chunk it stands.
+#[derive(Clone, Copy, Debug)]
+struct Kept {
+    row: Remembered,
+    chunk: Index,
 }
 
 /// All that is remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
-    rows: BTreeMap<Bytes, Remembered>,
+    rows: HashMap<Name, Kept>,
     /// The same, oldest first.
-    by_stamp: BTreeSet<(Tick, Bytes)>,
-    /// What was made up to then may be forgotten. Every row that went had a stamp `<= floor`.
+    by_stamp: BTreeSet<(Tick, Name)>,
+    /// What was made up to then may have been forgotten. Every row has a stamp `> floor`, and every one that went had not.
     floor: Tick,
 }
 
@@ -114,24 +130,21 @@ impl Identities {
         self.by_stamp.iter().nth(n).map(|(stamp, _)| *stamp)
     }
 
-    /// Up to `most` rows that are up to the floor, the oldest first.
-    pub(crate) fn forgettable(&self, floor: Tick, most: usize) -> Vec<Bytes> {
+    /// Forgets the rows that are up to the floor, and says in which chunks they stand.
+    pub(crate) fn forget_old(&mut self, mut forgotten: impl FnMut(Index)) {
         let is_any = mutant::is(Mutant::ForgottenAboveFloor);
-        let old = self.by_stamp.iter().take_while(|(stamp, _)| *stamp <= floor || is_any);
-        old.take(most).map(|(_, name)| name.clone()).collect()
-    }
-
-    pub(crate) fn forget(&mut self, name: &Bytes) {
-        if let Some(row) = self.rows.remove(name) {
-            let is_old = row.stamp <= self.floor || mutant::is(Mutant::ForgottenAboveFloor);
-            debug_assert!(is_old, "a row went that is above the floor");
-            self.by_stamp.remove(&(row.stamp, name.clone()));
+        let is_old = |(stamp, _): &(Tick, Name)| *stamp <= self.floor || is_any;
+        while self.by_stamp.first().is_some_and(is_old) {
+            let Some((_, name)) = self.by_stamp.pop_first() else { return };
+            if let Some(kept) = self.rows.remove(&name) {
+                forgotten(kept.chunk);
+            }
         }
     }
 
     pub(crate) fn judge(&self, identity: &Identity) -> Verdict {
         let (issued_at, sequence) = made(identity);
-        match self.rows.get(&name(identity)) {
+        match self.row_of(identity) {
             Some(row) if row.sequence == sequence || mutant::is(Mutant::SequenceIgnored) => {
                 Verdict::Ended(row.outcome)
             }
@@ -156,13 +169,25 @@ impl Identities {
 
     /// Whether there is a row of it, of this request or another of its session.
     pub(crate) fn has(&self, identity: &Identity) -> bool {
-        self.rows.contains_key(&name(identity))
+        self.row_of(identity).is_some()
+    }
+
+    fn row_of(&self, identity: &Identity) -> Option<&Remembered> {
+        with_name(identity, |name| self.rows.get(name)).map(|kept| &kept.row)
+    }
+
+    /// In which chunks rows stand, once for each row.
+    pub(crate) fn chunks(&self) -> impl Iterator<Item = Index> {
+        self.rows.values().map(|kept| kept.chunk)
     }
 
     /// The row of an identity that is executed at `now`.
-    pub(crate) fn row(identity: &Identity, now: Tick, outcome: Outcome) -> (Bytes, Remembered) {
+    pub(crate) fn row(identity: &Identity, now: Tick, outcome: Outcome) -> (Name, Remembered) {
         let (issued_at, sequence) = made(identity);
-        (name(identity), Remembered { stamp: now.max(issued_at), sequence, outcome })
+        (
+            with_name(identity, |name| Arc::from(name)),
+            Remembered { stamp: now.max(issued_at), sequence, outcome },
+        )
     }
 
     /// Nothing is remembered.
@@ -171,11 +196,14 @@ impl Identities {
         self.by_stamp.clear();
     }
 
-    pub(crate) fn insert(&mut self, name: Bytes, row: Remembered) {
-        if let Some(before) = self.rows.insert(name.clone(), row) {
-            self.by_stamp.remove(&(before.stamp, name.clone()));
+    /// Remembers a row that stands in `chunk`; the chunk of the one whose place it takes.
+    pub(crate) fn insert(&mut self, name: Name, row: Remembered, chunk: Index) -> Option<Index> {
+        let before = self.rows.insert(Arc::clone(&name), Kept { row, chunk });
+        if let Some(before) = before {
+            self.by_stamp.remove(&(before.row.stamp, Arc::clone(&name)));
         }
         self.by_stamp.insert((row.stamp, name));
+        before.map(|before| before.chunk)
     }
 }
 
@@ -187,14 +215,23 @@ fn made(identity: &Identity) -> (Tick, u64) {
     }
 }
 
-/// Under which its row stands: of a key the key, whenever it says that it was made; of a session both of its numbers.
-fn name(identity: &Identity) -> Bytes {
-    match identity {
-        Identity::Key { key, .. } => [b"k", &key[..]].concat().into(),
-        Identity::Session(Session { issued_at, client, .. }) => {
-            [b"s", &client.to_be_bytes()[..], &issued_at.0.to_be_bytes()[..]].concat().into()
+/// Hands on under which its row stands: of a key the key, whenever it says that it was made; of a session both of its numbers.
+fn with_name<T>(identity: &Identity, then: impl FnOnce(&[u8]) -> T) -> T {
+    let mut name = [0; NAME_BYTES_MAX];
+    let len = match identity {
+        Identity::Key { key, .. } => {
+            name[0] = b'k';
+            name[1..=key.len()].copy_from_slice(key);
+            1 + key.len()
         }
-    }
+        Identity::Session(Session { issued_at, client, .. }) => {
+            name[0] = b's';
+            name[1..9].copy_from_slice(&client.to_be_bytes());
+            name[9..17].copy_from_slice(&issued_at.0.to_be_bytes());
+            17
+        }
+    };
+    then(&name[..len])
 }
 
 #[cfg(test)]
@@ -212,15 +249,16 @@ mod tests {
     fn execute(all: &mut Identities, identity: &Identity, now: u64) {
         assert_eq!(all.judge(identity), Verdict::Fresh);
         let (name, row) = Identities::row(identity, Tick(now), Outcome::Written(now));
-        assert_eq!(Remembered::decode(&row.encode()), Some(row));
-        all.insert(name, row);
+        let mut value = Vec::new();
+        row.put(&mut value);
+        assert_eq!(Remembered::take(&mut value.into()), Some(row));
+        all.insert(name, row, Index(now));
         assert_eq!(all.judge(identity), Verdict::Ended(Outcome::Written(now)));
     }
 
     fn expire(all: &mut Identities, floor: u64) {
         all.raise(Tick(floor));
-        let old = all.forgettable(all.floor(), usize::MAX);
-        old.iter().for_each(|name| all.forget(name));
+        all.forget_old(|_| ());
     }
 
     #[test]

@@ -10,6 +10,7 @@
 //! | [`command`](mod@command) | the bytes of an entry (`docs/formats/command.md`) |
 //! | `rows` | where things stand in the engine: a client's rows, and the replica's own |
 //! | `identities` | which requests were executed, and what was answered |
+//! | `chunks` | the answers as rows, many to each |
 //! | `machine` | applies an entry to the engine |
 //! | `request` | what clients ask for, and what they are answered |
 //! | `replica` | requests in, answers out; steps the protocol and drives the machine |
@@ -18,8 +19,9 @@
 //! reads a clock, a disk of its own, or chance. Left to others: the protocol ([`nori_consensus::Consensus`]), the store
 //! ([`nori_kv::Engine`] with [`nori_kv::Replicated`]), the log, the network, and when anything happens.
 
+mod chunks;
 pub mod codec;
-pub mod command;
+mod command;
 mod error;
 mod identities;
 mod machine;

@@ -5,15 +5,17 @@
 //! 1. The rows that its conditions are about are read, at the shard's time. If one is not in memory, the caller has them fetched and
 //!    comes again with them: nothing here waits for a disk.
 //! 2. From those, and from what is remembered of identities, follow an outcome and a batch.
-//! 3. The batch is applied under the entry's place. If the engine is busy, nothing has happened, and the caller comes again.
+//! 3. The batch is applied under the entry's place, with what of the answers is no full row yet as its tail. If the engine is busy,
+//!    nothing has happened, and the caller comes again.
 //! 4. Only then is what is in memory changed.
 //!
 //! What the engine may drop because it has expired follows what is **safe**, not what is applied: after a crash entries are applied again, and their
 //! conditions have to find the rows that they found.
 
+use crate::chunks::Chunks;
 use crate::command::{Command, Condition, Identity, Operation};
 use crate::error::ReplicaError;
-use crate::identities::{Identities, Outcome, Remembered, Verdict};
+use crate::identities::{Identities, Name, Outcome, Remembered, Verdict};
 use crate::rows::{self, Version};
 use bytes::Bytes;
 use nori_consensus::mutant::{self, Mutant};
@@ -29,8 +31,8 @@ use std::sync::Arc;
 /// Rows that expire within the same so many milliseconds expire together.
 pub const EXPIRY_BUCKET_MS: u64 = 100;
 
-/// How many rows of its own one entry that expires takes away at most; the next one goes on.
-const FORGOTTEN_MAX: usize = 1_024;
+/// How many buckets one entry that expires takes away at most; the next one goes on.
+const PASSED_MAX: usize = 1_024;
 
 /// So many memberships are remembered, whether their entries are safe or not.
 const MEMBERSHIPS_KEPT: usize = 64;
@@ -92,7 +94,7 @@ fn version(
 #[derive(Default)]
 struct Changes {
     outcome: Option<Outcome>,
-    identity: Option<(Bytes, Remembered)>,
+    identity: Option<(Name, Remembered)>,
     /// When rows expire that were written.
     buckets: BTreeSet<u64>,
     expire: Option<Expiring>,
@@ -101,7 +103,6 @@ struct Changes {
 struct Expiring {
     time: Tick,
     floor: Tick,
-    forgotten: Vec<Bytes>,
     passed: Vec<u64>,
 }
 
@@ -138,6 +139,7 @@ impl std::fmt::Debug for State {
 pub(crate) struct Machine {
     engine: Arc<dyn Engine>,
     identities: Identities,
+    chunks: Chunks,
     /// The time of the shard: that of the last entry that expired. Only grows.
     time: Tick,
     /// When rows expire, in [`EXPIRY_BUCKET_MS`].
@@ -152,6 +154,8 @@ pub(crate) struct Machine {
     /// Times of the shard that are not safe yet, with their entries.
     times: VecDeque<(Index, Tick)>,
     batch: WriteBatch,
+    /// Of the last entry.
+    tail: WriteBatch,
     key: Vec<u8>,
     value: Vec<u8>,
 }
@@ -168,6 +172,7 @@ impl Machine {
         let mut machine = Self {
             engine,
             identities: Identities::default(),
+            chunks: Chunks::default(),
             time: Tick(0),
             buckets: BTreeSet::new(),
             applied: at,
@@ -176,6 +181,7 @@ impl Machine {
             founding: None,
             times: VecDeque::new(),
             batch: WriteBatch::new(),
+            tail: WriteBatch::new(),
             key: Vec::new(),
             value: Vec::new(),
         };
@@ -196,12 +202,15 @@ impl Machine {
             self.memberships.push_back((self.safe.index, membership));
         }
         let options = ReadOptions::default();
-        let mut cursor = engine.cursor(&rows::identities(), &options)?;
+        let (mut chunks, mut cursor) = (Vec::new(), engine.cursor(&rows::chunks(), &options)?);
         while let Some(row) = next(&mut *cursor)? {
-            let remembered =
-                Remembered::decode(row.value).ok_or(ReplicaError::Row { what: "an identity" })?;
-            self.identities.insert(rows::of_identity(row.key), remembered);
+            let first = Chunks::read(row.key, row.value, |chunk, name, answer| {
+                self.identities.insert(name.into(), answer, chunk);
+            })?;
+            chunks.push(first);
         }
+        self.identities.forget_old(|_| ());
+        self.chunks.found(chunks, self.identities.chunks());
         let mut cursor = engine.cursor(&rows::expiries(), &options)?;
         while let Some(row) = next(&mut *cursor)? {
             let bucket = rows::of_expiry(row.key).ok_or(ReplicaError::Row { what: "an expiry" })?;
@@ -324,10 +333,10 @@ impl Machine {
         if mutant::is(Mutant::ToldBeforeApplied)
             && let Some((name, row)) = &changes.identity
         {
-            self.identities.insert(name.clone(), *row);
+            self.identities.insert(Arc::clone(name), *row, entry.id.index);
         }
-        let at = Applied { index: entry.id.index.0, term: entry.id.term.0 };
-        if let Progress::Busy(signal) = replicated(&*self.engine)?.apply(&self.batch, at)? {
+        let chunk = self.chunks.next(entry.id.index);
+        if let Some(signal) = self.apply_batch(entry.id, &changes)? {
             return Ok(Step::Busy(signal));
         }
         self.applied = entry.id;
@@ -335,22 +344,50 @@ impl Machine {
         if let Some(membership) = membership {
             self.memberships.push_back((entry.id.index, membership));
         }
-        Ok(Step::Done(self.take(changes)))
+        Ok(Step::Done(self.take(changes, chunk)))
     }
 
-    /// Takes what an entry that is applied has changed.
-    fn take(&mut self, changes: Changes) -> Option<Outcome> {
+    /// Has the engine take the batch, and what the entry answered; or says when to come again.
+    fn apply_batch(
+        &mut self,
+        at: LogId,
+        changes: &Changes,
+    ) -> Result<Option<Signal>, ReplicaError> {
+        let answer = changes.identity.as_ref().map(|(name, answer)| (&name[..], answer));
+        let answer = answer.filter(|_| !mutant::is(Mutant::IdentityRowUnwritten));
+        let draft = self.chunks.draft(at.index, answer, &mut self.batch, &mut self.tail);
+        if mutant::is(Mutant::TailUnwritten) {
+            self.tail.clear();
+        }
+        let place = Applied { index: at.index.0, term: at.term.0 };
+        let applied = replicated(&*self.engine)
+            .and_then(|engine| Ok(engine.apply(&self.batch, &self.tail, place)?));
+        if let Ok(Progress::Done) = applied {
+            self.chunks.keep(draft);
+            return Ok(None);
+        }
+        self.chunks.undo(draft, &mut self.tail);
+        applied.map(|progress| match progress {
+            Progress::Done => None,
+            Progress::Busy(signal) => Some(signal),
+        })
+    }
+
+    /// Takes what an entry that is applied has changed; its answer stands in `chunk`.
+    fn take(&mut self, changes: Changes, chunk: Index) -> Option<Outcome> {
         if let Some((name, row)) = changes.identity {
-            self.identities.insert(name, row);
+            if let Some(before) = self.identities.insert(name, row, chunk) {
+                self.chunks.discount(before);
+            }
         }
         self.buckets.extend(changes.buckets);
-        if let Some(Expiring { time, floor, forgotten, passed }) = changes.expire {
+        if let Some(Expiring { time, floor, passed }) = changes.expire {
             if time > self.time {
                 self.time = time;
                 self.times.push_back((self.applied.index, time));
             }
             self.identities.raise(floor);
-            forgotten.iter().for_each(|name| self.identities.forget(name));
+            self.identities.forget_old(|chunk| self.chunks.discount(chunk));
             passed.iter().for_each(|bucket| {
                 self.buckets.remove(bucket);
             });
@@ -452,28 +489,19 @@ impl Machine {
         }
         let outcome = mismatch.unwrap_or(Outcome::Written(at.index.0));
         let identity = identity.map(|of| Identities::row(of, self.time, outcome));
-        if let Some((name, row)) = &identity
-            && !mutant::is(Mutant::IdentityRowUnwritten)
-        {
-            self.batch.put(&rows::identity_key(name), &row.encode());
-        }
         Changes { outcome: Some(outcome), identity, buckets, expire: None }
     }
 
     fn expire(&mut self, upto: Tick, floor: Tick) -> Changes {
         let (time, floor) = (self.time.max(upto), self.identities.floor().max(floor));
-        let forgotten = self.identities.forgettable(floor, FORGOTTEN_MAX);
         let is_past = |bucket: &&u64| **bucket < time.0 / EXPIRY_BUCKET_MS;
         let passed: Vec<u64> =
-            self.buckets.iter().take_while(is_past).take(FORGOTTEN_MAX).copied().collect();
+            self.buckets.iter().take_while(is_past).take(PASSED_MAX).copied().collect();
         self.batch.put(rows::TIME, &rows::time_row(time, floor));
-        for name in &forgotten {
-            self.batch.delete(&rows::identity_key(name));
-        }
         for bucket in &passed {
             self.batch.delete(&rows::expiry_key(*bucket));
         }
-        let expire = Some(Expiring { time, floor, forgotten, passed });
+        let expire = Some(Expiring { time, floor, passed });
         Changes { expire, ..Changes::default() }
     }
 }

@@ -4,7 +4,7 @@
 //! 01 key                 a client's row: version u64 little-endian, value
 //! 00 't'                 the time of the shard, the floor of identities: two numbers
 //! 00 'm'                 the membership as of what is applied: bytes of the protocol
-//! 00 'i' identity        what was answered: see `identities`
+//! 00 'i' entry u64 BE    what was answered from that entry on: see `chunks`
 //! 00 'e' bucket u64 BE   rows expire within this bucket of 100 ms: empty
 //! ```
 //!
@@ -75,24 +75,24 @@ pub(crate) fn unseal(value: &[u8]) -> Option<(Version, &[u8])> {
     Some((u64::from_le_bytes(*version), value))
 }
 
-/// The key of the answer to an identity.
-pub(crate) fn identity_key(name: &[u8]) -> Vec<u8> {
-    [&IDENTITY[..], name].concat()
+/// The key of the answers from entry `first` on.
+pub(crate) fn chunk_key(first: u64) -> [u8; 10] {
+    numbered(IDENTITY, first)
 }
 
 /// All answers.
-pub(crate) fn identities() -> KeyRange {
+pub(crate) fn chunks() -> KeyRange {
     prefixed(IDENTITY)
 }
 
-/// The name behind a key of [`identities`].
-pub(crate) fn of_identity(key: &[u8]) -> Bytes {
-    Bytes::copy_from_slice(key.get(IDENTITY.len()..).unwrap_or_default())
+/// The entry behind a key of [`chunks`].
+pub(crate) fn of_chunk(key: &[u8]) -> Option<u64> {
+    of_numbered(key)
 }
 
 /// The key that says that rows expire within `bucket`.
-pub(crate) fn expiry_key(bucket: u64) -> Vec<u8> {
-    [&EXPIRY[..], &bucket.to_be_bytes()].concat()
+pub(crate) fn expiry_key(bucket: u64) -> [u8; 10] {
+    numbered(EXPIRY, bucket)
 }
 
 /// All buckets in which rows expire.
@@ -102,8 +102,19 @@ pub(crate) fn expiries() -> KeyRange {
 
 /// The bucket behind a key of [`expiries`].
 pub(crate) fn of_expiry(key: &[u8]) -> Option<u64> {
-    let bucket = key.get(EXPIRY.len()..)?;
-    Some(u64::from_be_bytes(*bucket.first_chunk()?)).filter(|_| bucket.len() == 8)
+    of_numbered(key)
+}
+
+fn numbered(prefix: &[u8; 2], number: u64) -> [u8; 10] {
+    let mut key = [0; 10];
+    key[..2].copy_from_slice(prefix);
+    key[2..].copy_from_slice(&number.to_be_bytes());
+    key
+}
+
+fn of_numbered(key: &[u8]) -> Option<u64> {
+    let number = key.get(2..)?;
+    Some(u64::from_be_bytes(*number.first_chunk()?)).filter(|_| number.len() == 8)
 }
 
 fn prefixed(prefix: &[u8; 2]) -> KeyRange {

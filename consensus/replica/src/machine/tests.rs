@@ -331,3 +331,96 @@ fn an_entry_that_is_no_command_ends_it_and_changes_nothing() {
     );
     assert_eq!(machine.applied(), LogId::ZERO);
 }
+
+fn named(n: u64) -> Command {
+    let identity = Identity::Key { issued_at: Tick(n), key: n.to_be_bytes().to_vec().into() };
+    let operations = vec![Operation::put_value("key", "value")];
+    Command::Write { identity: Some(identity), operations }
+}
+
+fn rows_of_answers(machine: &Machine) -> usize {
+    let mut cursor = machine.engine().cursor(&rows::chunks(), &ReadOptions::default()).unwrap();
+    let mut count = 0;
+    while cursor.next().unwrap() {
+        count += 1;
+    }
+    count
+}
+
+#[test]
+fn answers_stand_in_few_rows_and_are_there_as_of_every_entry_that_a_crash_leaves() {
+    let mut disk = Disk::new();
+    let mut machine = disk.open();
+    let executed = |machine: &Machine, upto: u64| {
+        (1..=upto).all(|n| {
+            let Command::Write { identity: Some(identity), .. } = named(n) else { return false };
+            machine.identities().judge(&identity) == Verdict::Ended(Outcome::Written(n))
+        })
+    };
+    for n in 1..=70 {
+        assert_eq!(apply(&mut machine, &entry(n, &named(n))), Some(Outcome::Written(n)));
+        if n == 40 {
+            flush(&mut machine);
+        }
+    }
+    drop(machine);
+    // One full row, and that of the tail.
+    let mut machine = disk.open();
+    assert_eq!((machine.applied().index, machine.identities().len()), (Index(40), 40));
+    assert!(executed(&machine, 40));
+    assert_eq!(rows_of_answers(&machine), 2);
+    for n in 41..=70 {
+        apply(&mut machine, &entry(n, &named(n)));
+    }
+    // Of three rows, the first has something left.
+    apply(&mut machine, &entry(71, &Command::Expire { upto: Tick(71), floor: Tick(20) }));
+    flush(&mut machine);
+    assert_eq!((machine.identities().len(), rows_of_answers(&machine)), (50, 3));
+    drop(machine);
+    let mut machine = disk.open();
+    assert_eq!(machine.identities().len(), 50, "what was forgotten stays so");
+    apply(&mut machine, &entry(72, &Command::Expire { upto: Tick(72), floor: Tick(45) }));
+    // Rows of which nothing counts go with the next entry.
+    apply(&mut machine, &entry(73, &named(73)));
+    flush(&mut machine);
+    assert_eq!((machine.identities().len(), rows_of_answers(&machine)), (26, 2));
+    apply(&mut machine, &entry(74, &Command::Expire { upto: Tick(74), floor: Tick(73) }));
+    apply(&mut machine, &entry(75, &put_until("a", 1_000)));
+    flush(&mut machine);
+    assert_eq!((machine.identities().len(), rows_of_answers(&machine)), (0, 1), "the open one");
+    drop(machine);
+    let mut machine = disk.open();
+    assert_eq!(machine.identities().len(), 0);
+    apply(&mut machine, &entry(76, &put_until("b", 1_000)));
+    assert_eq!(rows_of_answers(&machine), 0);
+}
+
+#[test]
+fn a_session_that_goes_on_takes_no_more_rows_than_one_and_the_open_one() {
+    let mut disk = Disk::new();
+    let mut machine = disk.open();
+    let session = |sequence| {
+        let of = Session { issued_at: Tick(1), client: 7, sequence };
+        let operations = vec![Operation::put_value("key", "value")];
+        Command::Write { identity: Some(Identity::Session(of)), operations }
+    };
+    for n in 1..=200 {
+        assert_eq!(apply(&mut machine, &entry(n, &session(n))), Some(Outcome::Written(n)));
+    }
+    flush(&mut machine);
+    assert!(rows_of_answers(&machine) <= 2);
+    drop(machine);
+    let mut machine = disk.open();
+    assert_eq!(apply(&mut machine, &entry(201, &session(200))), Some(Outcome::Written(200)));
+    // Its answer alone is left of a chunk that was begun anew, though all others in it were forgotten before it was full.
+    for n in 202..=232 {
+        assert_eq!(apply(&mut machine, &entry(n, &named(n))), Some(Outcome::Written(n)));
+    }
+    apply(&mut machine, &entry(233, &Command::Expire { upto: Tick(233), floor: Tick(232) }));
+    apply(&mut machine, &entry(234, &named(234)));
+    apply(&mut machine, &entry(235, &named(235)));
+    flush(&mut machine);
+    drop(machine);
+    let machine = disk.open();
+    assert_eq!(machine.identities().len(), 2);
+}
