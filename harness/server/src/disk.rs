@@ -90,7 +90,12 @@ impl Disk {
                 "the disk is nearly full: nothing but deletes is taken"
             );
         } else {
-            tracing::info!(free_bytes, "there is room on the disk again");
+            // As loud as an operator listens: who was told of the one waits for the other.
+            tracing::warn!(
+                free_bytes,
+                reserve_bytes = self.reserve_bytes,
+                "there is room on the disk again: everything is taken"
+            );
         }
     }
 
