@@ -2,8 +2,9 @@
 //!
 //! What a server serves is found by a router: a look-up of the path, a clone of a boxed service, and a future in a box around one in a box. That is nothing for what is asked
 //! once a minute, and a tenth of a read. So the service that nearly all requests are for is asked first: calls of one message and one answer by [`unary`], scans by tonic's own
-//! server, their answers counted ([`crate::room`]).
+//! server, their answers counted ([`crate::room`]). Requests that tonic serves, for scans and for the others, have to come in time ([`crate::patience`]).
 
+use crate::patience::{Awaited, Timely};
 use crate::room::Room;
 use crate::unary::{self, Bounds, Reply};
 use hyper::body::Incoming;
@@ -21,6 +22,9 @@ use tonic::service::Routes;
 
 /// A request for a scan: three keys of the longest that there may be, and a few numbers.
 const SCAN_BYTES_MAX: usize = 256 << 10;
+
+/// How the paths of reflection begin, in its older words and its newer ones: of all that is served to clients it alone is asked by streams.
+const REFLECTION: &str = "/grpc.reflection.";
 
 /// One service before all others.
 pub(crate) struct Express<T> {
@@ -88,12 +92,21 @@ impl<T: Kv> Service<Request<Incoming>> for Express<T> {
             Some("Delete") => unary!(delete),
             Some("Batch") => unary!(batch),
             Some(_) => {
-                let answer = self.streams.call(request.map(Body::new));
+                let answer = self.streams.call(timely(request, Awaited::End));
                 Answer::Stream(answer, self.answers.clone())
             }
-            None => Answer::Routed(Box::new(self.others.call(request.map(Body::new)))),
+            None => {
+                let is_stream = request.uri().path().starts_with(REFLECTION);
+                let awaited = if is_stream { Awaited::Next } else { Awaited::End };
+                Answer::Routed(Box::new(self.others.call(timely(request, awaited))))
+            }
         }
     }
+}
+
+/// The request, which has to come in time.
+fn timely(request: Request<Incoming>, awaited: Awaited) -> Request<Body> {
+    request.map(|body| Body::new(Timely::new(body, awaited)))
 }
 
 /// What is told to a request that is no gRPC.
@@ -137,34 +150,4 @@ impl Future for Answer {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_service_itself_goes_before_the_others() {
-        assert_eq!(method("/norikv.v1.Kv/Get"), Some("Get"));
-        assert_eq!(method("/norikv.v1.Kv/Nothing"), Some("Nothing"));
-        for path in ["/norikv.v1.KvAdmin/Get", "/norikv.v1.Kv", "norikv.v1.Kv/Get", "/", ""] {
-            assert_eq!(method(path), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn what_is_no_grpc_is_told_so() {
-        let told = |method: Method, kind: &str| {
-            let request = Request::builder().method(method).header(CONTENT_TYPE, kind);
-            refusal(&request.body(()).unwrap())
-        };
-        for kind in ["application/grpc", "application/grpc+proto", "application/grpc;x=y"] {
-            assert_eq!(told(Method::POST, kind), None, "{kind}");
-            assert_eq!(told(Method::HEAD, kind), Some(StatusCode::METHOD_NOT_ALLOWED));
-        }
-        for kind in ["", "text/plain", "application/grpcx", "application/grpc-web"] {
-            assert_eq!(
-                told(Method::POST, kind),
-                Some(StatusCode::UNSUPPORTED_MEDIA_TYPE),
-                "{kind}"
-            );
-        }
-    }
-}
+mod tests;

@@ -22,6 +22,7 @@
 //! | [`faults`], [`test_control`] | what tests do to clusters in memory |
 //! | [`http`] | health, state and a gateway for people and scrapers |
 //! | `accept` | connections that come in, and how they are served |
+//! | `patience` | requests that have to come in time |
 //! | `room` | bytes that came in part, and bytes that clients have not taken |
 //! | `connection` | a connection that somebody made, and what ends it |
 //! | `express` | requests for keys go before the router |
@@ -45,6 +46,7 @@ pub mod gossip;
 pub mod http;
 pub mod kv;
 pub mod links;
+mod patience;
 pub mod peer;
 mod room;
 pub mod scan;

@@ -41,7 +41,7 @@ use tower::ServiceExt as _;
 
 /// Room in a message beside what the limits say of keys and values.
 const OVERHEAD_BYTES: usize = 1 << 20;
-/// What is asked of a cluster and its nodes.
+/// What is asked of a cluster and its nodes, of health and of what is served.
 const ASKED_BYTES_MAX: usize = 64 << 10;
 /// A packet between nodes: one message of the protocol may be longer than a batch.
 const PACKET_BYTES_MAX: usize = 64 << 20;
@@ -174,12 +174,13 @@ impl Sockets {
         let kv = KvService::new(serving.clone());
         let cluster = ClusterService::new(serving.clone(), Arc::clone(&about), stopped.clone());
         let admin = AdminService::new(serving.clone(), Arc::clone(&about));
-        let mut others = Routes::new(health_service)
+        let mut others = Routes::new(health_service.max_decoding_message_size(ASKED_BYTES_MAX))
             .add_service(ClusterServer::new(cluster).max_decoding_message_size(ASKED_BYTES_MAX))
             .add_service(AdminServer::new(admin).max_decoding_message_size(ASKED_BYTES_MAX));
         let has_controls = controls.is_some();
         if let Some(controls) = controls {
-            others = others.add_service(TestControlServer::new(TestControlService::new(controls)));
+            let controls = TestControlServer::new(TestControlService::new(controls));
+            others = others.add_service(controls.max_decoding_message_size(ASKED_BYTES_MAX));
         }
         if about.has_reflection {
             others = with_reflection(others, has_controls);
@@ -226,7 +227,9 @@ fn with_reflection(routes: Routes, has_controls: bool) -> Routes {
     };
     // Older clients ask in the older words.
     match (builder().build_v1(), builder().build_v1alpha()) {
-        (Ok(now), Ok(before)) => routes.add_service(now).add_service(before),
+        (Ok(now), Ok(before)) => routes
+            .add_service(now.max_decoding_message_size(ASKED_BYTES_MAX))
+            .add_service(before.max_decoding_message_size(ASKED_BYTES_MAX)),
         _ => routes,
     }
 }

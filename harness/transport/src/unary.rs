@@ -10,6 +10,7 @@
 //! that are not answered has a bound of its own ([`Filling`]), and one that does not end within [`PATIENCE`] is not waited for.
 
 use crate::errors::Failure;
+use crate::patience::{self, PATIENCE};
 use crate::room::{Filling, Held, Room};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use http_body::{Body as _, Frame};
@@ -19,7 +20,6 @@ use prost::Message;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
-use std::time::Duration;
 use tonic::body::Body;
 use tonic::codegen::http::header::CONTENT_TYPE;
 use tonic::codegen::http::{HeaderMap, HeaderValue, Response};
@@ -27,9 +27,6 @@ use tonic::{Code, Status};
 
 /// What stands before a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
-
-/// How long a request may take to come.
-const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The body of an answer.
 #[derive(Debug, Default)]
@@ -97,7 +94,7 @@ where
     let mut gathered = Gathered::new(bounds);
     let answered = match message(body, &mut gathered).await {
         Ok(message) => serve(tonic::Request::new(message)).await,
-        Err(failure) => Err(failure.into()),
+        Err(status) => Err(status),
     };
     drop(gathered);
     answered.map_or_else(Status::into_http, whole)
@@ -123,7 +120,7 @@ fn whole<A: Message>(mut answer: tonic::Response<A>) -> Response<Reply> {
 async fn message<Q: Message + Default>(
     mut body: Incoming,
     gathered: &mut Gathered,
-) -> Result<Q, Failure> {
+) -> Result<Q, Status> {
     let coming = async {
         while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
             let frame =
@@ -138,8 +135,8 @@ async fn message<Q: Message + Default>(
         Ok::<_, Failure>(())
     };
     let came = tokio::time::timeout(PATIENCE, coming).await;
-    came.map_err(|_| invalid(&format!("its end did not come within {PATIENCE:?}")))??;
-    Q::decode(gathered.whole()?).map_err(|error| invalid(&error.to_string()))
+    came.map_err(|_| patience::late())??;
+    Ok(Q::decode(gathered.whole()?).map_err(|error| invalid(&error.to_string()))?)
 }
 
 fn invalid(why: &str) -> Failure {

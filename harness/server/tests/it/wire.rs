@@ -60,6 +60,30 @@ async fn a_standard_client_gets_health_and_reflection() {
     running.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn health_and_reflection_take_no_more_than_they_need() {
+    let dir = tempfile::tempdir().unwrap();
+    let (running, _client) = one(dir.path(), &[]).await;
+    let channel = channel(running.addresses().client).await;
+    let (mut health, mut reflection) =
+        (HealthClient::new(channel.clone()), ServerReflectionClient::new(channel));
+    // A name of this length is unknown; a longer one is not looked for.
+    for (bytes, code) in [(60 << 10, Code::NotFound), (70 << 10, Code::OutOfRange)] {
+        let name = "x".repeat(bytes);
+        let request = HealthCheckRequest { service: name.clone() };
+        assert_eq!(health.check(request).await.unwrap_err().code(), code, "{bytes}");
+        let request = ServerReflectionRequest {
+            host: String::new(),
+            message_request: Some(MessageRequest::FileContainingSymbol(name)),
+        };
+        let asked = tokio_stream::iter([request]);
+        let mut answers = reflection.server_reflection_info(asked).await.unwrap().into_inner();
+        let is_looked_for = answers.message().await.is_err();
+        assert_eq!(is_looked_for, code == Code::NotFound, "{bytes}");
+    }
+    running.stop().await;
+}
+
 /// One request over HTTP/1.1; its status and body.
 async fn http(address: SocketAddr, request: &str, body: &[u8]) -> (u16, String) {
     http_of_length(address, request, body.len(), body).await
