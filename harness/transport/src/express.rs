@@ -77,7 +77,8 @@ impl<T: Kv> Service<Request<Incoming>> for Express<T> {
         macro_rules! unary {
             ($name:ident) => {{
                 let serve = move |asked| async move { kv.$name(asked).await };
-                Answer::Unary(Box::pin(unary::call(request.into_body(), bounds, serve)))
+                let (head, body) = request.into_parts();
+                Answer::Unary(Box::pin(unary::call((head.headers, body), bounds, serve)))
             }};
         }
         let method = method(request.uri().path());

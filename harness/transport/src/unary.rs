@@ -6,8 +6,8 @@
 //! 2. the message is decoded and answered;
 //! 3. the answer is one frame and the trailers that say that all is well ([`Reply`]), or an error, which has no frame at all.
 //!
-//! Promises: a message that is too long, compressed, cut off or none is told of as every other error is, and no more of it is kept than the bound. What has come of all requests
-//! that are not answered has a bound of its own ([`Filling`]), and one that does not end within [`PATIENCE`] is not waited for.
+//! Promises: a message that is too long, cut off or none is told of as every other error is, one that is compressed in gRPC's own words, and no more of it is kept than the bound.
+//! What has come of all requests that are not answered has a bound of its own ([`Filling`]), and one that does not end within [`PATIENCE`] is not waited for.
 
 use crate::errors::Failure;
 use crate::patience::{self, PATIENCE};
@@ -23,10 +23,17 @@ use std::task::{Context, Poll};
 use tonic::body::Body;
 use tonic::codegen::http::header::CONTENT_TYPE;
 use tonic::codegen::http::{HeaderMap, HeaderValue, Response};
+use tonic::metadata::MetadataValue;
 use tonic::{Code, Status};
 
 /// What stands before a message: whether it is compressed, and its length.
 const PREFIX_BYTES: usize = 5;
+
+/// The header that says how messages of a request are compressed, where they say that they are, and that which says how they may be.
+const ENCODING: &str = "grpc-encoding";
+const ACCEPT_ENCODING: &str = "grpc-accept-encoding";
+/// What stands for no compression at all.
+const IDENTITY: &str = "identity";
 
 /// The body of an answer.
 #[derive(Debug, Default)]
@@ -80,9 +87,9 @@ pub(crate) struct Bounds {
     pub(crate) room: Room,
 }
 
-/// Answers a call by `serve`.
+/// Answers a call, of which the headers and the body are these, by `serve`.
 pub(crate) async fn call<Q, A, F>(
-    body: Incoming,
+    (headers, body): (HeaderMap, Incoming),
     bounds: Bounds,
     serve: impl FnOnce(tonic::Request<Q>) -> F,
 ) -> Response<Reply>
@@ -92,7 +99,7 @@ where
     F: Future<Output = Result<tonic::Response<A>, Status>>,
 {
     let mut gathered = Gathered::new(bounds);
-    let answered = match message(body, &mut gathered).await {
+    let answered = match message(body, Compression::Unread(headers), &mut gathered).await {
         Ok(message) => serve(tonic::Request::new(message)).await,
         Err(status) => Err(status),
     };
@@ -119,24 +126,73 @@ fn whole<A: Message>(mut answer: tonic::Response<A>) -> Response<Reply> {
 /// The only message of a request.
 async fn message<Q: Message + Default>(
     mut body: Incoming,
+    mut compression: Compression,
     gathered: &mut Gathered,
 ) -> Result<Q, Status> {
     let coming = async {
-        while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        loop {
+            let polled = poll_fn(|cx| {
+                let polled = Pin::new(&mut body).poll_frame(cx);
+                if polled.is_pending() {
+                    compression.read();
+                }
+                polled
+            });
+            let Some(frame) = polled.await else { break };
             let frame =
                 frame.map_err(|error| invalid(&format!("its end did not come: {error}")))?;
             if let Ok(bytes) = frame.into_data() {
-                gathered.add(bytes)?;
+                let added = gathered.add(bytes);
+                if let Some(flag) = gathered.flag().filter(|flag| *flag != 0) {
+                    return Err(compression.refusal(flag));
+                }
+                added?;
             }
             if body.is_end_stream() {
                 break;
             }
         }
-        Ok::<_, Failure>(())
+        Ok(())
     };
-    let came = tokio::time::timeout(PATIENCE, coming).await;
-    came.map_err(|_| patience::late())??;
+    tokio::time::timeout(PATIENCE, coming).await.map_err(|_| patience::late())??;
     Ok(Q::decode(gathered.whole()?).map_err(|error| invalid(&error.to_string()))?)
+}
+
+/// Whether a request says how its messages are compressed.
+///
+/// Nobody looks unless one is. Headers are in no account of what came, so they are not kept where the message has to be waited for.
+enum Compression {
+    Unread(HeaderMap),
+    Read { is_named: bool },
+}
+
+impl Compression {
+    /// Looks; the headers go.
+    fn read(&mut self) -> bool {
+        let is_named = match self {
+            Self::Unread(headers) => headers.get(ENCODING).is_some_and(|name| name != IDENTITY),
+            Self::Read { is_named } => *is_named,
+        };
+        *self = Self::Read { is_named };
+        is_named
+    }
+
+    /// What is told to a message that does not say that it is as it is.
+    fn refusal(&mut self, flag: u8) -> Status {
+        if flag != 1 {
+            return Status::internal(format!("the flag of compression is {flag}, and not 0 or 1"));
+        }
+        if !self.read() {
+            return Status::internal(format!(
+                "the message is compressed, and no {ENCODING} says how"
+            ));
+        }
+        let what = format!("the message is compressed; what is supported is {IDENTITY}");
+        let mut status = Status::unimplemented(what);
+        let supported = MetadataValue::from_static(IDENTITY);
+        status.metadata_mut().insert(ACCEPT_ENCODING, supported);
+        status
+    }
 }
 
 fn invalid(why: &str) -> Failure {
@@ -184,20 +240,22 @@ impl Gathered {
         Ok(())
     }
 
+    /// What stands before it: whether the message is compressed.
+    fn flag(&self) -> Option<u8> {
+        self.so_far().first().copied()
+    }
+
     /// The length that stands before the message.
     fn told(&self) -> Option<usize> {
         let length = self.so_far().get(1..PREFIX_BYTES)?;
         Some(u32::from_be_bytes(length.try_into().ok()?) as usize)
     }
 
-    /// The message; its room stays taken.
+    /// The message, if it is not compressed; its room stays taken.
     fn whole(&mut self) -> Result<Bytes, Failure> {
         let told = self.told().ok_or_else(|| invalid("there is none"))?;
         let (first, all) = (std::mem::take(&mut self.first), std::mem::take(&mut self.all));
         let all = if all.is_empty() { first } else { all.freeze() };
-        if all[0] != 0 {
-            return Err(invalid("it is compressed, and no compression was agreed upon"));
-        }
         let message = all.slice(PREFIX_BYTES..);
         if message.len() != told {
             let what = format!("{} bytes came of one of {told}", message.len());

@@ -6,7 +6,7 @@ use crate::connection::Door;
 use crate::patience::PATIENCE;
 use bytes::Bytes;
 use http_body::Frame;
-use http_body_util::{BodyExt as _, StreamBody};
+use http_body_util::{BodyExt as _, Full, StreamBody};
 use norikv_proto::channel::{Answer, Channel as Raw, Settings};
 use norikv_proto::v1;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -171,6 +171,10 @@ impl Served {
 /// A header that says nothing.
 const NOTHING: (&str, &str) = ("x", "y");
 
+fn whole(message: &[u8]) -> Body {
+    Body::new(Full::new(Bytes::copy_from_slice(message)))
+}
+
 /// A body of these bytes that does not end before its sender goes.
 fn begun(message: &[u8]) -> (mpsc::UnboundedSender<Bytes>, Body) {
     let (more, coming) = mpsc::unbounded_channel();
@@ -178,6 +182,71 @@ fn begun(message: &[u8]) -> (mpsc::UnboundedSender<Bytes>, Body) {
     let frames = UnboundedReceiverStream::new(coming);
     let frames = frames.map(|bytes| Ok::<_, Infallible>(Frame::data(bytes)));
     (more, Body::new(StreamBody::new(frames)))
+}
+
+#[tokio::test]
+async fn what_is_compressed_is_told_what_is_supported() {
+    let served = serve().await;
+    let message = |flag| whole(&[flag, 0, 0, 0, 0]);
+    let (gzip, identity) = (("grpc-encoding", "gzip"), ("grpc-encoding", "identity"));
+    let unsupported = (Code::Unimplemented, Some("identity".to_owned()));
+    for path in UNARY.into_iter().chain(OTHERS) {
+        assert_eq!(served.told(path, gzip, message(1)).await, unsupported, "{path}");
+        // A message that is longer than it may be is compressed first of all.
+        let long = [&[1, 0, 1, 0, 0][..], &[7; 1 << 16]].concat();
+        assert_eq!(served.told(path, gzip, whole(&long)).await, unsupported, "{path}");
+        for (header, flag) in [(NOTHING, 1), (identity, 1), (NOTHING, 2)] {
+            let told = served.told(path, header, message(flag)).await;
+            assert_eq!(told, (Code::Internal, None), "{path} {header:?} {flag}");
+        }
+        assert_eq!(served.told(path, identity, message(0)).await.0, Code::Ok, "{path}");
+    }
+    for path in UNARY {
+        // It may be compressed, and is not.
+        assert_eq!(served.told(path, gzip, message(0)).await, (Code::Ok, None), "{path}");
+        // Its headers are there before it is.
+        let (more, body) = begun(&[]);
+        let later = async {
+            tokio::task::yield_now().await;
+            more.send(Bytes::from_static(&[1, 0, 0, 0, 0])).unwrap();
+        };
+        let (told, ()) = tokio::join!(served.told(path, gzip, body), later);
+        assert_eq!(told, unsupported, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_is_none_is_refused_and_one_of_nothing_is_over() {
+    let served = serve().await;
+    for path in UNARY.into_iter().chain(OTHERS) {
+        for (time, code) in [
+            ("abc", Code::InvalidArgument),
+            ("1", Code::InvalidArgument),
+            ("999999999999S", Code::InvalidArgument),
+            ("0S", Code::DeadlineExceeded),
+            ("00000000n", Code::DeadlineExceeded),
+        ] {
+            let told = served.told(path, ("grpc-timeout", time), whole(&[0; 5])).await;
+            assert_eq!(told.0, code, "{path} {time}");
+        }
+    }
+    assert_eq!(served.served.load(Ordering::Relaxed), 0);
+    for path in UNARY.into_iter().chain(OTHERS) {
+        let told = served.told(path, ("grpc-timeout", "1M"), whole(&[0; 5])).await;
+        assert_eq!(told.0, Code::Ok, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn headers_have_a_bound() {
+    let served = serve().await;
+    let status = async |bytes| {
+        let long = "x".repeat(bytes);
+        served.ask(UNARY[0], ("x", &long), whole(&[0; 5])).await.status()
+    };
+    assert_eq!(status(15 << 10).await, StatusCode::OK);
+    assert_eq!(status(20 << 10).await, StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE);
+    assert_eq!(status(1).await, StatusCode::OK, "the connection is as good as it was");
 }
 
 #[tokio::test(start_paused = true)]
