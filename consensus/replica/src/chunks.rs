@@ -19,9 +19,9 @@ use crate::error::ReplicaError;
 use crate::identities::Remembered;
 use crate::rows;
 use bytes::Bytes;
+use foldhash::HashMap;
 use nori_consensus::Index;
 use nori_kv::WriteBatch;
-use std::collections::HashMap;
 
 /// So many answers make a chunk full: its row is copied once for each of them.
 const ANSWERS_MAX: usize = 32;

@@ -16,10 +16,11 @@ use crate::codec::{put_number, take_number};
 use crate::command::{IDENTITY_KEY_BYTES_MAX, Identity, Session};
 use crate::rows::Version;
 use bytes::{Buf, Bytes};
+use foldhash::HashMap;
 use nori_consensus::Index;
 use nori_consensus::mutant::{self, Mutant};
 use nori_kv::Tick;
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Under which name a row stands, once for both orders of [`Identities`].
@@ -174,6 +175,11 @@ impl Identities {
 
     fn row_of(&self, identity: &Identity) -> Option<&Remembered> {
         with_name(identity, |name| self.rows.get(name)).map(|kept| &kept.row)
+    }
+
+    /// All rows with their names, in no order.
+    pub(crate) fn rows(&self) -> impl Iterator<Item = (&[u8], &Remembered)> {
+        self.rows.iter().map(|(name, kept)| (&name[..], &kept.row))
     }
 
     /// In which chunks rows stand, once for each row.

@@ -25,7 +25,7 @@ use nori_kv::{
     Applied, Cursor, Engine, Error, Maintain, Progress, ReadOptions, Reader, Replicated, Tick,
     Tier, WriteBatch,
 };
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Rows that expire within the same so many milliseconds expire together.
@@ -122,6 +122,25 @@ impl State {
     /// The last entry that it has.
     pub fn applied(&self) -> LogId {
         self.0.applied
+    }
+
+    /// What is remembered beside the client's rows, by name: the time, the members, when rows expire, and what was answered. Replicas
+    /// that have applied the same remember the same, in whichever rows of their engines it stands.
+    pub fn remembered(&self) -> BTreeMap<Vec<u8>, Vec<u8>> {
+        let machine = &self.0;
+        let of_time = rows::time_row(machine.time, machine.identities.floor());
+        let members = machine.memberships.back().map(|(_, bytes)| bytes.to_vec());
+        let buckets = machine.buckets.iter().map(|bucket| (rows::expiry_key(*bucket), Vec::new()));
+        let answers = machine.identities.rows().map(|(name, row)| {
+            let mut value = Vec::new();
+            row.put(&mut value);
+            ([b"answer ", name].concat(), value)
+        });
+        [(b"time".to_vec(), of_time), (b"members".to_vec(), members.unwrap_or_default())]
+            .into_iter()
+            .chain(buckets.map(|(key, value)| (key.to_vec(), value)))
+            .chain(answers)
+            .collect()
     }
 
     pub(crate) fn into_machine(self) -> Machine {

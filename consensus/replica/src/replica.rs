@@ -16,6 +16,7 @@ use crate::error::ReplicaError;
 use crate::machine::{Fetch, Fetched, Machine, State, Step};
 use crate::request::{Age, Answer, Freshness, Now, RequestId, Target};
 use bytes::Bytes;
+use foldhash::HashMap;
 use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{
     Boot, Consensus, ConsensusFactory, Effect, Entry, Index, Input, Instant, LogId, LogView,
@@ -24,7 +25,7 @@ use nori_consensus::{
 };
 use nori_env::Signal;
 use nori_kv::Engine;
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -264,7 +265,7 @@ impl Replica {
             log,
             machine: Some(machine),
             last_ticket: Ticket::ZERO,
-            tickets: HashMap::new(),
+            tickets: HashMap::default(),
             accepted: BTreeMap::new(),
             reads: BTreeMap::new(),
             patience: BTreeSet::new(),

@@ -3,13 +3,13 @@
 //! 1. The network is whole, disks work, every machine that is not gone runs; clients end what they have begun.
 //! 2. Within two minutes the operator is done, every shard is where the map wants it, and serves.
 //! 3. Every key is read once more. That is part of the history, so a write that was lost breaks a law.
-//! 4. All replicas of a shard come to the same entry, and have the same rows.
+//! 4. All replicas of a shard come to the same entry, and have the same rows; and what they remember is the same, as one that is started
+//!    anew reads it.
 
 use super::{Happening, SECOND, World};
 use nori_consensus::{LogId, Membership, Role, ShardId};
 use nori_env::FaultPlan;
-use nori_kv::{KeyRange, ReadOptions};
-use norikv_replica::{Answer, Freshness, Reply, Request, RequestId, Target, View};
+use norikv_replica::{Answer, Freshness, Reply, Request, RequestId, State, Target, View};
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -21,6 +21,9 @@ const LOOK: u64 = SECOND / 4;
 
 /// What a replica has: each key's version and value.
 type Rows = BTreeMap<Vec<u8>, (u64, Vec<u8>)>;
+
+/// What a replica keeps for itself, by name.
+type Remembered = BTreeMap<Vec<u8>, Vec<u8>>;
 
 impl World {
     pub(super) fn calm(&mut self) {
@@ -250,19 +253,14 @@ impl World {
         Some((view.at(), rows))
     }
 
-    /// The rows that a replica keeps for itself, and who its members are.
-    fn own(&self, m: usize, shard: ShardId) -> Option<(Rows, Arc<Membership>)> {
+    /// What a replica keeps for itself, as one that is started anew reads it once everything is flushed, and who its members are.
+    fn own(&self, m: usize, shard: ShardId) -> Option<(Remembered, Arc<Membership>)> {
         let replicas = self.machines[m].running.as_ref()?.node.member()?.replicas();
         let engine = replicas.engine(shard)?;
-        let range = KeyRange { start: vec![0], end: Some(vec![1]) };
-        let mut cursor = engine.cursor(&range, &ReadOptions::default()).ok()?;
-        let mut rows = BTreeMap::new();
-        while cursor.next().ok()? {
-            let row = cursor.row()?;
-            rows.insert(row.key.to_vec(), (0, row.value.to_vec()));
-        }
+        engine.maintain()?.flush().ok()?;
+        let state = State::open(engine).ok()?;
         let (_, status) = replicas.shards().find(|(of, _)| *of == shard)?;
-        Some((rows, status.membership))
+        Some((state.remembered(), status.membership))
     }
 
     /// All replicas remember the same, and have the same members.
