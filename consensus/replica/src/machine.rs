@@ -394,10 +394,10 @@ impl Machine {
 
     /// Takes what an entry that is applied has changed; its answer stands in `chunk`.
     fn take(&mut self, changes: Changes, chunk: Index) -> Option<Outcome> {
-        if let Some((name, row)) = changes.identity {
-            if let Some(before) = self.identities.insert(name, row, chunk) {
-                self.chunks.discount(before);
-            }
+        if let Some((name, row)) = changes.identity
+            && let Some(before) = self.identities.insert(name, row, chunk)
+        {
+            self.chunks.discount(before);
         }
         self.buckets.extend(changes.buckets);
         if let Some(Expiring { time, floor, passed }) = changes.expire {
