@@ -34,9 +34,7 @@ fn a_state_that_was_removed_does_not_come_back() {
     let mut batch = WriteBatch::new();
     batch.put(b"a", b"1");
     let replicated = opened.replicated().unwrap();
-    let _ = replicated
-        .apply(&batch, &nori_kv::WriteBatch::new(), Applied { index: 1, term: 1 })
-        .unwrap();
+    let _ = replicated.apply(&batch, &WriteBatch::new(), Applied { index: 1, term: 1 }).unwrap();
     drop(opened);
     tasks.run(u64::MAX);
     fs.sync_dir(Path::new("/node/shards")).unwrap();
