@@ -7,6 +7,9 @@
 //!
 //! A crash after 1 leads to 2 and 3 again when the shard is opened. One before leaves things as they were. No replica lives on while there is an
 //! intent that would take its state back.
+//!
+//! An intent that is found may not be safe: its sync failed, or its writer was killed before. To go on by it as it is could leave half of a state, and no
+//! intent, after a power loss. So whoever opens writes it once more, beside the old one, and goes on once that is safe.
 
 use super::Shards;
 use super::snapshots::{INTENT, Received};
@@ -15,7 +18,7 @@ use crate::host::{Install, Stage};
 use crate::inbox::{Inbox, Note};
 use nori_consensus::mutant::{self, Mutant};
 use nori_consensus::{LogId, ShardId, SnapshotHandle};
-use nori_env::{Class, Fs, Job, OpenMode, Slice, Step, SyncTicket, crc32c};
+use nori_env::{Class, Fs, Job, OpenMode, Slice, Step, SyncTicket, Waited, crc32c};
 use nori_kv::{EngineFactory, Error, Parts};
 use nori_raft_log::{Batch, NodeLog};
 use norikv_replica::{Now, ReplicaError, State};
@@ -256,6 +259,7 @@ impl StateOpener {
             // Cut short while it was written: nothing was begun.
             Ok(named) => {
                 if let Some(name) = read_intent(&named) {
+                    renew_intent(&self.parts, &self.intent, &named)?;
                     self.engine.install(&self.dir, &self.snapshots.join(name), &self.parts)?;
                 }
             }
@@ -328,8 +332,40 @@ pub(super) fn read_intent(bytes: &[u8]) -> Option<String> {
     (intent_bytes(name) == bytes).then(|| name.to_owned())
 }
 
+/// Makes an intent safe that is found: a sync that has failed once says nothing of the same bytes when it succeeds the next time.
+/// Waits for the disk.
+fn renew_intent(parts: &Parts, intent: &Path, bytes: &[u8]) -> nori_kv::Result<()> {
+    let (fs, next) = (&*parts.fs, next_intent(intent));
+    let renew = || {
+        remove_if_there(fs, &next)?;
+        let file = fs.open(&next, OpenMode::CreateNew)?;
+        file.write_at(bytes, 0)?;
+        let sync = SyncTicket::start(|done| file.sync(done));
+        if parts.tasks.wait(sync.signal()) == Waited::Stuck {
+            return Err(io::Error::other("nothing will end the sync"));
+        }
+        sync.take().unwrap_or_else(|| Err(io::Error::other("a sync without an end")))?;
+        fs.rename(&next, intent)?;
+        sync_parent(fs, intent)
+    };
+    renew().map_err(|error| Error::io("writing", &next, error))
+}
+
+fn next_intent(intent: &Path) -> PathBuf {
+    intent.with_extension("next")
+}
+
+fn remove_if_there(fs: &dyn Fs, path: &Path) -> io::Result<()> {
+    match fs.remove(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Removes an intent, if there is one; that it is gone is safe when this returns.
 fn remove_intent(fs: &dyn Fs, intent: &Path) -> nori_kv::Result<()> {
+    let next = next_intent(intent);
+    remove_if_there(fs, &next).map_err(|error| Error::io("removing", &next, error))?;
     let gone = match fs.remove(intent) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         removed => removed.and_then(|()| sync_parent(fs, intent)),
@@ -366,10 +402,7 @@ impl InstallJob {
     /// Writes the intent; the sync that makes it safe.
     fn intend(&self) -> io::Result<SyncTicket> {
         let fs = &self.parts.fs;
-        match fs.remove(&self.intent) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
+        remove_if_there(&**fs, &self.intent)?;
         let name = self.snapshot.file_name().unwrap_or_default().to_string_lossy();
         let mut bytes = intent_bytes(&name);
         if mutant::is(Mutant::IntentUnwritten) {
