@@ -91,6 +91,10 @@ pub(crate) struct WriteOrder {
 }
 
 impl WriteOrder {
+    pub(crate) fn new(last: SeqNo, applied: Applied, active: Arc<Mem>) -> Self {
+        Self { last, applied, tail: WriteBatch::new(), is_tail_new: false, active }
+    }
+
     /// Whether nothing was written since the last memtable was sealed.
     pub(crate) fn is_empty(&self) -> bool {
         self.active.is_empty() && !self.is_tail_new

@@ -44,7 +44,7 @@ use arc_swap::ArcSwap;
 use log::Log;
 use nori_compaction::Strategy;
 use nori_env::{Fs, NameChange};
-use nori_kv::{EngineEvent, Error, ErrorKind, Parts, Result, WriteBatch};
+use nori_kv::{EngineEvent, Error, ErrorKind, Parts, Result};
 use nori_sstable::{Cache, ReadCounters, TableContext, table_number};
 use nori_wal::{Wal, WalOptions, segment_number};
 use parking_lot::Mutex;
@@ -97,13 +97,7 @@ pub(crate) fn open(dir: &Path, parts: Parts, opening: Opening) -> Result<Arc<Cor
         charged: Mutex::new(Charged::default()),
         durable: Durable::at(applied),
         publisher: Publisher::new(log.last),
-        order: Mutex::new(WriteOrder {
-            last: log.last,
-            applied,
-            tail: WriteBatch::new(),
-            is_tail_new: false,
-            active: Arc::clone(&active),
-        }),
+        order: Mutex::new(WriteOrder::new(log.last, applied, Arc::clone(&active))),
         super_version: ArcSwap::from_pointee(SuperVersion {
             active,
             sealed: log.sealed.iter().rev().cloned().collect(),
