@@ -1,7 +1,8 @@
 //! The exchange of all that is known, over a stream: at joining, and now and then.
 //!
 //! It mends what rumours missed. Now and then one is begun with a member that is down, too: it may be back, or only have been cut off
-//! together with others, and nobody else would ever ask it.
+//! together with others, and nobody else would ever ask it. So is one where joining was tried and nobody is known: of a cluster that is started
+//! anew, each may have found some of the others first, and those not the rest.
 
 use crate::message::{Claim, Message, Rumour, begin};
 use crate::runtime::TimerKind;
@@ -12,12 +13,15 @@ use bytes::BytesMut;
 use std::ops::Bound;
 
 impl Swim {
-    /// Begins an exchange with one that lives, and one with one that is down. Who is alone asks where it once joined.
+    /// Begins an exchange with one that lives, with one that is down, and where it once tried to join and knows nobody. Who is alone
+    /// asks wherever it did.
     pub(crate) fn sync(&mut self, turn: &mut Turn<'_>) {
         let interval = scale::sync_interval(&self.settings, self.size());
         turn.arm(interval, TimerKind::Sync);
         if self.living == 0 {
             self.ask_seeds(turn);
+        } else {
+            self.ask_unknown_seed(turn);
         }
         for nodes in [self.living_nodes(), self.down_nodes()] {
             for node in self.chance.choose(nodes, 1) {
@@ -32,6 +36,16 @@ impl Swim {
     pub(crate) fn ask_seeds(&mut self, turn: &mut Turn<'_>) {
         for seed in self.seeds.clone() {
             self.send_sync(turn, &seed, false);
+        }
+    }
+
+    fn ask_unknown_seed(&mut self, turn: &mut Turn<'_>) {
+        let is_unknown =
+            |seed: &usize| !self.members.values().any(|of| of.address == self.seeds[*seed]);
+        let unknown = (0..self.seeds.len()).filter(is_unknown).collect();
+        for seed in self.chance.choose(unknown, 1) {
+            let address = self.seeds[seed].clone();
+            self.send_sync(turn, &address, false);
         }
     }
 

@@ -53,6 +53,30 @@ fn joining_is_tried_again_until_somebody_is_known() {
 }
 
 #[test]
+fn who_has_found_some_goes_on_looking_for_the_others_where_it_tried_to_join() {
+    let mut lone = Lone::among(1, Settings::default());
+    let seeds = [address_of(1), address_of(2), address_of(3)];
+    lone.swim.join(lone.now, &seeds, &mut lone.asked).unwrap();
+    // The first one lives, whatever is thought of it.
+    let mut beat = 0;
+    let mut asked_in = |lone: &mut Lone, seconds: u64| {
+        lone.take_sent();
+        for _ in 0..seconds {
+            beat += 1;
+            lone.tell(some(2), Message::Gossip, vec![alive_with(some(2), beat, b"")]);
+            lone.run_for(Duration::from_secs(1));
+        }
+        syncs(lone)
+    };
+    let asked = asked_in(&mut lone, 120);
+    assert!(asked.contains(&3), "it is of another part of the cluster, and nobody here knows it");
+    assert!(asked.len() <= 10, "{asked:?}");
+    lone.rumour(alive_with(some(3), 0, b""));
+    lone.rumour(crate::testing::left(some(3), 0));
+    assert!(!asked_in(&mut lone, 120).contains(&3), "it is known, and has left");
+}
+
+#[test]
 fn an_exchange_that_is_cut_for_its_length_tells_of_everyone_in_time() {
     let settings = Settings { stream_bytes_max: 1_000, ..Settings::default() };
     let mut lone = Lone::among(2, settings);
