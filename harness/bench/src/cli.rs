@@ -32,6 +32,7 @@ use nori_workloads::{Arrival, Dialect, Load, LoadModel, Overrides, Span};
 use norikv_parts::{Choice, Role};
 use quick::QuickArgs;
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 const MEMORY_DEFAULT: &str = "16MiB";
@@ -114,6 +115,9 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         args: Vec<OsString>,
     },
+    /// Is the bare server of the target `echo`; started by runs against it
+    #[command(hide = true)]
+    Echo { at: SocketAddr },
     /// Becomes a program that ends with whoever started this one; started by runs against a cluster
     #[command(hide = true)]
     Tied {
@@ -294,6 +298,7 @@ pub(crate) fn run() -> Result<()> {
         Some(Command::LimitsJob(job)) => limits::carry_out(&job),
         Some(Command::Worker { plan }) => worker::work(&plan),
         Some(Command::Serve { args }) => norikv_server::program::serve(args),
+        Some(Command::Echo { at }) => remote::serve_echo(at),
         Some(Command::Tied { command }) => remote::tied(&command).map(|_| ()),
     }
 }

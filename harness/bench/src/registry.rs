@@ -158,6 +158,11 @@ mod tests {
             assert!(entry.check(&choice(name, value)).is_err(), "{name}={value}");
         }
         assert!(engine("etcd").unwrap().check(&choice("compaction", "tiered")).is_err());
+        let echo = engine("echo").unwrap();
+        echo.check(&choice("consistency", "lease")).unwrap();
+        for (name, value) in [("nodes", "1"), ("shards", "8"), ("compaction", "tiered")] {
+            assert!(echo.check(&choice(name, value)).is_err(), "{name}={value}");
+        }
         let error = engine("cluster:nory").unwrap_err().to_string();
         assert_eq!(error, "no engine is called `cluster:nory`; did you mean `cluster:nori`?");
     }

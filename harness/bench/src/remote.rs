@@ -7,9 +7,11 @@
 //! |---|---|
 //! | `cluster:nori`, `cluster:raft-rs`, `cluster:openraft` | our server, with that protocol |
 //! | `etcd` | the outside peer, a program that is found by `ETCD_BIN` or in `PATH` |
+//! | `echo` | a bare gRPC server with nothing behind it: what the wire alone costs |
 //!
 //! What is chosen of them like a part: `nodes` (1, 3 or 5), `shards`, `consistency` (`lease`, `linearizable`, `stale`); and of our server every part and setting of the engine.
 
+mod echo;
 mod etcd;
 mod nodes;
 mod nori;
@@ -22,12 +24,13 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
+pub(crate) use echo::serve as serve_echo;
 pub(crate) use nodes::tied;
 
 type PartsResult<T> = std::result::Result<T, PartsError>;
 
 /// Clusters by name.
-pub(crate) const CLUSTERS: [(&str, &str, Cluster); 4] = [
+pub(crate) const CLUSTERS: [(&str, &str, Cluster); 5] = [
     (
         "cluster:nori",
         "a cluster of our server with our own Raft, three nodes if not chosen otherwise",
@@ -39,6 +42,11 @@ pub(crate) const CLUSTERS: [(&str, &str, Cluster); 4] = [
         "etcd",
         "the outside peer of clusters: a real etcd, found by ETCD_BIN or in PATH",
         Cluster::Etcd,
+    ),
+    (
+        "echo",
+        "a bare gRPC server with nothing behind it, one process that answers at once: what the wire alone costs",
+        Cluster::Echo,
     ),
 ];
 
@@ -54,6 +62,8 @@ pub(crate) enum Cluster {
     /// Our server, with this protocol.
     Ours(&'static str),
     Etcd,
+    /// No cluster: the wire alone.
+    Echo,
 }
 
 /// How new what is read has to be.
@@ -111,14 +121,16 @@ impl Shape {
 impl Cluster {
     /// Whether it has what is chosen.
     pub(crate) fn check(self, choice: &Choice) -> PartsResult<()> {
-        if Shape::default().take(choice)? {
-            return Ok(());
-        }
+        // An echo is one process: it has no shape but how new its answers are, which are all the newest.
+        let is_of_shape = Shape::default().take(choice)?;
         match self {
+            Self::Ours(_) | Self::Etcd if is_of_shape => Ok(()),
+            Self::Echo if is_of_shape && choice.0 == "consistency" => Ok(()),
             Self::Ours(_) => norikv_parts::engine("nori-lsm")?.check(choice),
             Self::Etcd => {
                 Err(PartsError::no_choice("etcd", &choice.0, ["nodes", "shards", "consistency"]))
             }
+            Self::Echo => Err(PartsError::no_choice("echo", &choice.0, ["consistency"])),
         }
     }
 
@@ -169,6 +181,7 @@ impl RemoteFactory {
         let opened = match self.cluster {
             Cluster::Ours(protocol) => nori::start(self, protocol, dir),
             Cluster::Etcd => etcd::start(self, dir),
+            Cluster::Echo => echo::start(dir),
         };
         opened.map_err(|error| Error::Invalid { what: format!("{error:#}") })
     }
@@ -177,7 +190,7 @@ impl RemoteFactory {
     pub(crate) fn counted_at(&self) -> Vec<SocketAddr> {
         match self.cluster {
             Cluster::Ours(_) => (0..self.shape.nodes).map(nori::counted_at).collect(),
-            Cluster::Etcd => Vec::new(),
+            Cluster::Etcd | Cluster::Echo => Vec::new(),
         }
     }
 }
@@ -190,18 +203,17 @@ impl EngineFactory for RemoteFactory {
     fn capabilities(&self) -> Capabilities {
         let durabilities: &[Durability] = match self.cluster {
             Cluster::Ours(_) => &Capabilities::ALL_DURABILITIES,
-            Cluster::Etcd => &[Durability::Os, Durability::Sync],
+            Cluster::Etcd | Cluster::Echo => &[Durability::Os, Durability::Sync],
         };
         Capabilities::new(durabilities, &[], 4 << 10)
     }
 
     fn settings(&self) -> Vec<(String, String)> {
         let consistency = format!("{:?}", self.shape.consistency).to_lowercase();
-        let mut settings = vec![
-            ("nodes".to_owned(), self.shape.nodes.to_string()),
-            ("consistency".to_owned(), consistency),
-        ];
-        if self.cluster != Cluster::Etcd {
+        let nodes = if self.cluster == Cluster::Echo { 1 } else { self.shape.nodes };
+        let mut settings =
+            vec![("nodes".to_owned(), nodes.to_string()), ("consistency".to_owned(), consistency)];
+        if let Cluster::Ours(_) = self.cluster {
             settings.push(("shards".to_owned(), self.shape.shards.to_string()));
             settings.push(("memory_bytes".to_owned(), self.memory_bytes.to_string()));
             settings.extend(self.choices.iter().cloned());

@@ -23,7 +23,7 @@ use tonic::Status;
     clippy::pedantic,
     reason = "generated; the definitions carry the words"
 )]
-mod pb {
+pub(super) mod pb {
     tonic::include_proto!("etcdserverpb");
 }
 
@@ -77,16 +77,20 @@ pub(super) fn start(factory: &RemoteFactory, dir: &Path) -> Result<Opened> {
     }
     let runtime = super::runtime()?;
     let leader = nodes.wait_for("a leader", || runtime.block_on(leader(count, &client)))?;
+    let etcd = connect(&client(leader), factory.shape.consistency == Consistency::Stale)?;
+    Ok(Opened::remote(Store::new(etcd, runtime, nodes)))
+}
+
+/// Whoever speaks these calls at `address`.
+pub(super) fn connect(address: &str, is_serializable: bool) -> Result<Etcd> {
     // The same channel as that of our own client: what differs is the servers.
-    let connect = |_| {
+    let connection = |_| {
         let channel =
-            Channel::new(&client(leader), Settings::default()).context("an address of loopback")?;
+            Channel::new(address, Settings::default()).context("an address of loopback")?;
         Ok(KvClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX))
     };
-    let connections = (0..CONNECTIONS).map(connect).collect::<Result<_>>()?;
-    let is_serializable = factory.shape.consistency == Consistency::Stale;
-    let etcd = Etcd { connections, next: AtomicUsize::new(0), is_serializable };
-    Ok(Opened::remote(Store::new(etcd, runtime, nodes)))
+    let connections = (0..CONNECTIONS).map(connection).collect::<Result<_>>()?;
+    Ok(Etcd { connections, next: AtomicUsize::new(0), is_serializable })
 }
 
 /// Which node leads, if one says that it does.
@@ -103,7 +107,7 @@ async fn leader(count: usize, client: &impl Fn(usize) -> String) -> Option<usize
     None
 }
 
-struct Etcd {
+pub(super) struct Etcd {
     connections: Vec<KvClient<Channel>>,
     next: AtomicUsize,
     is_serializable: bool,
