@@ -11,6 +11,8 @@
 //! What failed before anything of a call could have left has a [`tonic::ConnectError`] among its causes; after that nobody knows. Either way the status says in a sentence
 //! with whom, and so does one that came without a word. Left to others: to try again, and deadlines.
 
+mod stream;
+
 use crate::causes::told;
 use crate::socket::connector;
 use bytes::Bytes;
@@ -94,7 +96,7 @@ impl fmt::Debug for Channel {
 }
 
 /// The status of what certainly did not leave.
-fn unsent(why: String) -> Status {
+pub(crate) fn unsent(why: String) -> Status {
     let mut status = Status::unavailable(why.clone());
     status.set_source(Arc::new(ConnectError(why.into())));
     status
@@ -417,4 +419,4 @@ impl http_body::Body for Answer {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

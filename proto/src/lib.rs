@@ -1,11 +1,12 @@
 //! The wire of NoriKV: what is said between clients, nodes and tests, as `norikv/v1/*.proto` defines it.
 //!
-//! Here are generated types, the [`codec`] and the [`socket`] that both ends put them on, and the [`channel`] of who asks. Whoever speaks the wire turns the types into types of its own at the border; no crate below
+//! Here are generated types, the [`codec`] and the [`socket`] that both ends put them on, and the [`channel`] of who asks, with the [`pipe`] for many small requests. Whoever speaks the wire turns the types into types of its own at the border; no crate below
 //! does ever see them.
 
 pub mod causes;
 pub mod channel;
 pub mod codec;
+pub mod pipe;
 pub mod socket;
 
 /// Package `norikv.v1`.

@@ -1,7 +1,7 @@
 //! Requests for keys go straight to their service.
 //!
 //! What a server serves is found by a router: a look-up of the path, a clone of a boxed service, and a future in a box around one in a box. That is nothing for what is asked
-//! once a minute, and a tenth of a read. So the service that nearly all requests are for is asked first: calls of one message and one answer by [`unary`], scans by tonic's own
+//! once a minute, and a tenth of a read. So the service that nearly all requests are for is asked first: calls of one message and one answer by [`unary`], scans and streams of many requests by tonic's own
 //! server, their answers counted ([`crate::room`]). Requests that tonic serves, for scans and for the others, have to come in time ([`crate::patience`]).
 
 use crate::patience::{Awaited, Timely};
@@ -22,6 +22,8 @@ use tonic::service::Routes;
 
 /// A request for a scan: three keys of the longest that there may be, and a few numbers.
 const SCAN_BYTES_MAX: usize = 256 << 10;
+/// A request on a stream of many: what is longer would keep the others waiting.
+const PIPED_BYTES_MAX: usize = 64 << 10;
 
 /// How the paths of reflection begin, in its older words and its newer ones: of all that is served to clients it alone is asked by streams.
 const REFLECTION: &str = "/grpc.reflection.";
@@ -29,7 +31,8 @@ const REFLECTION: &str = "/grpc.reflection.";
 /// One service before all others.
 pub(crate) struct Express<T> {
     kv: Arc<T>,
-    streams: KvServer<T>,
+    scans: KvServer<T>,
+    pipes: KvServer<T>,
     others: Routes,
     answers: Room,
     /// Of requests.
@@ -41,7 +44,8 @@ impl<T> Clone for Express<T> {
     fn clone(&self) -> Self {
         Self {
             kv: Arc::clone(&self.kv),
-            streams: self.streams.clone(),
+            scans: self.scans.clone(),
+            pipes: self.pipes.clone(),
             others: self.others.clone(),
             answers: self.answers.clone(),
             bounds: self.bounds.clone(),
@@ -52,8 +56,10 @@ impl<T> Clone for Express<T> {
 impl<T: Kv> Express<T> {
     pub(crate) fn new(kv: T, others: Routes, answers: Room, bounds: Bounds) -> Self {
         let kv = Arc::new(kv);
-        let streams = KvServer::from_arc(Arc::clone(&kv)).max_decoding_message_size(SCAN_BYTES_MAX);
-        Self { kv, streams, others: others.prepare(), answers, bounds }
+        let of =
+            |bytes_max| KvServer::from_arc(Arc::clone(&kv)).max_decoding_message_size(bytes_max);
+        let (scans, pipes) = (of(SCAN_BYTES_MAX), of(PIPED_BYTES_MAX));
+        Self { kv, scans, pipes, others: others.prepare(), answers, bounds }
     }
 }
 
@@ -92,8 +98,12 @@ impl<T: Kv> Service<Request<Incoming>> for Express<T> {
             Some("Put") => unary!(put),
             Some("Delete") => unary!(delete),
             Some("Batch") => unary!(batch),
+            Some("Pipe") => {
+                let answer = self.pipes.call(timely(request, Awaited::Message));
+                Answer::Stream(answer, self.answers.clone())
+            }
             Some(_) => {
-                let answer = self.streams.call(timely(request, Awaited::End));
+                let answer = self.scans.call(timely(request, Awaited::End));
                 Answer::Stream(answer, self.answers.clone())
             }
             None => {

@@ -2,7 +2,8 @@
 
 use crate::convert;
 use crate::errors::Failure;
-use crate::room::Held;
+use crate::pipe::{self, Answers};
+use crate::room::{Held, Room};
 use crate::scan::{self, Piece, Range};
 use crate::serving::Serving;
 use norikv_proto::v1;
@@ -11,9 +12,9 @@ use norikv_replica::KeyChange;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::Stream;
-use tonic::{Request, Response, Status};
+use tonic::{Request, Response, Status, Streaming};
 
 /// Pieces of a scan that wait for a client that is slow to take them.
 const PIECES_MAX: usize = 2;
@@ -24,12 +25,69 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Clone)]
 pub struct KvService {
     serving: Serving,
+    /// For requests.
+    room: Room,
+    stopped: watch::Receiver<bool>,
 }
 
 impl KvService {
-    /// The service, on a node.
-    pub fn new(serving: Serving) -> Self {
-        Self { serving }
+    /// The service, on a node. Streams that would never end by themselves do so when it is stopped.
+    pub(crate) fn new(serving: Serving, room: Room, stopped: watch::Receiver<bool>) -> Self {
+        Self { serving, room, stopped }
+    }
+
+    /// The row of a key, and room for it.
+    pub(crate) async fn row(
+        &self,
+        request: v1::GetRequest,
+    ) -> Result<(v1::GetResponse, Option<Held>), Status> {
+        let v1::GetRequest { key, read } = request;
+        let read = self.serving.get(key, convert::freshness(read)?).await?;
+        let (found, version) = (read.row.is_some(), read.row.as_ref().map_or(0, |row| row.version));
+        let response = v1::GetResponse {
+            found,
+            value: read.row.map(|row| row.bytes).unwrap_or_default(),
+            version,
+            node_id: read.node,
+            age_ms: read.age.map(age_ms),
+        };
+        Ok((response, read.held))
+    }
+
+    /// Puts a value.
+    pub(crate) async fn put_row(&self, request: v1::PutRequest) -> Result<v1::PutResponse, Status> {
+        let v1::PutRequest { key, value, ttl_ms, condition, identity } = request;
+        let change = KeyChange {
+            key,
+            condition: convert::condition(condition),
+            value: Some(value),
+            ttl: convert::ttl(ttl_ms),
+        };
+        let version = self.serving.write(convert::identity(identity)?, vec![change]).await?;
+        Ok(v1::PutResponse { version })
+    }
+
+    /// Removes a key.
+    pub(crate) async fn delete_row(
+        &self,
+        request: v1::DeleteRequest,
+    ) -> Result<v1::DeleteResponse, Status> {
+        let v1::DeleteRequest { key, condition, identity } = request;
+        let condition = convert::condition(condition);
+        let change = KeyChange { key, condition, value: None, ttl: None };
+        let version = self.serving.write(convert::identity(identity)?, vec![change]).await?;
+        Ok(v1::DeleteResponse { version })
+    }
+
+    /// Changes several keys of one shard.
+    pub(crate) async fn change_rows(
+        &self,
+        request: v1::BatchRequest,
+    ) -> Result<v1::BatchResponse, Status> {
+        let v1::BatchRequest { changes, identity } = request;
+        let changes = changes.into_iter().map(convert::change).collect::<Result<Vec<_>, _>>()?;
+        let version = self.serving.write(convert::identity(identity)?, changes).await?;
+        Ok(v1::BatchResponse { version })
     }
 }
 
@@ -44,17 +102,9 @@ impl Kv for KvService {
         &self,
         request: Request<v1::GetRequest>,
     ) -> Result<Response<v1::GetResponse>, Status> {
-        let v1::GetRequest { key, read } = request.into_inner();
-        let read = self.serving.get(key, convert::freshness(read)?).await?;
-        let (found, version) = (read.row.is_some(), read.row.as_ref().map_or(0, |row| row.version));
-        let mut response = Response::new(v1::GetResponse {
-            found,
-            value: read.row.map(|row| row.bytes).unwrap_or_default(),
-            version,
-            node_id: read.node,
-            age_ms: read.age.map(age_ms),
-        });
-        if let Some(held) = read.held {
+        let (response, held) = self.row(request.into_inner()).await?;
+        let mut response = Response::new(response);
+        if let Some(held) = held {
             response.extensions_mut().insert(held);
         }
         Ok(response)
@@ -64,36 +114,32 @@ impl Kv for KvService {
         &self,
         request: Request<v1::PutRequest>,
     ) -> Result<Response<v1::PutResponse>, Status> {
-        let v1::PutRequest { key, value, ttl_ms, condition, identity } = request.into_inner();
-        let change = KeyChange {
-            key,
-            condition: convert::condition(condition),
-            value: Some(value),
-            ttl: convert::ttl(ttl_ms),
-        };
-        let version = self.serving.write(convert::identity(identity)?, vec![change]).await?;
-        Ok(Response::new(v1::PutResponse { version }))
+        self.put_row(request.into_inner()).await.map(Response::new)
     }
 
     async fn delete(
         &self,
         request: Request<v1::DeleteRequest>,
     ) -> Result<Response<v1::DeleteResponse>, Status> {
-        let v1::DeleteRequest { key, condition, identity } = request.into_inner();
-        let condition = convert::condition(condition);
-        let change = KeyChange { key, condition, value: None, ttl: None };
-        let version = self.serving.write(convert::identity(identity)?, vec![change]).await?;
-        Ok(Response::new(v1::DeleteResponse { version }))
+        self.delete_row(request.into_inner()).await.map(Response::new)
     }
 
     async fn batch(
         &self,
         request: Request<v1::BatchRequest>,
     ) -> Result<Response<v1::BatchResponse>, Status> {
-        let v1::BatchRequest { changes, identity } = request.into_inner();
-        let changes = changes.into_iter().map(convert::change).collect::<Result<Vec<_>, _>>()?;
-        let version = self.serving.write(convert::identity(identity)?, changes).await?;
-        Ok(Response::new(v1::BatchResponse { version }))
+        self.change_rows(request.into_inner()).await.map(Response::new)
+    }
+
+    type PipeStream = Answers;
+
+    async fn pipe(
+        &self,
+        request: Request<Streaming<v1::PipeRequest>>,
+    ) -> Result<Response<Self::PipeStream>, Status> {
+        let (room, stopped) = (self.room.clone(), self.stopped.clone());
+        let answers = pipe::serve(self.clone(), request.into_inner(), room, stopped);
+        Ok(Response::new(answers))
     }
 
     type ScanStream = Pieces;

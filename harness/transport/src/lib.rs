@@ -27,6 +27,7 @@
 //! | `connection` | a connection that somebody made, and what ends it |
 //! | `express` | requests for keys go before the router |
 //! | `unary` | calls of one message and one answer |
+//! | `pipe` | many requests on one stream |
 //! | [`serve`] | all of it on its sockets, and its end |
 //!
 //! Promises: what the node acknowledged is what a client hears, and an outcome that nobody knows is told as unknown; queues are bounded; a slow client or peer
@@ -48,6 +49,7 @@ pub mod kv;
 pub mod links;
 mod patience;
 pub mod peer;
+mod pipe;
 mod room;
 pub mod scan;
 pub mod serve;

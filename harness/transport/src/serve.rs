@@ -171,7 +171,8 @@ impl Sockets {
         let (health, health_service) = tonic_health::server::health_reporter();
         let about = Arc::new(about);
         let bytes_max = serving.limits().replica.write_bytes_max + OVERHEAD_BYTES;
-        let kv = KvService::new(serving.clone());
+        let room = Room::new(serving.limits().request_bytes_max);
+        let kv = KvService::new(serving.clone(), room.clone(), stopped.clone());
         let cluster = ClusterService::new(serving.clone(), Arc::clone(&about), stopped.clone());
         let admin = AdminService::new(serving.clone(), Arc::clone(&about));
         let mut others = Routes::new(health_service.max_decoding_message_size(ASKED_BYTES_MAX))
@@ -185,7 +186,7 @@ impl Sockets {
         if about.has_reflection {
             others = with_reflection(others, has_controls);
         }
-        let bounds = Bounds { bytes_max, room: Room::new(serving.limits().request_bytes_max) };
+        let bounds = Bounds { bytes_max, room };
         let express = Express::new(kv, others, serving.answers().clone(), bounds);
         let door = Door::new();
         let way = door.way(serving.limits().connections_max);

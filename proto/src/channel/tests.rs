@@ -9,27 +9,27 @@ use tokio::sync::mpsc;
 
 const KEEPALIVE: Duration = Duration::from_millis(100);
 
-type Asked = (Request<RecvStream>, SendResponse<Bytes>);
+pub(crate) type Asked = (Request<RecvStream>, SendResponse<Bytes>);
 
 /// The other end: each connection to it, and the requests that come over all of them.
-struct End {
-    address: String,
+pub(crate) struct End {
+    pub(crate) address: String,
     listener: TcpListener,
 }
 
 impl End {
-    async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { address: listener.local_addr().unwrap().to_string(), listener }
     }
 
-    fn channel(&self) -> Channel {
+    pub(crate) fn channel(&self) -> Channel {
         let settings = Settings { keepalive: KEEPALIVE, ..Settings::default() };
         Channel::new(&self.address, settings).unwrap()
     }
 
     /// Takes one connection, and hands out what is asked on it until `requests_max` were.
-    fn serve(self, requests_max: usize) -> mpsc::UnboundedReceiver<Asked> {
+    pub(crate) fn serve(self, requests_max: usize) -> mpsc::UnboundedReceiver<Asked> {
         let (onto, asked) = mpsc::unbounded_channel();
         tokio::spawn(async move {
             for _ in 0.. {
@@ -92,7 +92,7 @@ fn answer(mut respond: SendResponse<Bytes>, text: &'static str) {
     stream.send_trailers(HeaderMap::new()).unwrap();
 }
 
-fn was_sent(status: &Status) -> bool {
+pub(crate) fn was_sent(status: &Status) -> bool {
     !std::error::Error::source(status).is_some_and(<dyn std::error::Error>::is::<ConnectError>)
 }
 

@@ -3,15 +3,12 @@
 use crate::client::Inner;
 use crate::error::{Error, ErrorKind, Failed, Next, failed, unanswered};
 use crate::options::Retry;
-use norikv_proto::channel::Channel;
-use norikv_proto::v1::kv_client::KvClient;
+use norikv_proto::pipe::Pipe;
 use std::cell::Cell;
 use std::hash::{BuildHasher as _, RandomState};
 use std::time::{Duration, Instant};
-use tonic::{Response, Status};
+use tonic::Status;
 
-/// The longest message that a client takes.
-const MESSAGE_BYTES_MAX: usize = 64 << 20;
 /// While nobody leads: between an election's heartbeats, so that the new leader is found soon after there is one.
 const LEADERLESS: Duration = Duration::from_millis(25);
 /// One that asks in a circle is let wait.
@@ -61,10 +58,10 @@ impl Inner {
     pub(crate) async fn run<T, F>(
         &self,
         call: Call<'_>,
-        attempt: impl Fn(KvClient<Channel>) -> F,
+        attempt: impl Fn(Pipe) -> F,
     ) -> Result<T, Error>
     where
-        F: Future<Output = Result<Response<T>, Status>>,
+        F: Future<Output = Result<T, Status>>,
     {
         let until = Instant::now() + self.deadline;
         self.run_until(until, call, attempt).await.map(|(reply, _)| reply)
@@ -75,10 +72,10 @@ impl Inner {
         &self,
         until: Instant,
         call: Call<'_>,
-        attempt: impl Fn(KvClient<Channel>) -> F,
+        attempt: impl Fn(Pipe) -> F,
     ) -> Result<(T, String), Error>
     where
-        F: Future<Output = Result<Response<T>, Status>>,
+        F: Future<Output = Result<T, Status>>,
     {
         self.routes.begin();
         let mut progress = Progress::default();
@@ -147,19 +144,16 @@ impl Inner {
         address: &str,
         until: Instant,
         is_write: bool,
-        attempt: &impl Fn(KvClient<Channel>) -> F,
+        attempt: &impl Fn(Pipe) -> F,
     ) -> Result<T, Failed>
     where
-        F: Future<Output = Result<Response<T>, Status>>,
+        F: Future<Output = Result<T, Status>>,
     {
         let stop = |error| Failed { error, next: Next::Stop };
-        let channel = self.routes.channel(address).map_err(stop)?;
-        let client = KvClient::new(channel)
-            .max_decoding_message_size(MESSAGE_BYTES_MAX)
-            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        let pipe = self.routes.pipe(address).map_err(stop)?;
         let left = until.saturating_duration_since(Instant::now()).min(self.attempt);
-        match tokio::time::timeout(left, attempt(client)).await {
-            Ok(Ok(response)) => Ok(response.into_inner()),
+        match tokio::time::timeout(left, attempt(pipe)).await {
+            Ok(Ok(response)) => Ok(response),
             Ok(Err(status)) => Err(failed(&status, address, is_write)),
             Err(_) => {
                 let mut unanswered = unanswered(address, left);

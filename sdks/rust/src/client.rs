@@ -10,8 +10,8 @@ use crate::routes::{Location, Routes, Topology};
 use crate::scan::Scan;
 use bytes::Bytes;
 use norikv_proto::channel::Channel;
+use norikv_proto::pipe::Pipe;
 use norikv_proto::v1;
-use norikv_proto::v1::kv_client::KvClient;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -164,9 +164,9 @@ impl Client {
             condition: options.condition.wire(),
             identity: Some(self.inner.identity(options.idempotency_key)),
         };
-        let put = |mut kv: KvClient<Channel>| {
+        let put = |pipe: Pipe| {
             let request = request.clone();
-            async move { kv.put(request).await }
+            async move { pipe.put(request).await }
         };
         Ok(self.inner.run(write(&request.key), put).await?.version)
     }
@@ -194,9 +194,9 @@ impl Client {
         let request = v1::GetRequest { key: key.into(), read: Some(consistency.wire()) };
         let is_any = matches!(consistency, Consistency::Stale { .. });
         let call = Call { target: Target::Key(&request.key), is_write: false, is_any };
-        let get = |mut kv: KvClient<Channel>| {
+        let get = |pipe: Pipe| {
             let request = request.clone();
-            async move { kv.get(request).await }
+            async move { pipe.get(request).await }
         };
         let reply = self.inner.run(call, get).await?;
         let age = reply.age_ms.map(Duration::from_millis);
@@ -228,9 +228,9 @@ impl Client {
             condition: options.condition.wire(),
             identity: Some(self.inner.identity(options.idempotency_key)),
         };
-        let delete = |mut kv: KvClient<Channel>| {
+        let delete = |pipe: Pipe| {
             let request = request.clone();
-            async move { kv.delete(request).await }
+            async move { pipe.delete(request).await }
         };
         Ok(self.inner.run(write(&request.key), delete).await?.version)
     }
@@ -246,9 +246,9 @@ impl Client {
         let Some(first) = request.changes.first() else {
             return Err(Error::new(ErrorKind::InvalidArgument, "a batch without a change"));
         };
-        let write_all = |mut kv: KvClient<Channel>| {
+        let write_all = |pipe: Pipe| {
             let request = request.clone();
-            async move { kv.batch(request).await }
+            async move { pipe.batch(request).await }
         };
         Ok(self.inner.run(write(&first.key), write_all).await?.version)
     }
@@ -328,7 +328,7 @@ impl Client {
     ///
     /// If it is no address.
     pub fn channel(&self, address: &str) -> Result<Channel, Error> {
-        self.inner.routes.channel(address)
+        Ok(self.inner.routes.pipe(address)?.channel().clone())
     }
 }
 

@@ -8,6 +8,7 @@ use crate::error::{Error, ErrorKind, failed, not_answered};
 use crate::options::{Builder, Retry};
 use norikv_placement::{ShardCount, shard_of};
 use norikv_proto::channel::{self, Channel};
+use norikv_proto::pipe::Pipe;
 use norikv_proto::v1;
 use norikv_proto::v1::cluster_client::ClusterClient;
 use std::collections::HashMap;
@@ -145,7 +146,7 @@ impl Topology {
 
 #[derive(Default)]
 struct Known {
-    channels: HashMap<String, Channel>,
+    pipes: HashMap<String, Pipe>,
     /// Until when nodes are left alone.
     suspects: HashMap<String, Instant>,
     /// Leaders that somebody named: where, and in which term at least.
@@ -204,12 +205,12 @@ impl Routes {
     }
 
     /// A connection to an address; it is made when it is first used.
-    pub(crate) fn channel(&self, address: &str) -> Result<Channel, Error> {
-        if let Some(channel) = self.known().channels.get(address) {
-            return Ok(channel.clone());
+    pub(crate) fn pipe(&self, address: &str) -> Result<Pipe, Error> {
+        if let Some(pipe) = self.known().pipes.get(address) {
+            return Ok(pipe.clone());
         }
-        let channel = channel(address)?;
-        Ok(self.known().channels.entry(address.to_owned()).or_insert(channel).clone())
+        let pipe = Pipe::new(channel(address)?);
+        Ok(self.known().pipes.entry(address.to_owned()).or_insert(pipe).clone())
     }
 
     /// A node did not answer.
@@ -333,12 +334,12 @@ async fn follow(routes: std::sync::Weak<Routes>) {
     loop {
         let Some(strong) = routes.upgrade() else { return };
         let address = strong.next_for_topology(n);
-        let channel = strong.channel(&address);
+        let pipe = strong.pipe(&address);
         let retry = strong.retry.clone();
         strong.known().asked = Some((address.clone(), Instant::now()));
         drop(strong);
-        let Ok(channel) = channel else { return };
-        let watched = watch_at(channel, &address, &routes).await;
+        let Ok(pipe) = pipe else { return };
+        let watched = watch_at(pipe.channel().clone(), &address, &routes).await;
         let Some(strong) = routes.upgrade() else { return };
         failures = if watched.is_ok() { 0 } else { failures + 1 };
         if let Err(why) = watched {

@@ -13,13 +13,12 @@ use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_core::Stream;
 use futures_util::future::try_join_all;
 use futures_util::stream;
-use norikv_proto::channel::Channel;
+use norikv_proto::pipe::Pipe;
 use norikv_proto::v1;
-use norikv_proto::v1::kv_client::KvClient;
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Instant;
-use tonic::Streaming;
+use tonic::{Response, Streaming};
 
 /// A row of a scan.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -201,9 +200,9 @@ impl Source {
         };
         let is_any = matches!(consistency, Consistency::Stale { .. });
         let call = Call { target: Target::Shard(self.shard), is_write: false, is_any };
-        let scan = |mut kv: KvClient<Channel>| {
+        let scan = |pipe: Pipe| {
             let request = request.clone();
-            async move { kv.scan(request).await }
+            async move { pipe.kv().scan(request).await.map(Response::into_inner) }
         };
         inner.run_until(until, call, scan).await
     }

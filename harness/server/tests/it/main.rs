@@ -4,6 +4,7 @@
 
 mod cluster;
 mod keys;
+mod pipe;
 mod process;
 mod wire;
 

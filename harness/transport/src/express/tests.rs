@@ -94,6 +94,19 @@ impl Kv for Yes {
         self.serve()
     }
 
+    type PipeStream =
+        Pin<Box<dyn tokio_stream::Stream<Item = Result<v1::PipeResponse, Status>> + Send>>;
+
+    async fn pipe(
+        &self,
+        requests: tonic::Request<tonic::Streaming<v1::PipeRequest>>,
+    ) -> Result<tonic::Response<Self::PipeStream>, Status> {
+        let answer = |request: Result<v1::PipeRequest, Status>| {
+            request.map(|request| v1::PipeResponse { id: request.id, what: None })
+        };
+        Ok(tonic::Response::new(Box::pin(requests.into_inner().map(answer))))
+    }
+
     type ScanStream = tokio_stream::Iter<std::vec::IntoIter<Result<v1::ScanResponse, Status>>>;
 
     async fn scan(
@@ -309,4 +322,32 @@ async fn what_is_a_stream_goes_on_as_long_as_somebody_says_something() {
         status,
         i32::from(tonic_health::pb::health_check_response::ServingStatus::NotServing)
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_of_many_has_to_end_and_none_has_to_begin() {
+    let served = serve().await;
+    // Two of two bytes each.
+    let message = [0, 0, 0, 0, 2, 8, 7];
+    let (more, body) = begun(&[&message[..], &message].concat());
+    let request = Request::builder().method(Method::POST).uri("/norikv.v1.Kv/Pipe");
+    let request = request.header(CONTENT_TYPE, "application/grpc").body(body).unwrap();
+    // tonic's channel goes on with a request when its answer has begun.
+    let mut answer = served.channel.clone().oneshot(request).await.unwrap().into_body();
+    let mut answered = 0;
+    let mut next = async || answer.frame().await.unwrap().unwrap();
+    while answered < 2 * message.len() {
+        answered += next().await.into_data().unwrap().len();
+    }
+    tokio::time::sleep(PATIENCE * 10).await;
+    let begin = Instant::now();
+    // One ends, and the next one begins: it has a time of its own.
+    more.send(Bytes::copy_from_slice(&message[..4])).unwrap();
+    tokio::time::sleep(PATIENCE / 2).await;
+    more.send(Bytes::copy_from_slice(&[&message[4..], &message[..6]].concat())).unwrap();
+    assert_eq!(next().await.into_data().unwrap().len(), message.len());
+    let trailers = next().await.into_trailers().unwrap();
+    assert_eq!(Status::from_header_map(&trailers).unwrap().code(), Code::InvalidArgument);
+    let waited = begin.elapsed();
+    assert!(waited >= PATIENCE * 3 / 2 && waited < PATIENCE * 3 / 2 + SOON, "{waited:?}");
 }
