@@ -75,8 +75,6 @@ struct Shared {
     connection: Mutex<Connection>,
     /// Whose turn it is to make one.
     connecting: tokio::sync::Mutex<()>,
-    /// The last connection was left because nobody answered a ping.
-    is_silent: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
@@ -84,9 +82,17 @@ struct Connection {
     /// How many were made.
     number: u64,
     /// Where streams of the last of them begin, until it is found broken.
-    sender: Option<SendRequest<Bytes>>,
+    sender: Option<Sender>,
     /// When the last attempt failed, and why.
     failed: Option<(Instant, String)>,
+}
+
+/// Where streams of a connection begin.
+#[derive(Clone)]
+struct Sender {
+    begin: SendRequest<Bytes>,
+    /// The connection was left because nobody answered a ping.
+    is_silent: Arc<AtomicBool>,
 }
 
 impl fmt::Debug for Channel {
@@ -107,8 +113,8 @@ impl Channel {
     pub fn new(address: &str, settings: Settings) -> Option<Self> {
         let is_full = |of: &Authority| !of.host().is_empty() && of.port_u16().is_some();
         let authority = address.parse().ok().filter(is_full)?;
-        let (connection, connecting, is_silent) = Default::default();
-        let shared = Shared { authority, settings, connection, connecting, is_silent };
+        let (connection, connecting) = Default::default();
+        let shared = Shared { authority, settings, connection, connecting };
         Some(Self { shared: Arc::new(shared) })
     }
 
@@ -136,7 +142,7 @@ impl Shared {
     }
 
     /// Where a stream can begin, on the connection that is there or on a new one.
-    async fn sender(&self) -> Result<SendRequest<Bytes>, Status> {
+    async fn sender(&self) -> Result<Sender, Status> {
         let asked = Instant::now();
         if let Some(sender) = self.ready().await {
             return Ok(sender);
@@ -166,12 +172,12 @@ impl Shared {
     }
 
     /// The same on the connection that is there, if it is in order.
-    async fn ready(&self) -> Option<SendRequest<Bytes>> {
+    async fn ready(&self) -> Option<Sender> {
         let (number, mut sender) = {
             let connection = self.connection();
             (connection.number, connection.sender.clone()?)
         };
-        if poll_fn(|cx| sender.poll_ready(cx)).await.is_ok() {
+        if poll_fn(|cx| sender.begin.poll_ready(cx)).await.is_ok() {
             return Some(sender);
         }
         let mut connection = self.connection();
@@ -181,7 +187,7 @@ impl Shared {
         None
     }
 
-    async fn connect(&self) -> Result<SendRequest<Bytes>, String> {
+    async fn connect(&self) -> Result<Sender, String> {
         let of = |why: String| format!("cannot connect to {}: {why}", self.authority);
         let Settings { connect, keepalive, local } = self.settings;
         let mut connector = connector(local, connect);
@@ -195,10 +201,10 @@ impl Shared {
             .initial_connection_window_size(CONNECTION_WINDOW)
             .handshake(socket.into_inner())
             .await;
-        let (sender, mut connection) = handshake.map_err(|error| of(told(&error)))?;
+        let (begin, mut connection) = handshake.map_err(|error| of(told(&error)))?;
         let pings = connection.ping_pong();
-        self.is_silent.store(false, Ordering::Relaxed);
-        let is_silent = Arc::clone(&self.is_silent);
+        let is_silent = Arc::new(AtomicBool::new(false));
+        let sender = Sender { begin, is_silent: Arc::clone(&is_silent) };
         tokio::spawn(async move {
             tokio::select! {
                 biased;
@@ -215,9 +221,11 @@ impl Shared {
         let path = head.uri.path_and_query().cloned();
         head.uri = self.uri(path.unwrap_or_else(|| PathAndQuery::from_static("/")));
         let mut sender = self.sender().await?;
-        let begun = sender.send_request(Request::from_parts(head, ()), false);
-        let (mut answer, mut stream) = begun.map_err(|error| unsent(self.what(&error)))?;
-        drop(sender);
+        let begun = sender.begin.send_request(Request::from_parts(head, ()), false);
+        let is_silent = sender.is_silent;
+        drop(sender.begin);
+        let (mut answer, mut stream) =
+            begun.map_err(|error| unsent(self.what(&error, &is_silent)))?;
         let mut saying = Some(pin!(say(&mut body, &mut stream)));
         let answer = poll_fn(|cx| {
             if let Some(Poll::Ready(said)) = saying.as_mut().map(|saying| saying.as_mut().poll(cx))
@@ -225,7 +233,7 @@ impl Shared {
                 saying = None;
                 said?;
             }
-            Pin::new(&mut answer).poll(cx).map_err(|error| self.broken(error))
+            Pin::new(&mut answer).poll(cx).map_err(|error| self.broken(error, &is_silent))
         });
         let mut answer = answer.await?;
         self.word(answer.headers_mut());
@@ -233,13 +241,14 @@ impl Shared {
             stream,
             has_data: true,
             channel: Channel { shared: self },
+            is_silent,
         }))
     }
 
     /// What happened to a stream or a connection, in a sentence.
-    fn what(&self, error: &h2::Error) -> String {
+    fn what(&self, error: &h2::Error, is_silent: &AtomicBool) -> String {
         let (of, text) = (&self.authority, told(error));
-        if error.is_io() && self.is_silent.load(Ordering::Relaxed) {
+        if error.is_io() && is_silent.load(Ordering::Relaxed) {
             return format!("{of} has not answered a ping within {:?}", self.settings.keepalive);
         }
         if error.is_io() {
@@ -259,8 +268,8 @@ impl Shared {
     }
 
     /// What broke under a stream; one that was refused was not looked at.
-    fn broken(&self, error: h2::Error) -> Status {
-        let what = self.what(&error);
+    fn broken(&self, error: h2::Error, is_silent: &AtomicBool) -> Status {
+        let what = self.what(&error, is_silent);
         if error.is_reset() && error.reason() == Some(Reason::REFUSED_STREAM) {
             return unsent(what);
         }
@@ -382,6 +391,8 @@ pub struct Answer {
     has_data: bool,
     /// Whom it is of.
     channel: Channel,
+    /// Its connection was left because nobody answered a ping.
+    is_silent: Arc<AtomicBool>,
 }
 
 impl http_body::Body for Answer {
@@ -399,14 +410,18 @@ impl http_body::Body for Answer {
                     return Poll::Ready(Some(Ok(Frame::data(bytes))));
                 }
                 Some(Err(error)) => {
-                    return Poll::Ready(Some(Err(self.channel.shared.broken(error))));
+                    return Poll::Ready(Some(Err(self
+                        .channel
+                        .shared
+                        .broken(error, &self.is_silent))));
                 }
                 None => self.has_data = false,
             }
         }
         let trailers = ready!(self.stream.poll_trailers(cx));
         let shared = &self.channel.shared;
-        let trailers: Option<HeaderMap> = trailers.map_err(|error| shared.broken(error))?;
+        let trailers: Option<HeaderMap> =
+            trailers.map_err(|error| shared.broken(error, &self.is_silent))?;
         Poll::Ready(trailers.map(|mut trailers| {
             shared.word(&mut trailers);
             Ok(Frame::trailers(trailers))

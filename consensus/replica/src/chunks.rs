@@ -11,8 +11,9 @@
 //!    with one of the next entries. Until then its row has what does not count: who reads rows takes the later answer, and goes by
 //!    the floor, which is beside them.
 //!
-//! So there are never more rows than answers that count, and one. Chunks end where lives end: replicas have different ones, with the
-//! same answers in the same order. Which answers count is not decided here.
+//! So of rows that stay there are never more than answers that count, and one. Those that go stay until later entries take them away, each of them so many: where
+//! no entry follows they stay. Chunks end where lives end: replicas have different ones, with the same answers in the same order. Which answers count is not
+//! decided here.
 
 use crate::codec::{put_bytes, take_bytes};
 use crate::error::ReplicaError;

@@ -1,10 +1,10 @@
 //! Which requests were executed, and what was answered.
 //!
-//! 1. Each identity has one **row** with the answer, which goes into the store with the entry that executed it (`chunks`): no crash keeps one
-//!    without the other.
+//! 1. Of each identity one answer is remembered, its **row** here: that of the last request. It goes into the store with the entry that executed it, in a row of
+//!    many (`chunks`): no crash keeps one without the other.
 //! 2. A row carries a **stamp**, the later of the shard's time when it was executed and the time when the identity was made.
-//! 3. Entries that expire raise the **floor**; rows with a stamp up to it go, at once and all, and with them the knowledge of what was
-//!    executed.
+//! 3. Entries that expire raise the **floor**; rows with a stamp up to it are no more, at once and all, and with them the knowledge of what was
+//!    executed. Their memory is given back little by little, with the entries that follow: nobody sees it.
 //! 4. So an identity that has no row is executed only if it was made after the floor: an older one may have had one. The second and later requests of a
 //!    session have a row before them, or the session is forgotten.
 //!
@@ -20,11 +20,14 @@ use foldhash::HashMap;
 use nori_consensus::Index;
 use nori_consensus::mutant::{self, Mutant};
 use nori_kv::Tick;
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 /// Under which name a row stands, once for both orders of [`Identities`].
 pub(crate) type Name = Arc<[u8]>;
+
+/// One entry frees at most so many rows; the next one goes on.
+const FREED_MAX: usize = 1_024;
 
 /// The longest name: its kind, and an idempotency key.
 const NAME_BYTES_MAX: usize = 1 + IDENTITY_KEY_BYTES_MAX;
@@ -106,16 +109,19 @@ struct Kept {
 /// All that is remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Identities {
+    /// And some of those that are no more: they have stamps `<= floor`.
     rows: HashMap<Name, Kept>,
-    /// The same, oldest first.
+    /// Those that are, oldest first.
     by_stamp: BTreeSet<(Tick, Name)>,
+    /// Those that are no more, and not freed: each as it was when it ended. Under its name there may be another by now.
+    old: VecDeque<BTreeSet<(Tick, Name)>>,
     /// What was made up to then may have been forgotten. Every row has a stamp `> floor`, and every one that went had not.
     floor: Tick,
 }
 
 impl Identities {
     pub(crate) fn len(&self) -> usize {
-        self.rows.len()
+        self.by_stamp.len()
     }
 
     pub(crate) fn floor(&self) -> Tick {
@@ -131,16 +137,39 @@ impl Identities {
         self.by_stamp.iter().nth(n).map(|(stamp, _)| *stamp)
     }
 
-    /// Forgets the rows that are up to the floor, and says in which chunks they stand.
-    pub(crate) fn forget_old(&mut self, mut forgotten: impl FnMut(Index)) {
-        let is_any = mutant::is(Mutant::ForgottenAboveFloor);
-        let is_old = |(stamp, _): &(Tick, Name)| *stamp <= self.floor || is_any;
-        while self.by_stamp.first().is_some_and(is_old) {
-            let Some((_, name)) = self.by_stamp.pop_first() else { return };
-            if let Some(kept) = self.rows.remove(&name) {
-                forgotten(kept.chunk);
+    /// Forgets the rows that are up to the floor.
+    pub(crate) fn forget_old(&mut self) {
+        if mutant::is(Mutant::ForgottenAboveFloor) {
+            self.rows.clear();
+            self.by_stamp.clear();
+        }
+        if self.by_stamp.first().is_none_or(|(stamp, _)| *stamp > self.floor) {
+            return;
+        }
+        // No name is before the empty one.
+        let kept = match self.floor.0.checked_add(1) {
+            Some(behind) => self.by_stamp.split_off(&(Tick(behind), Name::from([]))),
+            None => BTreeSet::new(),
+        };
+        self.old.push_back(std::mem::replace(&mut self.by_stamp, kept));
+    }
+
+    /// Frees some of those that were forgotten, and says in which chunks they stand; whether there are more.
+    pub(crate) fn free_old(&mut self, mut freed: impl FnMut(Index)) -> bool {
+        for _ in 0..FREED_MAX {
+            let Some(oldest) = self.old.front_mut() else { return false };
+            let Some((stamp, name)) = oldest.pop_first() else {
+                self.old.pop_front();
+                continue;
+            };
+            // Another that took its place has freed it.
+            if self.rows.get(&name).is_some_and(|kept| kept.row.stamp == stamp)
+                && let Some(kept) = self.rows.remove(&name)
+            {
+                freed(kept.chunk);
             }
         }
+        !self.old.is_empty()
     }
 
     pub(crate) fn judge(&self, identity: &Identity) -> Verdict {
@@ -174,15 +203,22 @@ impl Identities {
     }
 
     fn row_of(&self, identity: &Identity) -> Option<&Remembered> {
-        with_name(identity, |name| self.rows.get(name)).map(|kept| &kept.row)
+        let kept = with_name(identity, |name| self.rows.get(name));
+        kept.map(|kept| &kept.row).filter(|row| self.is_known(row))
+    }
+
+    /// It is not forgotten.
+    fn is_known(&self, row: &Remembered) -> bool {
+        row.stamp > self.floor
     }
 
     /// All rows with their names, in no order.
     pub(crate) fn rows(&self) -> impl Iterator<Item = (&[u8], &Remembered)> {
-        self.rows.iter().map(|(name, kept)| (&name[..], &kept.row))
+        let all = self.rows.iter().map(|(name, kept)| (&name[..], &kept.row));
+        all.filter(|(_, row)| self.is_known(row))
     }
 
-    /// In which chunks rows stand, once for each row.
+    /// In which chunks rows stand, once for each row that is not freed.
     pub(crate) fn chunks(&self) -> impl Iterator<Item = Index> {
         self.rows.values().map(|kept| kept.chunk)
     }
@@ -200,6 +236,7 @@ impl Identities {
     pub(crate) fn forget_all(&mut self) {
         self.rows.clear();
         self.by_stamp.clear();
+        self.old.clear();
     }
 
     /// Remembers a row that stands in `chunk`; the chunk of the one whose place it takes.
@@ -264,7 +301,8 @@ mod tests {
 
     fn expire(all: &mut Identities, floor: u64) {
         all.raise(Tick(floor));
-        all.forget_old(|_| ());
+        all.forget_old();
+        all.free_old(|_| ());
     }
 
     #[test]
@@ -302,6 +340,43 @@ mod tests {
         assert_eq!(all.decided(&session(50, 2)), Some(Outcome::Written(61)));
         assert_eq!(all.decided(&session(50, 1)), Some(Outcome::TooOld));
         assert_eq!(all.decided(&session(50, 3)), None);
+    }
+
+    #[test]
+    fn what_is_forgotten_is_freed_little_by_little_and_never_seen() {
+        let named = |n: u64| Identity::Key {
+            issued_at: Tick(n),
+            key: Bytes::copy_from_slice(&n.to_be_bytes()),
+        };
+        let (mut all, many) = (Identities::default(), 3 * FREED_MAX as u64);
+        for n in 1..=many + 5 {
+            execute(&mut all, &named(n), n);
+        }
+        all.raise(Tick(many));
+        all.forget_old();
+        // None is freed.
+        assert_eq!((all.len(), all.rows().count(), all.chunks().count()), (5, 5, all.rows.len()));
+        assert_eq!(all.stamp(0), Some(Tick(many + 1)));
+        for n in [1, many] {
+            assert_eq!(all.judge(&named(n)), Verdict::Ended(Outcome::TooOld));
+            assert!(!all.has(&named(n)));
+        }
+        // A name that is not freed is executed again, and stays.
+        let Identity::Key { key, .. } = named(1) else { panic!() };
+        let again = Identity::Key { issued_at: Tick(many + 6), key };
+        assert_eq!(all.judge(&again), Verdict::Fresh);
+        let (name, row) = Identities::row(&again, Tick(many + 6), Outcome::Written(7));
+        assert_eq!(all.insert(name, row, Index(many + 6)), Some(Index(1)));
+        let mut freed = Vec::new();
+        let mut turns = 1;
+        while all.free_old(|chunk| freed.push(chunk)) {
+            assert!(freed.len() <= turns * FREED_MAX);
+            turns += 1;
+        }
+        // Each once, and the first went when its name was taken.
+        assert_eq!(freed, (2..=many).map(Index).collect::<Vec<_>>());
+        assert_eq!((all.len(), all.rows.len()), (6, 6));
+        assert_eq!(all.judge(&again), Verdict::Ended(Outcome::Written(7)));
     }
 
     #[test]

@@ -228,7 +228,8 @@ impl Machine {
             })?;
             chunks.push(first);
         }
-        self.identities.forget_old(|_| ());
+        self.identities.forget_old();
+        while self.identities.free_old(|_| ()) {}
         self.chunks.found(chunks, self.identities.chunks());
         let mut cursor = engine.cursor(&rows::expiries(), &options)?;
         while let Some(row) = next(&mut *cursor)? {
@@ -406,11 +407,12 @@ impl Machine {
                 self.times.push_back((self.applied.index, time));
             }
             self.identities.raise(floor);
-            self.identities.forget_old(|chunk| self.chunks.discount(chunk));
+            self.identities.forget_old();
             passed.iter().for_each(|bucket| {
                 self.buckets.remove(bucket);
             });
         }
+        self.identities.free_old(|chunk| self.chunks.discount(chunk));
         changes.outcome
     }
 

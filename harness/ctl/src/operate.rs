@@ -73,16 +73,38 @@ fn not_answered(address: &str, within: Duration) -> String {
     format!("{address} has not answered within {} ms", within.as_millis())
 }
 
-/// Looks until there is what is waited for; if `--timeout` is over before, the last sentence about what is lacking is the error.
-async fn wait<T>(cli: &Cli, look: impl AsyncFn() -> Result<Result<T, String>>) -> Result<T> {
+/// What is waited for is not there.
+struct Lacking {
+    /// In a sentence.
+    what: String,
+    /// Nobody knows of what was asked for whether it is done.
+    is_unknown: bool,
+}
+
+impl From<String> for Lacking {
+    fn from(what: String) -> Self {
+        Self { what, is_unknown: false }
+    }
+}
+
+/// Looks until there is what is waited for; if `--timeout` is over before, the last sentence about what is lacking is the error. What came of the
+/// whole is unknown if it is of one look.
+async fn wait<T>(cli: &Cli, look: impl AsyncFn() -> Result<Result<T, Lacking>>) -> Result<T> {
+    let mut maybe_committed = false;
     loop {
         let message = match look().await? {
             Ok(found) => return Ok(found),
-            Err(lacking) => lacking,
+            Err(lacking) => {
+                maybe_committed |= lacking.is_unknown;
+                lacking.what
+            }
         };
         if cli.left() <= LOOK {
-            let kind = ErrorKind::Unavailable;
-            return Err(Error { kind, message, attempts: 1, maybe_committed: false }.into());
+            let kind = match maybe_committed {
+                true => ErrorKind::OutcomeUnknown,
+                false => ErrorKind::Unavailable,
+            };
+            return Err(Error { kind, message, attempts: 1, maybe_committed }.into());
         }
         tokio::time::sleep(LOOK).await;
     }
@@ -100,7 +122,7 @@ async fn decide<T>(
         let mut left: VecDeque<String> =
             topology.nodes.iter().map(|node| node.client_address.clone()).collect();
         let mut asked = Vec::new();
-        let mut lacking = "no node answers".to_owned();
+        let mut lacking = Lacking::from("no node answers".to_owned());
         while let Some(address) = left.pop_front() {
             if asked.contains(&address) {
                 continue;
@@ -112,11 +134,13 @@ async fn decide<T>(
                 Ok(Ok(response)) => return Ok(Ok(response.into_inner())),
                 Ok(Err(status)) => status,
                 Err(_) => {
-                    lacking = not_answered(&address, within);
+                    lacking.what = not_answered(&address, within);
+                    lacking.is_unknown = true;
                     continue;
                 }
             };
             let error = Error::of_status(&status, &address, true);
+            lacking.is_unknown |= error.maybe_committed;
             let details = status.get_error_details();
             let info = details.error_info();
             match info.map(|info| info.reason.as_str()) {
@@ -126,13 +150,13 @@ async fn decide<T>(
                     }
                 }
                 Some("NOT_READY" | "OUTCOME_UNKNOWN") => {
-                    lacking = error.message;
+                    lacking.what = error.message;
                     continue;
                 }
                 None if error.is_retryable() => {}
                 _ => return Err(error.into()),
             }
-            lacking = format!("nobody conducts the cluster: {}", error.message);
+            lacking.what = format!("nobody conducts the cluster: {}", error.message);
         }
         Ok(Err(lacking))
     })
@@ -174,7 +198,7 @@ pub(crate) async fn cluster(client: &Client, cli: &Cli, command: &ClusterCommand
                 let topology = client.topology().await?;
                 Ok(match ready::lacking(client, cli, &topology).await {
                     None => Ok(()),
-                    Some(lacking) => Err(lacking),
+                    Some(lacking) => Err(lacking.into()),
                 })
             })
             .await?;
@@ -309,9 +333,9 @@ async fn until_empty(client: &Client, cli: &Cli, node: u64) -> Result<()> {
         let left = topology.shards.iter().filter(concerns).count();
         Ok(match left {
             0 => Ok(()),
-            _ => Err(format!(
+            _ => Err(Lacking::from(format!(
                 "{left} shards are still on the node: give --timeout more, and ask again"
-            )),
+            ))),
         })
     })
     .await

@@ -63,6 +63,11 @@ pub enum Failure {
     /// More is under way than this node takes.
     #[error("more is under way than this node takes; ask again later")]
     Overloaded,
+    /// The client left the pieces of a scan untaken, and with them the room for them. It may go on behind the last row that came.
+    #[error(
+        "nothing of the scan was taken for {0:?}, and it has ended before its last row; go on behind the last that came"
+    )]
+    Untaken(Duration),
     /// What is asked for breaks a rule.
     #[error("{0}")]
     Invalid(String),
@@ -102,7 +107,9 @@ impl Failure {
         match self {
             Self::NotLeader { .. } | Self::Refused(Refusal::NotLeader { .. }) => "NOT_LEADER",
             Self::WrongShard { .. } => "WRONG_SHARD",
-            Self::Overloaded | Self::Refused(Refusal::Overloaded) => "OVERLOADED",
+            Self::Overloaded | Self::Untaken(_) | Self::Refused(Refusal::Overloaded) => {
+                "OVERLOADED"
+            }
             Self::Invalid(_) | Self::Refused(Refusal::Invalid { .. }) => "INVALID",
             Self::NotReady(_) => "NOT_READY",
             Self::Unknown | Self::Refused(Refusal::Unknown) => "OUTCOME_UNKNOWN",

@@ -2,9 +2,9 @@
 //!
 //! What a server serves is found by a router: a look-up of the path, a clone of a boxed service, and a future in a box around one in a box. That is nothing for what is asked
 //! once a minute, and a tenth of a read. So the service that nearly all requests are for is asked first: calls of one message and one answer by [`unary`], scans and streams of many requests by tonic's own
-//! server, their answers counted ([`crate::room`]). Requests that tonic serves, for scans and for the others, have to come in time ([`crate::patience`]).
+//! server, their answers counted ([`crate::room`]). Requests that tonic serves have to come in time, and are counted ([`crate::patience`]).
 
-use crate::patience::{Awaited, Timely};
+use crate::patience::{Awaited, Came, Timely};
 use crate::room::Room;
 use crate::unary::{self, Bounds, Reply};
 use hyper::body::Incoming;
@@ -20,8 +20,6 @@ use tonic::codegen::http::{HeaderValue, Method, Request, Response, StatusCode};
 use tonic::codegen::{BoxFuture, Service};
 use tonic::service::Routes;
 
-/// A request for a scan: three keys of the longest that there may be, and a few numbers.
-const SCAN_BYTES_MAX: usize = 256 << 10;
 /// A request on a stream of many: what is longer would keep the others waiting.
 const PIPED_BYTES_MAX: usize = 64 << 10;
 
@@ -58,8 +56,17 @@ impl<T: Kv> Express<T> {
         let kv = Arc::new(kv);
         let of =
             |bytes_max| KvServer::from_arc(Arc::clone(&kv)).max_decoding_message_size(bytes_max);
-        let (scans, pipes) = (of(SCAN_BYTES_MAX), of(PIPED_BYTES_MAX));
+        let (scans, pipes) = (of(bounds.scan_bytes_max), of(PIPED_BYTES_MAX));
         Self { kv, scans, pipes, others: others.prepare(), answers, bounds }
+    }
+}
+
+impl<T> Express<T> {
+    /// The request, which has to come in time, and the room for what came of it.
+    fn timely(&self, request: Request<Incoming>, awaited: Awaited) -> (Request<Body>, Came) {
+        let came = Came::new(&self.bounds.room);
+        let timely = |body| Body::new(Timely::new(body, awaited, came.clone()));
+        (request.map(timely), came)
     }
 }
 
@@ -99,25 +106,23 @@ impl<T: Kv> Service<Request<Incoming>> for Express<T> {
             Some("Delete") => unary!(delete),
             Some("Batch") => unary!(batch),
             Some("Pipe") => {
-                let answer = self.pipes.call(timely(request, Awaited::Message));
-                Answer::Stream(answer, self.answers.clone())
+                let (request, _came) = self.timely(request, Awaited::Message);
+                let answer = self.pipes.call(request);
+                Answer::Stream { answer, answers: self.answers.clone(), _came }
             }
             Some(_) => {
-                let answer = self.scans.call(timely(request, Awaited::End));
-                Answer::Stream(answer, self.answers.clone())
+                let (request, _came) = self.timely(request, Awaited::End);
+                let answer = self.scans.call(request);
+                Answer::Stream { answer, answers: self.answers.clone(), _came }
             }
             None => {
                 let is_stream = request.uri().path().starts_with(REFLECTION);
                 let awaited = if is_stream { Awaited::Next } else { Awaited::End };
-                Answer::Routed(Box::new(self.others.call(timely(request, awaited))))
+                let (request, _came) = self.timely(request, awaited);
+                Answer::Routed { answer: Box::new(self.others.call(request)), _came }
             }
         }
     }
-}
-
-/// The request, which has to come in time.
-fn timely(request: Request<Incoming>, awaited: Awaited) -> Request<Body> {
-    request.map(|body| Body::new(Timely::new(body, awaited)))
 }
 
 /// What is told to a request that is no gRPC.
@@ -133,13 +138,20 @@ fn refusal<B>(request: &Request<B>) -> Option<StatusCode> {
     }
 }
 
-/// What one of them answers.
+/// What one of them answers; before that the room for what was asked is held.
 pub(crate) enum Answer {
     Refused(StatusCode),
     Unary(Pin<Box<dyn Future<Output = Response<Reply>> + Send>>),
-    Stream(BoxFuture<Response<Body>, Infallible>, Room),
+    Stream {
+        answer: BoxFuture<Response<Body>, Infallible>,
+        answers: Room,
+        _came: Came,
+    },
     /// In a box, so that it is no larger than the others.
-    Routed(Box<<Routes as Service<Request<Body>>>::Future>),
+    Routed {
+        answer: Box<<Routes as Service<Request<Body>>>::Future>,
+        _came: Came,
+    },
 }
 
 impl Future for Answer {
@@ -153,8 +165,10 @@ impl Future for Answer {
                 return Poll::Ready(Ok(response));
             }
             Self::Unary(answer) => return answer.as_mut().poll(cx).map(Ok),
-            Self::Stream(answer, answers) => answers.count(ready!(answer.as_mut().poll(cx))?),
-            Self::Routed(answer) => ready!(Pin::new(answer).poll(cx))?,
+            Self::Stream { answer, answers, .. } => {
+                answers.count(ready!(answer.as_mut().poll(cx))?)
+            }
+            Self::Routed { answer, .. } => ready!(Pin::new(answer).poll(cx))?,
         };
         Poll::Ready(Ok(answered.map(Reply::Other)))
     }

@@ -12,6 +12,8 @@
 //! Errors are JSON: `reason` and `metadata` as in [`crate::errors`], and `message`.
 
 use crate::errors::Failure;
+use crate::patience::{Awaited, Came, Timely};
+use crate::room::Room;
 use crate::serving::Serving;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request, State};
 use axum::http::request::Parts;
@@ -19,10 +21,11 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::sse::{Event as Sse, KeepAlive};
 use axum::response::{IntoResponse, Response, Sse as SseResponse};
 use axum::routing::get;
-use axum::{Json, Router};
+use axum::{Json, Router, body::Body};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
+use http_body::Body as _;
 use nori_kv::Tick;
 use norikv_node::Event;
 use norikv_proto::causes::told;
@@ -30,6 +33,8 @@ use norikv_replica::{Condition, Freshness, Identity, KeyChange, Refusal};
 use serde::Deserialize;
 use serde_json::json;
 use std::convert::Infallible;
+use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::broadcast::error::RecvError;
@@ -49,22 +54,27 @@ pub type Metrics = Arc<dyn Fn() -> String + Send + Sync>;
 #[derive(Clone)]
 struct Context {
     serving: Serving,
+    /// Room for what came of requests.
+    requests: Room,
     metrics: Metrics,
     stopped: watch::Receiver<bool>,
 }
 
 /// Everything under `/`.
-pub(crate) fn router(serving: Serving, metrics: Metrics, stopped: watch::Receiver<bool>) -> Router {
-    let body_bytes_max = serving.limits().replica.value_bytes_max + 1;
-    let limit = axum::extract::DefaultBodyLimit::max(body_bytes_max);
+pub(crate) fn router(
+    serving: Serving,
+    requests: Room,
+    metrics: Metrics,
+    stopped: watch::Receiver<bool>,
+) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_text))
-        .route("/v1/kv/{*key}", get(kv_get).put(kv_put).delete(kv_delete).layer(limit))
+        .route("/v1/kv/{*key}", get(kv_get).put(kv_put).delete(kv_delete))
         .route("/v1/state/topology", get(state_topology))
         .route("/v1/events", get(events))
-        .with_state(Context { serving, metrics, stopped })
+        .with_state(Context { serving, requests, metrics, stopped })
 }
 
 async fn livez(State(context): State<Context>) -> Response {
@@ -174,7 +184,13 @@ where
     }
 }
 
-impl FromRequest<Context> for Asked<Bytes> {
+/// A value as it came, and the room for it until the request is answered.
+struct Brought {
+    value: Bytes,
+    _came: Came,
+}
+
+impl FromRequest<Context> for Brought {
     type Rejection = Failure;
 
     async fn from_request(request: Request, context: &Context) -> Result<Self, Failure> {
@@ -185,13 +201,30 @@ impl FromRequest<Context> for Asked<Bytes> {
         if let Some(bytes) = length.filter(|bytes| *bytes > bytes_max) {
             return Err(too_large(bytes));
         }
-        Bytes::from_request(request, context).await.map(Self).map_err(|error| {
-            match error.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => too_large(bytes_max + 1),
-                _ => Failure::Invalid("the body of the request does not come".to_owned()),
-            }
-        })
+        let came = Came::new(&context.requests);
+        let value = gather(request.into_body(), bytes_max, &came).await?;
+        let value = value.ok_or_else(|| too_large(bytes_max + 1))?;
+        Ok(Self { value, _came: came })
     }
+}
+
+/// A body, which has to come in time; `None` if it is longer than it may be.
+async fn gather(body: Body, bytes_max: usize, came: &Came) -> Result<Option<Bytes>, Failure> {
+    let mut body = Timely::new(body, Awaited::End, came.clone());
+    let mut all = BytesMut::new();
+    while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+        let frame = frame.map_err(|status| match status.code() {
+            Code::ResourceExhausted => Failure::Overloaded,
+            Code::InvalidArgument => Failure::Invalid(status.message().to_owned()),
+            _ => Failure::Invalid("the body of the request does not come".to_owned()),
+        })?;
+        let Ok(bytes) = frame.into_data() else { continue };
+        if bytes.len() > bytes_max - all.len() {
+            return Ok(None);
+        }
+        all.extend_from_slice(&bytes);
+    }
+    Ok(Some(all.freeze()))
 }
 
 #[derive(Deserialize)]
@@ -295,9 +328,9 @@ async fn kv_put(
     State(context): State<Context>,
     Asked(Path(key)): Asked<Path<String>>,
     Asked(Query(query)): Asked<Query<WriteQuery>>,
-    Asked(body): Asked<Bytes>,
+    brought: Brought,
 ) -> Result<Response, Failure> {
-    let change = query.change(key, Some(body))?;
+    let change = query.change(key, Some(brought.value.clone()))?;
     write(&context, &query, change).await
 }
 
@@ -308,4 +341,26 @@ async fn kv_delete(
 ) -> Result<Response, Failure> {
     let change = query.change(key, None)?;
     write(&context, &query, change).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_has_to_fit_and_to_come_in_time() {
+        let requests = Room::new(4_000);
+        let body = || Body::from(vec![7; 3_000]);
+        let came = Came::new(&requests);
+        assert_eq!(gather(body(), 3_000, &came).await, Ok(Some(vec![7; 3_000].into())));
+        // Until the first is answered.
+        let other = Came::new(&requests);
+        assert_eq!(gather(body(), 3_000, &other).await, Err(Failure::Overloaded));
+        drop(came);
+        assert_eq!(gather(body(), 2_999, &other).await, Ok(None));
+        let never = Body::from_stream(tokio_stream::pending::<Result<Bytes, Infallible>>());
+        let late = gather(never, 10, &Came::new(&requests)).await.unwrap_err();
+        assert_eq!(late.reason(), "INVALID");
+        assert!(late.to_string().contains("did not come within 30s"), "{late}");
+    }
 }

@@ -18,7 +18,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 /// Pieces of a scan that wait for a client that is slow to take them.
 const PIECES_MAX: usize = 2;
-/// How long a client may take for a piece before its scan ends.
+/// How long a client may take for a piece before its scan is ended.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Keys and values.
@@ -170,36 +170,60 @@ impl Kv for KvService {
                     let held = answers.hold(piece.bytes())?;
                     Ok((piece, held))
                 });
-                let is_last = piece.as_ref().map_or(true, |(piece, _)| piece.next.is_empty());
-                let sent = tokio::time::timeout(PATIENCE, pieces.send(piece)).await;
-                // Who has gone, or takes nothing, wants nothing more.
-                if is_last || !matches!(sent, Ok(Ok(()))) {
+                if !hand_on(&pieces, piece).await {
                     return;
                 }
             }
         });
-        Ok(Response::new(Pieces { taken, _held: None }))
+        Ok(Response::new(Pieces::new(taken)))
     }
 }
 
-/// What a client takes of a scan; it ends with the last piece.
+/// A piece and the room for it, or why there are no more.
+type Taken = Result<(Piece, Option<Held>), Failure>;
+
+/// Nothing comes behind it.
+fn is_last(piece: &Taken) -> bool {
+    piece.as_ref().map_or(true, |(piece, _)| piece.next.is_empty())
+}
+
+/// Hands a piece on; whether the next one is wanted. Who has gone, or takes nothing, wants nothing more.
+async fn hand_on(pieces: &mpsc::Sender<Taken>, piece: Taken) -> bool {
+    let is_last = is_last(&piece);
+    let sent = tokio::time::timeout(PATIENCE, pieces.send(piece)).await;
+    !is_last && matches!(sent, Ok(Ok(())))
+}
+
+/// What a client takes of a scan. It ends well with the last piece, and never before: where it was ended because nobody took anything, it says so
+/// behind what there still is.
 #[derive(Debug)]
 pub struct Pieces {
-    taken: mpsc::Receiver<Result<(Piece, Option<Held>), Failure>>,
+    taken: mpsc::Receiver<Taken>,
     /// Room for the piece that was taken last: it is on its way to where bytes are counted.
     _held: Option<Held>,
+    /// The last piece was handed on, or why it does not come.
+    is_whole: bool,
+}
+
+impl Pieces {
+    fn new(taken: mpsc::Receiver<Taken>) -> Self {
+        Self { taken, _held: None, is_whole: false }
+    }
 }
 
 impl Stream for Pieces {
     type Item = Result<v1::ScanResponse, Status>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        let piece = ready!(self.taken.poll_recv(cx));
-        Poll::Ready(piece.map(|piece| {
-            let (piece, held) = piece?;
+        let Some(piece) = ready!(self.taken.poll_recv(cx)) else {
+            let is_whole = std::mem::replace(&mut self.is_whole, true);
+            return Poll::Ready((!is_whole).then(|| Err(Status::from(Failure::Untaken(PATIENCE)))));
+        };
+        self.is_whole |= is_last(&piece);
+        Poll::Ready(Some(piece.map_err(Status::from).map(|(piece, held)| {
             self._held = held;
-            Ok(response(piece))
-        }))
+            response(piece)
+        })))
     }
 }
 
@@ -231,4 +255,60 @@ fn response(piece: Piece) -> v1::ScanResponse {
         version: row.version,
     });
     v1::ScanResponse { rows: rows.collect(), next: piece.next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+    use tokio_stream::StreamExt as _;
+    use tonic::Code;
+
+    fn piece(next: &str) -> Taken {
+        Ok((Piece { rows: Vec::new(), next: Bytes::copy_from_slice(next.as_bytes()) }, None))
+    }
+
+    /// Takes all of a scan that is handed on in these pieces: the first of them, a pause, and then the others. How many came, and how it ended.
+    async fn take(all: Vec<Taken>, pause: Duration) -> (usize, Result<(), Status>) {
+        let (pieces, taken) = mpsc::channel(PIECES_MAX);
+        tokio::spawn(async move {
+            for piece in all {
+                if !hand_on(&pieces, piece).await {
+                    return;
+                }
+            }
+        });
+        let (mut taken, mut count) = (Pieces::new(taken), 0);
+        while let Some(piece) = taken.next().await {
+            match piece {
+                Ok(_) => count += 1,
+                Err(status) => {
+                    assert!(taken.next().await.is_none());
+                    return (count, Err(status));
+                }
+            }
+            if count == 1 {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        (count, Ok(()))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_scan_that_is_cut_short_does_not_look_whole() {
+        let some = || vec![piece("b"), piece("c"), piece("d"), piece("e"), piece("")];
+        let (count, end) = take(some(), PATIENCE / 2).await;
+        assert_eq!((count, end.is_ok()), (5, true));
+        // The last piece but one, and the error, find no room for as long as that.
+        let failed = vec![piece("b"), piece("c"), piece("d"), Err(Failure::Overloaded)];
+        for all in [some(), failed] {
+            let (count, end) = take(all, PATIENCE * 2).await;
+            let status = end.unwrap_err();
+            assert_eq!((count, status.code()), (1 + PIECES_MAX, Code::ResourceExhausted));
+            assert!(status.message().contains("nothing of the scan was taken for 30s"));
+        }
+        let failed = vec![piece("b"), Err(Failure::Unknown)];
+        let (count, end) = take(failed, PATIENCE / 2).await;
+        assert_eq!((count, end.unwrap_err().code()), (1, Code::Unknown));
+    }
 }

@@ -3,7 +3,8 @@
 //! A client that asks and does not read keeps its answers in this process, one that begins to send keeps what came: each stream one, each connection a thousand streams. So
 //! bytes are counted, those of requests and those of answers for themselves:
 //!
-//! 1. What came of a request is counted as it comes, and until it is answered; where there is no room it is told that the node is overloaded ([`Filling`]).
+//! 1. What came of a request is counted as it comes, and until its answer begins; where there is no room it is told that the node is overloaded ([`Filling`]). So is
+//!    every request of a client, over HTTP too, and none of another node.
 //! 2. The value of a row is counted as soon as it is there ([`Room::hold`]).
 //! 3. The response carries that to the bytes that go to the connection: what is counted is free when the connection has written them ([`Held::keep`]).
 //! 4. Bytes of a stream are counted when they go to the connection, and end the stream where there is no room ([`Room::count`]). What a scan has at hand before that its
@@ -82,6 +83,12 @@ impl Filling {
     /// Has nothing yet.
     pub(crate) fn new(room: Room) -> Self {
         Self { room, held: Vec::new(), counted: 0 }
+    }
+
+    /// There are none any more.
+    pub(crate) fn empty(&mut self) {
+        self.held.clear();
+        self.counted = 0;
     }
 
     /// There are so many bytes now, all in all.

@@ -12,6 +12,7 @@ use crate::connection::{Connection, Door, Way};
 use crate::express::Express;
 use crate::http::{self, Metrics};
 use crate::kv::KvService;
+use crate::patience::MESSAGE_BYTES_MAX;
 use crate::peer::PeerService;
 use crate::room::Room;
 use crate::serving;
@@ -42,7 +43,10 @@ use tower::ServiceExt as _;
 /// Room in a message beside what the limits say of keys and values.
 const OVERHEAD_BYTES: usize = 1 << 20;
 /// What is asked of a cluster and its nodes, of health and of what is served.
-const ASKED_BYTES_MAX: usize = 64 << 10;
+const ASKED_BYTES_MAX: usize = MESSAGE_BYTES_MAX;
+/// Keys in a request for a scan, and room in it beside them.
+const SCAN_KEYS: usize = 3;
+const SCAN_OVERHEAD_BYTES: usize = 1 << 10;
 /// A packet between nodes: one message of the protocol may be longer than a batch.
 const PACKET_BYTES_MAX: usize = 64 << 20;
 
@@ -171,8 +175,8 @@ impl Sockets {
         let (health, health_service) = tonic_health::server::health_reporter();
         let about = Arc::new(about);
         let bytes_max = serving.limits().replica.write_bytes_max + OVERHEAD_BYTES;
-        let room = Room::new(serving.limits().request_bytes_max);
-        let kv = KvService::new(serving.clone(), room.clone(), stopped.clone());
+        let requests = Room::new(serving.limits().request_bytes_max);
+        let kv = KvService::new(serving.clone(), requests.clone(), stopped.clone());
         let cluster = ClusterService::new(serving.clone(), Arc::clone(&about), stopped.clone());
         let admin = AdminService::new(serving.clone(), Arc::clone(&about));
         let mut others = Routes::new(health_service.max_decoding_message_size(ASKED_BYTES_MAX))
@@ -186,7 +190,9 @@ impl Sockets {
         if about.has_reflection {
             others = with_reflection(others, has_controls);
         }
-        let bounds = Bounds { bytes_max, room };
+        let scan_bytes_max =
+            SCAN_KEYS * serving.limits().replica.key_bytes_max + SCAN_OVERHEAD_BYTES;
+        let bounds = Bounds { bytes_max, scan_bytes_max, room: requests.clone() };
         let express = Express::new(kv, others, serving.answers().clone(), bounds);
         let door = Door::new();
         let way = door.way(serving.limits().connections_max);
@@ -204,7 +210,7 @@ impl Sockets {
         tasks.spawn(until(stopped.clone(), crate::gossip::receive(self.swim, handle.clone())));
         tasks.spawn(until(stopped.clone(), tell_health(health.clone(), handle.watch())));
         if let Some(listener) = self.http {
-            let router = http::router(serving.clone(), metrics, stopped.clone());
+            let router = http::router(serving.clone(), requests, metrics, stopped.clone());
             let ends = ended(stopped);
             clients_tasks.spawn(async move {
                 let listener = Bounded { listener, way };

@@ -83,6 +83,8 @@ impl http_body::Body for Reply {
 pub(crate) struct Bounds {
     /// Of one.
     pub(crate) bytes_max: usize,
+    /// Of one for a scan.
+    pub(crate) scan_bytes_max: usize,
     /// For all of them.
     pub(crate) room: Room,
 }
@@ -211,7 +213,7 @@ struct Gathered {
 
 impl Gathered {
     fn new(bounds: Bounds) -> Self {
-        let Bounds { bytes_max, room } = bounds;
+        let Bounds { bytes_max, room, .. } = bounds;
         let (first, all) = (Bytes::new(), BytesMut::new());
         Self { first, all, bytes_max, filling: Filling::new(room) }
     }

@@ -11,12 +11,15 @@ use http_body::Body as _;
 use std::future::Future as _;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::task::{Context, Poll, ready};
 use tonic::{Code, Status};
 
 /// See the module.
 pub(crate) struct Stream {
     channel: Channel,
+    /// The connection was left because nobody answered a ping.
+    is_silent: Arc<AtomicBool>,
     onto: SendStream<Bytes>,
     /// There is room for what is sent next; it may be longer than that.
     has_room: bool,
@@ -40,9 +43,10 @@ impl Channel {
         headers.insert(TE, HeaderValue::from_static("trailers"));
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
         let mut sender = shared.sender().await?;
-        let begun = sender.send_request(request, false);
-        let (head, onto) = begun.map_err(|error| unsent(shared.what(&error)))?;
-        Ok(Stream { channel: self, onto, has_room: true, head, body: None })
+        let begun = sender.begin.send_request(request, false);
+        let is_silent = sender.is_silent;
+        let (head, onto) = begun.map_err(|error| unsent(shared.what(&error, &is_silent)))?;
+        Ok(Stream { channel: self, is_silent, onto, has_room: true, head, body: None })
     }
 }
 
@@ -86,7 +90,7 @@ impl Stream {
             None => {
                 let shared = &self.channel.shared;
                 let head = ready!(Pin::new(&mut self.head).poll(cx));
-                let mut head = head.map_err(|error| shared.broken(error))?;
+                let mut head = head.map_err(|error| shared.broken(error, &self.is_silent))?;
                 shared.word(head.headers_mut());
                 if head.status() != StatusCode::OK {
                     let (of, code) = (self.authority(), head.status());
@@ -96,7 +100,8 @@ impl Stream {
                     return Poll::Ready(self.end(head.headers()));
                 }
                 let (stream, channel) = (head.into_body(), self.channel.clone());
-                self.body.insert(Answer { stream, has_data: true, channel })
+                let is_silent = Arc::clone(&self.is_silent);
+                self.body.insert(Answer { stream, has_data: true, channel, is_silent })
             }
         };
         let frame = match ready!(Pin::new(body).poll_frame(cx)) {

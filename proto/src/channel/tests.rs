@@ -143,7 +143,7 @@ async fn after_a_connection_there_is_another() {
         assert_eq!(asking.await.unwrap().unwrap(), "one more", "{n}");
         let mut connection = channel.shared.connection().sender.clone();
         while let Some(sender) = &mut connection
-            && poll_fn(|cx| sender.poll_ready(cx)).await.is_ok()
+            && poll_fn(|cx| sender.begin.poll_ready(cx)).await.is_ok()
         {
             tokio::task::yield_now().await;
         }
@@ -270,6 +270,28 @@ async fn a_call_that_is_ended_or_not_answered_says_by_whom() {
     let status = asking.await.unwrap().unwrap_err();
     let what = format!("{} has not answered a ping within {KEEPALIVE:?}", end.address);
     assert_eq!((status.code(), status.message()), (Code::Unavailable, &what[..]));
+}
+
+#[tokio::test]
+async fn a_stream_of_a_silent_connection_says_so_when_there_is_another_one() {
+    let end = End::new().await;
+    let (address, channel) = (end.address.clone(), end.channel());
+    let mut late = pin!(ask(channel.clone(), &["a"]));
+    poll_fn(|cx| {
+        assert!(late.as_mut().poll(cx).is_pending());
+        let is_there = channel.shared.connection().sender.is_some();
+        if is_there { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    let (_silent, _) = end.listener.accept().await.unwrap();
+    let status = ask(channel.clone(), &["a"]).await.unwrap_err();
+    let what = format!("{address} has not answered a ping within {KEEPALIVE:?}");
+    assert_eq!(status.message(), what);
+    let mut asked = end.serve(9);
+    let asking = tokio::spawn(ask(channel.clone(), &["a"]));
+    answer(asked.recv().await.unwrap().1, "here");
+    asking.await.unwrap().unwrap();
+    assert_eq!(late.await.unwrap_err().message(), what);
 }
 
 #[tokio::test]

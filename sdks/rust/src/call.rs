@@ -53,6 +53,12 @@ pub(crate) fn pause(retry: &Retry, failures: u32) -> Duration {
     Duration::from_nanos(chance() % nanos)
 }
 
+/// How long to wait where somebody has said how long: chance spreads those that were told the same.
+pub(crate) fn spread(after: Duration) -> Duration {
+    let after = after.max(Duration::from_millis(1));
+    after + after.mul_f64(chance() as f64 / u64::MAX as f64)
+}
+
 impl Inner {
     /// Makes attempts until one succeeds, or nothing more may be tried.
     pub(crate) async fn run<T, F>(
@@ -114,7 +120,7 @@ impl Inner {
                     continue;
                 }
                 Next::Redirect(_) | Next::Wait(None) => None,
-                Next::Wait(Some(after)) => Some(after.max(Duration::from_millis(1))),
+                Next::Wait(Some(after)) => Some(after),
                 Next::Elsewhere => {
                     self.routes.suspect(&address);
                     None
@@ -123,8 +129,7 @@ impl Inner {
             self.routes.unname(shard, &address);
             progress.redirects = 0;
             let wait = match told {
-                // Chance spreads those that were told the same.
-                Some(after) => after + after.mul_f64(chance() as f64 / u64::MAX as f64),
+                Some(after) => spread(after),
                 None => {
                     progress.failures += 1;
                     pause(&self.retry, progress.failures)

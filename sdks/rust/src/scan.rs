@@ -2,12 +2,13 @@
 //!
 //! 1. Of each shard there is a stream from who leads it, and some rows at hand.
 //! 2. The smallest of what is at hand comes next.
-//! 3. A stream that breaks is begun anew behind the last row that came; from there on its shard is seen as of a later moment.
+//! 3. A stream that breaks is begun anew behind the last row that came; from there on its shard is seen as of a later moment. One that ends is whole only if its last piece
+//!    says so: otherwise it broke, too.
 //! 4. Each row is there within the client's deadline, however much has to be begun anew for it.
 
-use crate::call::{Call, Target, pause};
+use crate::call::{Call, Target, pause, spread};
 use crate::client::Inner;
-use crate::error::{Error, Next, failed, unanswered};
+use crate::error::{Error, ErrorKind, Failed, Next, failed, unanswered};
 use crate::options::{Consistency, ScanOptions};
 use bytes::{BufMut as _, Bytes, BytesMut};
 use futures_core::Stream;
@@ -122,6 +123,12 @@ impl Scan {
     }
 }
 
+/// A stream has ended, and has not said that there are no more rows.
+fn cut_short(address: &str) -> Failed {
+    let what = format!("{address} has ended a scan before its last row");
+    Failed { error: Error::new(ErrorKind::Unavailable, what), next: Next::Wait(None) }
+}
+
 impl Source {
     /// Takes the next rows of the stream, which is begun if there is none.
     async fn refill(
@@ -145,15 +152,15 @@ impl Source {
                     self.take(piece);
                     continue;
                 }
-                Ok(Ok(None)) => {
-                    self.is_done = true;
-                    continue;
-                }
+                Ok(Ok(None)) => cut_short(address),
                 Ok(Err(status)) => failed(&status, address, false),
                 Err(_) => unanswered(address, left),
             };
             failures += 1;
-            let wait = pause(&inner.retry, failures);
+            let wait = match failed.next {
+                Next::Wait(Some(after)) => spread(after),
+                _ => pause(&inner.retry, failures),
+            };
             if failed.next == Next::Stop || Instant::now() + wait >= until {
                 return Err(failed.error);
             }
@@ -207,3 +214,6 @@ impl Source {
         inner.run_until(until, call, scan).await
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,8 +83,9 @@ fn whoever_falls_silent_is_waited_for_until_the_timeout_and_no_longer() {
         (&["shard", "status", "0"], 0),
         (&["shard", "flush", "0"], 0),
         (&["node", "status"], 8),
-        (&["node", "drain", "node-1"], 8),
-        (&["node", "remove", "node-2", "--dead"], 8),
+        // What was asked for may be done.
+        (&["node", "drain", "node-1"], 7),
+        (&["node", "remove", "node-2", "--dead"], 7),
         (&["cluster", "wait-ready"], 8),
     ];
     for (args, expected) in ways {

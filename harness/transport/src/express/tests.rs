@@ -130,10 +130,16 @@ struct Served {
 }
 
 async fn serve() -> Served {
+    serve_within(Room::new(1 << 20)).await
+}
+
+/// With so much room for requests.
+async fn serve_within(room: Room) -> Served {
     let (health, of_health) = tonic_health::server::health_reporter();
     let reflection = tonic_reflection::server::Builder::configure().build_v1().unwrap();
     let others = Routes::new(of_health).add_service(reflection);
-    let (kv, bounds) = (Yes::default(), Bounds { bytes_max: 1 << 10, room: Room::new(1 << 20) });
+    let (kv, bounds) =
+        (Yes::default(), Bounds { bytes_max: 1 << 10, scan_bytes_max: 1 << 10, room });
     let served = Arc::clone(&kv.served);
     let express = Express::new(kv, others, Room::new(1 << 20), bounds);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -282,6 +288,33 @@ async fn the_end_of_a_request_is_waited_for_so_long() {
         assert_eq!(told.0, Code::InvalidArgument, "{path}");
         let waited = begin.elapsed();
         assert!(waited >= PATIENCE && waited < PATIENCE + SOON, "{path}: {waited:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_came_of_a_request_is_counted_whatever_it_is_for() {
+    let requests = Room::new(1_600);
+    let served = serve_within(requests.clone()).await;
+    for path in UNARY.into_iter().chain(OTHERS) {
+        let (more, body) = begun(&[&[0, 0, 0, 4, 0][..], &[7; 1_019]].concat());
+        let first = served.told(path, NOTHING, body);
+        let second = async {
+            while requests.hold(1_500).is_ok() {
+                tokio::task::yield_now().await;
+            }
+            let (_more, body) = begun(&[&[0, 0, 0, 4, 0][..], &[7; 1_019]].concat());
+            let told = served.told(path, NOTHING, body).await;
+            drop(more);
+            told
+        };
+        let both = async { tokio::join!(first, second) };
+        let told = tokio::time::timeout(PATIENCE / 3, both).await;
+        let (first, second) = told.unwrap_or_else(|_| panic!("{path} is not counted"));
+        assert_eq!(second.0, Code::ResourceExhausted, "{path}");
+        assert_ne!(first.0, Code::ResourceExhausted, "{path}");
+        while requests.hold(1_600).is_err() {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

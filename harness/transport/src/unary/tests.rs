@@ -3,7 +3,8 @@
 use super::*;
 
 fn put_together(frames: &[&[u8]], bytes_max: usize) -> Result<Bytes, Failure> {
-    let mut gathered = Gathered::new(Bounds { bytes_max, room: Room::new(1 << 20) });
+    let mut gathered =
+        Gathered::new(Bounds { bytes_max, scan_bytes_max: 0, room: Room::new(1 << 20) });
     for frame in frames {
         gathered.add(Bytes::copy_from_slice(frame))?;
     }
@@ -53,7 +54,7 @@ fn what_is_too_long_is_refused_by_its_length_or_when_it_comes() {
 
 #[test]
 fn what_came_is_counted_until_it_is_answered() {
-    let bounds = Bounds { bytes_max: 9_000, room: Room::new(10_000) };
+    let bounds = Bounds { bytes_max: 9_000, scan_bytes_max: 0, room: Room::new(10_000) };
     let frame = Bytes::from([&[0, 0, 0, 0x1f, 0x40][..], &[7; 3_995]].concat());
     let mut one = Gathered::new(bounds.clone());
     one.add(frame.clone()).unwrap();
