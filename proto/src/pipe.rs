@@ -155,18 +155,20 @@ impl Pipe {
     /// Asks, and waits.
     async fn ask(&self, what: Asked) -> Answer {
         let (told, answer) = oneshot::channel();
+        let is_first;
         let (id, waker) = {
             let mut shared = lock(&self.lane.shared);
             shared.last += 1;
             let request = v1::PipeRequest { id: shared.last, what: Some(what) };
             put(&mut shared.left, &request);
             shared.waiting.insert(request.id, told);
-            if !std::mem::replace(&mut shared.is_open, true) {
-                let (channel, shared) = (self.lane.channel.clone(), Arc::clone(&self.lane.shared));
-                tokio::spawn(carry(channel, Task { shared }));
-            }
+            is_first = !std::mem::replace(&mut shared.is_open, true);
             (request.id, shared.waker.take())
         };
+        if is_first {
+            let (channel, shared) = (self.lane.channel.clone(), Arc::clone(&self.lane.shared));
+            tokio::spawn(carry(channel, Task { shared, is_over: false }));
+        }
         if let Some(waker) = waker {
             waker.wake();
         }
@@ -209,11 +211,14 @@ fn take(coming: &mut BytesMut) -> Result<Option<v1::PipeResponse>, Status> {
 /// The end of whoever carries a pipe, however it comes: nobody waits for it any more.
 struct Task {
     shared: Arc<Mutex<Shared>>,
+    /// Those who waited were told. What is in `shared` may be another's by now.
+    is_over: bool,
 }
 
 impl Task {
     /// Nothing comes any more, and this is why.
-    fn end(&self, why: &Status) {
+    fn end(&mut self, why: &Status) {
+        self.is_over = true;
         let waiting = {
             let mut shared = lock(&self.shared);
             shared.left.clear();
@@ -256,7 +261,7 @@ impl Task {
 
 impl Drop for Task {
     fn drop(&mut self) {
-        if lock(&self.shared).is_open {
+        if !self.is_over {
             self.end(&Status::unavailable("the task of the stream was ended"));
         }
     }
@@ -267,7 +272,7 @@ fn status(refusal: v1::Refusal) -> Status {
 }
 
 /// Carries requests and answers until the stream ends, or nobody has the pipe any more.
-async fn carry(channel: Channel, task: Task) {
+async fn carry(channel: Channel, mut task: Task) {
     let mut stream = match channel.stream(PATH).await {
         Ok(stream) => stream,
         Err(status) => return task.end(&status),

@@ -158,6 +158,10 @@ pub(crate) struct RemoteFactory {
 
 impl RemoteFactory {
     pub(crate) fn new(cluster: Cluster, request: &EngineRequest<'_>) -> PartsResult<Self> {
+        if cluster == Cluster::Etcd {
+            // Told before anything is measured.
+            etcd::program().map_err(|error| PartsError::Invalid(format!("{error:#}")))?;
+        }
         let (mut shape, mut choices) = (Shape::default(), Vec::new());
         for choice in request.choices {
             cluster.check(choice)?;

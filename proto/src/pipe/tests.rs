@@ -1,9 +1,12 @@
 //! A pipe against another end that does as it is told.
 
 use super::*;
+use crate::channel::Settings;
 use crate::channel::tests::{Asked as Streamed, End, was_sent};
 use h2::{Reason, RecvStream, SendStream};
 use http::{HeaderMap, HeaderValue, Response};
+use std::future::Future as _;
+use std::pin::pin;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -219,4 +222,18 @@ async fn who_does_not_wait_any_more_is_forgotten() {
     drop(pipe);
     let over = poll_fn(|cx| other.onto.poll_reset(cx)).await;
     assert_eq!(over.unwrap(), Reason::CANCEL);
+}
+
+#[test]
+fn a_task_that_cannot_begin_keeps_nobody_waiting() {
+    let pipe = Pipe::new(Channel::new("127.0.0.1:1", Settings::default()).unwrap());
+    let ask = || pipe.get(v1::GetRequest::default());
+    // There is no runtime: tokio panics.
+    let outside = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        let _ = pin!(ask()).poll(&mut Context::from_waker(Waker::noop()));
+    }));
+    assert!(outside.is_err());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let status = runtime.block_on(ask()).unwrap_err();
+    assert!(!was_sent(&status), "{status:?}");
 }

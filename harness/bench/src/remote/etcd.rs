@@ -34,7 +34,7 @@ const CONNECTIONS: usize = 4;
 const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
 /// The program: where `ETCD_BIN` says, or in `PATH`.
-fn program() -> Result<PathBuf> {
+pub(super) fn program() -> Result<PathBuf> {
     if let Some(given) = std::env::var_os("ETCD_BIN") {
         return Ok(given.into());
     }
