@@ -123,6 +123,11 @@ pub enum Event {
         /// Who leads.
         leader: Option<NodeId>,
     },
+    /// This node has no replica of a shard any more: the group has let it go.
+    ReplicaGone {
+        /// Which.
+        shard: ShardId,
+    },
     /// What the failure detector says of a member.
     Member {
         /// Which.

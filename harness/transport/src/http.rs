@@ -136,6 +136,7 @@ pub fn describe(event: &Event) -> serde_json::Value {
             "kind": "role_changed", "shard": shard.0, "role": crate::topology::role_name(*role),
             "term": term.0, "leader": leader.map(|node| node.0),
         }),
+        Event::ReplicaGone { shard } => json!({ "kind": "replica_gone", "shard": shard.0 }),
         Event::Member { node, state } => {
             let state = format!("{state:?}").to_lowercase();
             json!({ "kind": "member", "node": node.0, "state": state })

@@ -84,6 +84,7 @@ impl Member {
                 self.closing.remove(&shard);
                 self.leaders.remove(&shard);
                 self.doubtful.remove(&shard);
+                self.outputs.push(Output::Event(Event::ReplicaGone { shard }));
             }
             (Chore::DoubtEnded(shard), result) => {
                 self.settling.remove(&shard);

@@ -482,6 +482,18 @@ fn who_joins_gets_its_share_and_who_drains_loses_it() {
     let map = rig.map();
     assert!(map.shards().all(|(_, shard)| shard.is_settled() && !shard.concerns(drained)));
     assert_eq!(held(&rig, 0), 0);
+    // Whoever looks at the node is told, and last of all, or would go on seeing what its replicas had been.
+    for shard in (0..=u64::from(SHARDS)).map(ShardId) {
+        let is_of = |event: &&Event| {
+            let (Event::RoleChanged { shard: of, .. } | Event::ReplicaGone { shard: of }) = event
+            else {
+                return false;
+            };
+            *of == shard
+        };
+        let last = rig.events.iter().filter(|(n, _)| *n == 0).map(|(_, event)| event).rfind(is_of);
+        assert_eq!(last, Some(&Event::ReplicaGone { shard }));
+    }
     rig.check(60);
     shards().for_each(|shard| rig.assert_equal(shard));
     rig.decide(MapChange::Leave(drained)).unwrap();

@@ -109,7 +109,7 @@ impl World {
                     self.break_law(format!("the replica of {shard} on machine {m} failed: {why}"));
                 }
             }
-            Event::Chartered { .. } | Event::Member { .. } => {}
+            Event::Chartered { .. } | Event::ReplicaGone { .. } | Event::Member { .. } => {}
         }
     }
 
