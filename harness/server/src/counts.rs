@@ -99,6 +99,7 @@ fn of_shards(more: &mut Labelled, topology: &Topology) {
         (NodeState::Suspect, "suspect"),
         (NodeState::Down, "down"),
         (NodeState::Draining, "draining"),
+        (NodeState::Unheard, "unheard"),
     ] {
         let count = topology.nodes.iter().filter(|node| node.state == state).count();
         more.gauge(
