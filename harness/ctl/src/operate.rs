@@ -20,12 +20,14 @@ const ANSWER: Duration = Duration::from_secs(1);
 
 type Admin = AdminClient<Channel>;
 
-fn state_name(state: NodeState) -> &'static str {
+/// What a state is called.
+pub(crate) fn state_name(state: NodeState) -> &'static str {
     match state {
         NodeState::Up => "up",
         NodeState::Suspect => "suspect",
         NodeState::Down => "down",
         NodeState::Draining => "draining",
+        NodeState::Unheard => "unheard",
         NodeState::Unknown => "unknown",
     }
 }

@@ -1,11 +1,12 @@
 //! Whether a cluster is whole: what must be so before the next of its nodes is taken down.
 //!
 //! 1. Every shard has a leader.
-//! 2. Every member answers, itself.
+//! 2. Every member answers, itself, and is seen to by whoever told of the cluster.
 //! 3. Every voter has its replica, hears the leader, and has what the leader had committed when it was asked, or nearly.
 
 use crate::args::Cli;
-use norikv_client::{Client, Node, Topology};
+use crate::operate::state_name;
+use norikv_client::{Client, Node, NodeState, Topology};
 use norikv_proto::v1;
 use norikv_proto::v1::admin_client::AdminClient;
 use std::collections::HashMap;
@@ -28,6 +29,10 @@ pub(crate) async fn lacking(client: &Client, cli: &Cli, topology: &Topology) -> 
             return Some(format!("{} does not answer", node.name));
         };
         replicas.extend(of_node.into_iter().map(|of| ((of.shard, node.node_id), of)));
+    }
+    let is_seen = |node: &&Node| matches!(node.state, NodeState::Up | NodeState::Draining);
+    if let Some(node) = topology.nodes.iter().find(|node| !is_seen(node)) {
+        return Some(format!("{} is {}", node.name, state_name(node.state)));
     }
     let name = |id: u64| {
         let node = topology.nodes.iter().find(|node| node.node_id == id);

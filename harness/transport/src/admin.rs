@@ -47,7 +47,7 @@ impl AdminService {
             // It is on its way.
             Refused::Placement(error @ PlacementError::StillHolds { node, .. })
                 if topology.node(node.0).is_some_and(|node| {
-                    matches!(node.state, NodeState::Draining | NodeState::Down)
+                    !matches!(node.state, NodeState::Up | NodeState::Suspect)
                 }) =>
             {
                 Failure::NotReady(error.to_string())

@@ -81,6 +81,7 @@ pub(crate) fn node(of: &NodeView) -> v1::Node {
         NodeState::Suspect => v1::NodeState::Suspect,
         NodeState::Down => v1::NodeState::Down,
         NodeState::Draining => v1::NodeState::Draining,
+        NodeState::Unheard => v1::NodeState::Unheard,
     };
     v1::Node {
         node_id: of.node_id,

@@ -61,6 +61,8 @@ pub enum NodeState {
     Down,
     /// It answers, and is to hold nothing.
     Draining,
+    /// Nothing was heard of it since this node began.
+    Unheard,
 }
 
 /// A shard.
@@ -120,12 +122,13 @@ impl Topology {
             nodes.map(|node| node.name.as_str()).collect::<Vec<&str>>()
         };
         let (down, silent) = (named(NodeState::Down), named(NodeState::Suspect));
+        let unheard = named(NodeState::Unheard);
         let leaderless = self.shards.iter().filter(|shard| shard.leader == 0).count();
         let moving = self.shards.iter().filter(|shard| !shard.learners.is_empty()).count();
         let mut text = format!(
             "Cluster {:?}: {} of {} nodes up, {} shards",
             self.cluster_name,
-            self.nodes.len() - down.len() - silent.len(),
+            self.nodes.len() - down.len() - silent.len() - unheard.len(),
             self.nodes.len(),
             self.shards.len()
         );
@@ -140,8 +143,10 @@ impl Topology {
         if !silent.is_empty() {
             text += &format!("; not answering: {}", silent.join(", "));
         }
-        if !down.is_empty() {
-            text += &format!("; down: {}", down.join(", "));
+        for (what, nodes) in [("down", down), ("not heard of yet", unheard)] {
+            if !nodes.is_empty() {
+                text += &format!("; {what}: {}", nodes.join(", "));
+            }
         }
         text + "."
     }
@@ -199,7 +204,8 @@ fn node_view(member: &Member, node: placement::NodeId, placed: &placement::Membe
             placement::MemberState::Active => NodeState::Up,
         },
         Some(nori_swim::MemberState::Suspect) => NodeState::Suspect,
-        _ => NodeState::Down,
+        Some(_) => NodeState::Down,
+        None => NodeState::Unheard,
     };
     NodeView {
         node_id: node.0,

@@ -66,6 +66,8 @@ pub enum NodeState {
     Down,
     /// It answers, and is to hold nothing.
     Draining,
+    /// The node that tells has not heard of it since it began.
+    Unheard,
     /// This client does not know the word for it.
     Unknown,
 }
@@ -116,6 +118,7 @@ impl Topology {
                 v1::NodeState::Suspect => NodeState::Suspect,
                 v1::NodeState::Down => NodeState::Down,
                 v1::NodeState::Draining => NodeState::Draining,
+                v1::NodeState::Unheard => NodeState::Unheard,
                 v1::NodeState::Unspecified => NodeState::Unknown,
             };
             Node {

@@ -18,6 +18,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+mod leaving;
+
 const SHARDS: u32 = 4;
 
 struct Running {
@@ -482,18 +484,6 @@ fn who_joins_gets_its_share_and_who_drains_loses_it() {
     let map = rig.map();
     assert!(map.shards().all(|(_, shard)| shard.is_settled() && !shard.concerns(drained)));
     assert_eq!(held(&rig, 0), 0);
-    // Whoever looks at the node is told, and last of all, or would go on seeing what its replicas had been.
-    for shard in (0..=u64::from(SHARDS)).map(ShardId) {
-        let is_of = |event: &&Event| {
-            let (Event::RoleChanged { shard: of, .. } | Event::ReplicaGone { shard: of }) = event
-            else {
-                return false;
-            };
-            *of == shard
-        };
-        let last = rig.events.iter().filter(|(n, _)| *n == 0).map(|(_, event)| event).rfind(is_of);
-        assert_eq!(last, Some(&Event::ReplicaGone { shard }));
-    }
     rig.check(60);
     shards().for_each(|shard| rig.assert_equal(shard));
     rig.decide(MapChange::Leave(drained)).unwrap();
@@ -592,21 +582,4 @@ fn a_node_of_another_cluster_is_refused() {
     }
     let answer = rig.node(0).introduction(now, "p9", &Bytes::from_static(b"hello")).unwrap();
     assert!(matches!(Introduction::decode(&answer), Some(Introduction::Refused(_))));
-}
-
-#[test]
-fn who_leaves_hands_over_first() {
-    let mut rig = Rig::new(3);
-    rig.fill(2);
-    let now = rig.now();
-    let leaver = rig.leader(ShardId(0));
-    rig.member(leaver).leave(now).unwrap();
-    rig.wait(300);
-    assert!(rig.member(leaver).is_gone());
-    rig.kill(leaver);
-    // No shard waits for an election.
-    for shard in shards() {
-        rig.put(shard, "after", b"1");
-    }
-    rig.check(2);
 }
