@@ -57,9 +57,7 @@ impl BallastFs {
         }
         let path = &self.ballast.path;
         self.remove_ballast()?;
-        let made =
-            self.inner.segment(path, SegmentKind::Pwrite, Zeros::Allocated, self.ballast.bytes);
-        if let Err(error) = made {
+        if let Err(error) = self.inner.reserve(path, self.ballast.bytes) {
             self.remove_ballast()?;
             return Err(error);
         }
@@ -119,6 +117,10 @@ impl Fs for BallastFs {
             let _ = self.inner.remove(path);
         };
         self.with_room(|| self.inner.segment(path, kind, zeros, bytes), begun)
+    }
+
+    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
+        self.inner.reserve(path, bytes)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
