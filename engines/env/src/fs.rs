@@ -112,10 +112,6 @@ pub trait Fs: Send + Sync {
         zeros: Zeros,
         bytes: u64,
     ) -> io::Result<Arc<dyn Segment>>;
-    /// Takes room: a file of so many bytes that mean nothing, whose blocks are its own. The file must not exist; where there is no room there is none afterwards.
-    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        self.segment(path, SegmentKind::Pwrite, Zeros::Allocated, bytes).map(drop)
-    }
     /// The names in a folder, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
     /// Changes names.

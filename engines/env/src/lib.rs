@@ -5,13 +5,12 @@
 //! [`OsClock`], [`OsEntropy`]) and inside a seeded, single-threaded simulation ([`MemFs`],
 //! [`FaultFs`], [`SeededTasks`]), where the same seed gives the same trace.
 //!
-//! Promises: a failed operation says so; nothing is retried behind the caller's back, but by [`BallastFs`] what found no room; [`FaultFs`]
+//! Promises: a failed operation says so; nothing is retried behind the caller's back; [`FaultFs`]
 //! keeps or loses every unsynced sector and every unsynced name independently at power loss, and
 //! [`SlowFs`] tells of the end of a sync when a test lets it, as [`DeferredFs`] has it run by [`Tasks`].
 //! Left to others: what the bytes mean, and what to do when an operation fails.
 
 mod around;
-mod ballast;
 mod checksum;
 mod clock;
 mod deferred;
@@ -28,7 +27,6 @@ mod slow;
 mod tasks;
 
 pub use around::{AroundFs, AtOnce, StartSync, Syncs};
-pub use ballast::BallastFs;
 pub use checksum::{crc32c, crc32c_append};
 pub use clock::{Clock, Instant, ManualClock, OsClock};
 pub use deferred::{DeferredFs, SubmittedSyncs};

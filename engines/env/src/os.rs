@@ -55,19 +55,6 @@ impl Fs for OsFs {
         made.inspect_err(|_| drop(fs::remove_file(path)))
     }
 
-    fn reserve(&self, path: &Path, bytes: u64) -> io::Result<()> {
-        let file = fs::OpenOptions::new().write(true).create_new(true).open(path)?;
-        // Nobody reads it, so nothing is written where the file system can do without.
-        let taken =
-            rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes).or_else(|error| {
-                match error {
-                    Errno::NOSPC | Errno::DQUOT => Err(error.into()),
-                    _ => fill(&file, Zeros::Written, bytes),
-                }
-            });
-        taken.inspect_err(|_: &io::Error| drop(fs::remove_file(path)))
-    }
-
     fn list(&self, dir: &Path) -> io::Result<Vec<String>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -343,16 +330,6 @@ mod tests {
         drop(lock);
         assert!(OsFs.lock(&path).is_ok());
         drop(copy);
-    }
-
-    #[test]
-    fn room_that_is_taken_is_nobody_elses() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("room");
-        OsFs.reserve(&path, 1 << 20).unwrap();
-        let metadata = fs::metadata(&path).unwrap();
-        assert!(metadata.len() == 1 << 20 && metadata.blocks() * 512 >= 1 << 20, "{metadata:?}");
-        assert_eq!(OsFs.reserve(&path, 1).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
     }
 
     #[test]

@@ -1,8 +1,7 @@
 //! How much room there is: with too little, nothing but deletes is taken, until there is more again.
 //!
 //! A log that finds the disk full in the middle of a write cannot promise anything any more, and the node ends. So writes are refused before that, while the room that is
-//! kept back lets flushes and compactions finish and deletes through. A part of that room is a file that goes when the log finds none ([`BallastFs`]): a neighbour may fill the disk
-//! between two looks. As long as there is too little, the node makes room of what it has:
+//! kept back lets flushes and compactions finish and deletes through. As long as there is too little, the node makes room of what it has:
 //!
 //! 1. The log is held to its last segment: what is older is flushed, and goes even though a replica that lags may want it.
 //! 2. One shard after the other is flushed, so that the deletes it took are in tables.
@@ -12,9 +11,8 @@
 //! What nobody deletes stays: that room is an operator's to make.
 
 use crate::config::resolve::Resolved;
-use crate::start::{self, FreeBytes, World};
+use crate::start::{self, FreeBytes};
 use nori_consensus::ShardId;
-use nori_env::BallastFs;
 use nori_kv::{Engine, KeyRange, stat};
 use norikv_transport_grpc::Handle;
 use std::collections::HashMap;
@@ -25,35 +23,13 @@ use std::time::Duration;
 
 /// How often the disk is asked. A disk of 2 GB/s fills half a gigabyte meanwhile.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// The file that is kept back.
-const BALLAST: &str = "BALLAST";
 /// Segments of the log when there is no room: the one that is written, and the one before it.
 const SEGMENTS_LEFT: u64 = 1;
-
-/// What the log needs beside its next segment until it is bounded: files of its own, and a segment that is not full.
-const BALLAST_BYTES: u64 = 16 << 20;
-
-/// The file system of the log, with a part of the reserve kept back for it; `None` where nobody says what is free, or nothing is kept back.
-pub(crate) fn ballast(resolved: &Resolved, world: &World) -> Option<BallastFs> {
-    let reserve_bytes = resolved.disk_reserve_bytes;
-    if world.free_bytes.is_none() || reserve_bytes == 0 {
-        return None;
-    }
-    let bytes = resolved.log_options.wal.segment_bytes + BALLAST_BYTES;
-    // Whole pages; the other half is for what is not the log.
-    let bytes = bytes.min(reserve_bytes / 2).next_multiple_of(4_096);
-    let ballast = BallastFs::new(Arc::clone(&world.fs), resolved.data_dir.join(BALLAST), bytes);
-    if let Err(error) = world.fs.create_dir(&resolved.data_dir).and_then(|()| ballast.hold()) {
-        tracing::warn!(%error, bytes, "no room can be kept back for the log yet");
-    }
-    Some(ballast)
-}
 
 /// Whether nothing that needs room is to be taken; looked after as long as somebody has it.
 pub(crate) fn watch(
     resolved: &Resolved,
     free_bytes: Option<FreeBytes>,
-    ballast: Option<BallastFs>,
     handle: Handle,
 ) -> Arc<AtomicBool> {
     let is_full = Arc::new(AtomicBool::new(false));
@@ -64,7 +40,6 @@ pub(crate) fn watch(
         dir: resolved.data_dir.clone(),
         reserve_bytes: resolved.disk_reserve_bytes,
         free_bytes,
-        ballast,
         segments_max: start::log_segments_max(resolved),
         handle,
         compacted: HashMap::new(),
@@ -85,7 +60,6 @@ struct Disk {
     dir: PathBuf,
     reserve_bytes: u64,
     free_bytes: FreeBytes,
-    ballast: Option<BallastFs>,
     /// Segments of the log when there is room.
     segments_max: u64,
     handle: Handle,
@@ -96,7 +70,7 @@ struct Disk {
 impl Disk {
     /// Looks, and makes room if there is too little.
     async fn look(&mut self, is_full: &AtomicBool) {
-        let Some(free) = self.free() else { return };
+        let Some(free) = (self.free_bytes)(&self.dir) else { return };
         let is_now = free < self.reserve_bytes;
         if is_full.swap(is_now, Ordering::Relaxed) != is_now {
             self.tell(is_now, free);
@@ -105,25 +79,6 @@ impl Disk {
         }
         if is_now {
             self.make_room().await;
-        } else {
-            self.keep_back().await;
-        }
-    }
-
-    /// What is free, with what is kept back of it.
-    fn free(&self) -> Option<u64> {
-        let free = (self.free_bytes)(&self.dir)?;
-        Some(free + self.ballast.as_ref().map_or(0, BallastFs::held_bytes))
-    }
-
-    /// Keeps room back again for the log, if it had it.
-    async fn keep_back(&self) {
-        let Some(ballast) = self.ballast.clone().filter(|ballast| ballast.held_bytes() == 0) else {
-            return;
-        };
-        let held = tokio::task::spawn_blocking(move || ballast.hold()).await;
-        if let Ok(Err(error)) = held {
-            tracing::warn!(%error, "no room can be kept back for the log");
         }
     }
 
@@ -153,10 +108,8 @@ impl Disk {
             Some(shards.into_iter().filter_map(engine).collect::<Vec<_>>())
         });
         for (shard, engine) in engines.await.flatten().unwrap_or_default() {
-            let (Some(free), Some(kept)) = ((self.free_bytes)(&self.dir), self.free()) else {
-                return;
-            };
-            if kept >= self.reserve_bytes {
+            let Some(free) = (self.free_bytes)(&self.dir) else { return };
+            if free >= self.reserve_bytes {
                 return;
             }
             let before = self.compacted.get(&shard).copied().unwrap_or(0);

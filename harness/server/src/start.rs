@@ -7,9 +7,7 @@
 
 use crate::config::resolve::Resolved;
 use crate::{counts, disk};
-use nori_env::{
-    BallastFs, Clock, DeferredFs, Entropy, Fs, Lock, OsClock, OsEntropy, OsFs, PoolTasks, Tasks,
-};
+use nori_env::{Clock, DeferredFs, Entropy, Fs, Lock, OsClock, OsEntropy, OsFs, PoolTasks, Tasks};
 use nori_observe::Meter;
 use norikv_node::charter::{self, Addresses, CharterError, Identity};
 use norikv_node::{Candidate, Node, Parts};
@@ -146,8 +144,7 @@ impl Running {
         let shards = resolved.shard_count()?;
         let lock = lock(&resolved, &world)?;
         let exposition = Arc::new(Exposition::default());
-        let ballast = disk::ballast(&resolved, &world);
-        let parts = parts(&resolved, &world, ballast.as_ref(), &exposition)?;
+        let parts = parts(&resolved, &world, &exposition)?;
         let files =
             charter::Files { fs: &*parts.engine_parts.fs, tasks: &*parts.engine_parts.tasks };
         let entropy = &*parts.engine_parts.entropy;
@@ -191,8 +188,7 @@ impl Running {
             path: resolved.data_dir.clone(),
             source,
         })?;
-        let is_full =
-            disk::watch(&resolved, world.free_bytes.clone(), ballast, driver.handle().clone());
+        let is_full = disk::watch(&resolved, world.free_bytes.clone(), driver.handle().clone());
         let serving = Serving::new(driver.handle().clone(), resolved.limits.clone(), is_full);
         let about = About {
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -235,7 +231,6 @@ fn lock(resolved: &Resolved, world: &World) -> Result<Option<Box<dyn Lock>>, Sta
 fn parts(
     resolved: &Resolved,
     world: &World,
-    ballast: Option<&BallastFs>,
     exposition: &Arc<Exposition>,
 ) -> Result<Parts, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(OsClock::default());
@@ -257,10 +252,7 @@ fn parts(
     let protocol = norikv_parts::consensus(&resolved.protocol, resolved.consensus.clone())?;
     // The loop of the node does not wait for a sync of its log: heartbeats, reads and the next batch go on meanwhile.
     let syncs = PoolTasks::new(SYNC_THREADS, Arc::clone(&clock)).map_err(no_threads)?;
-    // Only the log has what is kept back: without room for it the node ends, and a store without is opened again.
-    let of_log = ballast.map(|ballast| Arc::new(ballast.clone()) as Arc<dyn Fs>);
-    let of_log = of_log.unwrap_or_else(|| Arc::clone(&world.fs));
-    let log_fs = DeferredFs::new(of_log, Arc::new(syncs));
+    let log_fs = DeferredFs::new(Arc::clone(&world.fs), Arc::new(syncs));
     let log = norikv_parts::node_log(
         &resolved.log,
         &resolved.data_dir.join("log"),

@@ -2,14 +2,13 @@
 
 use super::Disk;
 use crate::config::Config;
-use crate::start::{FreeBytes, Running, World};
-use nori_env::{FaultFs, FaultPlan, Fs, MemFs, OpenMode, SegmentKind};
+use crate::start::{Running, World};
+use nori_env::{MemFs, SegmentKind};
 use norikv_replica::{Condition, Freshness, KeyChange};
 use norikv_transport_grpc::errors::Failure;
 use norikv_transport_grpc::serve::Settings;
 use std::collections::HashMap;
 use std::fmt::Debug;
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -21,24 +20,24 @@ const RESERVE_BYTES: u64 = 24 << 20;
 const VALUE_BYTES: usize = 100_000;
 
 async fn start(fs: &MemFs) -> Running {
-    let disk = fs.clone();
-    let free_bytes = move |_: &Path| Some(CAPACITY_BYTES.saturating_sub(disk.bytes()));
-    start_on(Arc::new(fs.clone()), Arc::new(free_bytes), 8 << 20).await
-}
-
-async fn start_on(fs: Arc<dyn Fs>, free_bytes: FreeBytes, memory_bytes: u64) -> Running {
     let mut resolved = Config::new().resolve().unwrap();
     resolved.shards = 2;
     resolved.data_dir = "/data".into();
-    resolved.memory_bytes = memory_bytes;
+    resolved.memory_bytes = 8 << 20;
     resolved.log_options.wal.segment_bytes = 4 << 20;
     resolved.log_options.wal.kind = SegmentKind::Pwrite;
     resolved.disk_reserve_bytes = RESERVE_BYTES;
     let anywhere = || "127.0.0.1:0".to_owned();
     resolved.listen =
         Settings { client: anywhere(), peer: anywhere(), swim: anywhere(), http: None };
-    let world =
-        World { fs, is_real: false, free_bytes: Some(free_bytes), wires: None, controls: None };
+    let disk = fs.clone();
+    let world = World {
+        fs: Arc::new(fs.clone()),
+        is_real: false,
+        free_bytes: Some(Arc::new(move |_| Some(CAPACITY_BYTES.saturating_sub(disk.bytes())))),
+        wires: None,
+        controls: None,
+    };
     let running = Running::start(resolved, world).await.unwrap();
     running.handle().watch().wait_for(|topology| topology.is_ready().is_ok()).await.unwrap();
     running
@@ -121,7 +120,6 @@ async fn the_want_of_room_and_its_end_are_told_once_each_with_figures() {
         dir: "/data".into(),
         reserve_bytes: 1_000,
         free_bytes: Arc::new(move |_| Some(now.load(Ordering::Relaxed))),
-        ballast: None,
         segments_max: 8,
         handle: running.handle().clone(),
         compacted: HashMap::new(),
@@ -141,53 +139,5 @@ async fn the_want_of_room_and_its_end_are_told_once_each_with_figures() {
         assert!(line.contains(figure) && line.contains("reserve_bytes=1000 "), "{line}");
         assert!(line.contains(what), "{line}");
     }
-    running.kill().await.stop(Duration::ZERO).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_neighbour_that_takes_all_room_between_two_looks_does_not_end_the_node() {
-    let memory = MemFs::new();
-    let plan = FaultPlan { capacity_bytes: Some(CAPACITY_BYTES), ..FaultPlan::default() };
-    let disk = FaultFs::over(memory.clone(), plan);
-    // As long as nobody looks there is room.
-    let has_looked = Arc::new(AtomicBool::new(false));
-    let (looked, of_disk) = (Arc::clone(&has_looked), memory.clone());
-    let free_bytes = move |_: &Path| {
-        let free = CAPACITY_BYTES.saturating_sub(of_disk.bytes());
-        Some(if looked.load(Ordering::Relaxed) { free } else { CAPACITY_BYTES })
-    };
-    let running = start_on(Arc::new(disk.clone()), Arc::new(free_bytes), 64 << 20).await;
-    let (ballast, neighbour) = (Path::new("/data/BALLAST"), Path::new("/neighbour"));
-    assert!(disk.exists(ballast).unwrap());
-    let value = vec![7; VALUE_BYTES];
-    write(&running, 0, Some(value.clone())).await.unwrap();
-    let file = disk.open(neighbour, OpenMode::CreateNew).unwrap();
-    let mut at = 0;
-    while file.write_at(&[0; 64 << 10], at).is_ok() {
-        at += 64 << 10;
-    }
-    // More than a segment of the log: it needs the next one, and the one after that.
-    for key in 1..90 {
-        write(&running, key, Some(value.clone())).await.unwrap();
-    }
-    assert!(!disk.exists(ballast).unwrap(), "it was not needed");
-    has_looked.store(true, Ordering::Relaxed);
-    let until = Instant::now() + Duration::from_secs(30);
-    let refused = loop {
-        if let Err(refused) = write(&running, 0, Some(value.clone())).await {
-            break refused;
-        }
-        assert!(Instant::now() < until, "nobody looks");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    };
-    assert_eq!(refused.reason(), "DISK_FULL");
-    let row = running.requests.get(1_u32.to_be_bytes().to_vec().into(), Freshness::Lease).await;
-    assert_eq!(row.unwrap().row.unwrap().bytes.len(), VALUE_BYTES);
-    disk.remove(neighbour).unwrap();
-    while !disk.exists(ballast).unwrap() || running.requests.is_full() {
-        assert!(Instant::now() < until, "it does not recover");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    write(&running, 1, Some(value)).await.unwrap();
     running.kill().await.stop(Duration::ZERO).await;
 }
